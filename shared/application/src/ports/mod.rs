@@ -1,0 +1,43 @@
+//! What the application needs of the outside world, as narrow traits that adapters fulfil.
+//!
+//! Each store method is one transaction named for what happens in the business. A method for a client takes the
+//! tenant first, so that a query without one cannot be written; only [`EngineStore`] crosses tenants.
+
+mod agent;
+mod blobs;
+mod bus;
+mod clock;
+mod engine_store;
+mod ids;
+mod job_store;
+mod key_store;
+mod locks;
+mod queue;
+mod ready;
+mod run_context;
+mod store_error;
+mod tenant_store;
+mod training;
+mod workspace;
+
+pub use agent::{Agent, AgentReport, AgentTask};
+pub use blobs::{BlobError, Blobs};
+pub use bus::{BusError, EventBus, Interest, Signal, SignalStream};
+pub use clock::Clock;
+pub use engine_store::{
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, NewWorker, Reaped,
+    Reconciled, Relayed, Renewal, Report,
+};
+pub use ids::Ids;
+pub use job_store::{
+    JobFilter, JobStore, QueueView, Refused, SteerError, Steered, Submission, Submitted,
+};
+pub use key_store::{KeyHash, KeyStore};
+pub use locks::{LockState, Locks};
+pub use queue::{JobQueue, Message, QueueError, Receipt, Visit};
+pub use ready::{CoordinationError, Pick, ReadySet};
+pub use run_context::{HandlerError, Interruption, RunContext};
+pub use store_error::StoreError;
+pub use tenant_store::{TenantError, TenantStore};
+pub use training::{TrainingProvider, TrainingReport, TrainingTask};
+pub use workspace::{Diff, Workspace, Workspaces};

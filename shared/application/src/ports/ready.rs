@@ -1,0 +1,50 @@
+//! Which queue is next: weighted fair queueing over hints that may be wrong.
+//!
+//! The set keeps, per queue, the newest [`SlotSnapshot`] it was told and a virtual time. A queue is ready while its
+//! snapshot, less what was picked since, is claimable. Every mistake here costs a visit, never a quota.
+
+use async_trait::async_trait;
+use domain::{JobKind, QueueKey, SlotSnapshot};
+use tokio::sync::watch;
+
+#[async_trait]
+pub trait ReadySet: Send + Sync {
+    /// Takes snapshots in; one that is not newer than what is known is ignored. A newer one forgets what was picked
+    /// since. Queues that become ready wake the pickers.
+    async fn note(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
+
+    /// Messages have arrived in these queues: an empty visit of before no longer counts.
+    async fn arrived(&self, queues: &[QueueKey]) -> Result<(), CoordinationError>;
+
+    /// PICK. The ready queue of one of these kinds with the lowest virtual time, with how many jobs to take from it
+    /// (1 to `want`); its virtual time is advanced by that number over its weight, and its claimable hint lowered by
+    /// it. A queue that was idle rejoins at the present virtual time, so idling earns no credit.
+    async fn pick(&self, kinds: &[JobKind], want: u32) -> Result<Pick, CoordinationError>;
+
+    /// A visit found nothing: the queue is not picked again before `arrived` or a newer snapshot.
+    async fn visited_empty(&self, queue: QueueKey) -> Result<(), CoordinationError>;
+
+    /// Forgets all and takes these in; the marker that says "complete" is set last.
+    async fn rebuild(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
+
+    /// Changes whenever something may have become ready. Mark it seen, pick, and wait for a change on `Nothing`: no
+    /// wake-up is lost in between.
+    fn wakeups(&self) -> watch::Receiver<u64>;
+
+    async fn check(&self) -> Result<(), CoordinationError>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pick {
+    Queue {
+        queue: QueueKey,
+        n: u32,
+    },
+    Nothing,
+    /// The hints are gone (the marker is missing): rebuild them, and ask the store meanwhile.
+    Blank,
+}
+
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("coordination is not available: {0}")]
+pub struct CoordinationError(pub String);

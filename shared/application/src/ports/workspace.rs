@@ -1,0 +1,38 @@
+//! Where a run works: a folder of its own that is gone when the run is.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use domain::{DiffStat, JobId, Repository};
+
+use super::HandlerError;
+
+#[async_trait]
+pub trait Workspaces: Send + Sync {
+    /// A fresh worktree of the repository at its revision, or an empty folder. A missing repository or revision, or
+    /// one outside the configured roots, is a permanent failure with the reason in words.
+    async fn open(
+        &self,
+        job: JobId,
+        attempt: u32,
+        repository: Option<&Repository>,
+    ) -> Result<Box<dyn Workspace>, HandlerError>;
+}
+
+#[async_trait]
+pub trait Workspace: Send + Sync {
+    fn directory(&self) -> &Path;
+
+    /// What changed since the revision, new files included. `None` without a repository.
+    async fn diff(&self) -> Result<Option<Diff>, HandlerError>;
+
+    /// Removes the folder and all that git knows of it.
+    async fn close(self: Box<Self>);
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diff {
+    pub stat: DiffStat,
+    /// Unified, git's own form, binary files included.
+    pub patch: Vec<u8>,
+}

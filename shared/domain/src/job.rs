@@ -1,0 +1,189 @@
+//! A job: who wants what done, where it stands, and how it may go on.
+//!
+//! A job moves by consuming methods that check the table of [`crate::Action`]; a store writes back what they return.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{
+    Action, InvalidTransition, JobError, JobId, JobKind, JobResult, JobSpec, JobState, Priority,
+    Progress, QueueKey, TenantId, Timestamp, WorkerId,
+};
+
+/// Where the job stands, with the data that exists only there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Status {
+    Pending,
+    Queued,
+    Running(Claim),
+    Paused,
+    Degraded(Claim),
+    Completed,
+    PartiallyCompleted,
+    Failed,
+    Timeout,
+    Stopped,
+    Cancelled,
+    Orphaned,
+}
+
+/// Who runs a job. The fence that guards its writes is the job's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    pub worker: WorkerId,
+    /// The worker's epoch at the claim; a reaped worker's is one behind.
+    pub epoch: i64,
+}
+
+impl Status {
+    pub const fn state(&self) -> JobState {
+        match self {
+            Self::Pending => JobState::Pending,
+            Self::Queued => JobState::Queued,
+            Self::Running(_) => JobState::Running,
+            Self::Paused => JobState::Paused,
+            Self::Degraded(_) => JobState::Degraded,
+            Self::Completed => JobState::Completed,
+            Self::PartiallyCompleted => JobState::PartiallyCompleted,
+            Self::Failed => JobState::Failed,
+            Self::Timeout => JobState::Timeout,
+            Self::Stopped => JobState::Stopped,
+            Self::Cancelled => JobState::Cancelled,
+            Self::Orphaned => JobState::Orphaned,
+        }
+    }
+
+    /// The status of a stored row; `None` when a row that must name its worker does not.
+    pub fn from_row(state: JobState, claim: Option<Claim>) -> Option<Self> {
+        Some(match state {
+            JobState::Pending => Self::Pending,
+            JobState::Queued => Self::Queued,
+            JobState::Running => Self::Running(claim?),
+            JobState::Paused => Self::Paused,
+            JobState::Degraded => Self::Degraded(claim?),
+            JobState::Completed => Self::Completed,
+            JobState::PartiallyCompleted => Self::PartiallyCompleted,
+            JobState::Failed => Self::Failed,
+            JobState::Timeout => Self::Timeout,
+            JobState::Stopped => Self::Stopped,
+            JobState::Cancelled => Self::Cancelled,
+            JobState::Orphaned => Self::Orphaned,
+        })
+    }
+
+    /// The worker that runs it, if any.
+    pub const fn claim(&self) -> Option<Claim> {
+        match self {
+            Self::Running(claim) | Self::Degraded(claim) => Some(*claim),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    pub tenant: TenantId,
+    pub title: String,
+    pub priority: Priority,
+    pub tags: Vec<String>,
+    pub metadata: Map<String, Value>,
+    pub spec: JobSpec,
+    pub status: Status,
+    /// Runs so far, whatever their end; the number of the present run while it runs.
+    pub attempt: u32,
+    /// Runs that count against `max_attempts`: failures and lost leases, not a drained worker.
+    pub failures: u32,
+    pub max_attempts: u32,
+    /// Wall-clock limit of one run.
+    pub max_duration_seconds: u32,
+    pub run_after: Option<Timestamp>,
+    /// Raised at every claim and every time the job is taken away; a write with an older one is refused.
+    pub fence: i64,
+    pub progress: Option<Progress>,
+    pub result: Option<JobResult>,
+    /// Why the latest run failed.
+    pub error: Option<JobError>,
+    pub parent: Option<JobId>,
+    /// Set when a running job was asked to stop; its worker ends it.
+    pub stop_requested_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub updated_at: Timestamp,
+    /// When it last began to wait.
+    pub queued_at: Option<Timestamp>,
+    /// When its latest run began.
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+impl Job {
+    pub const fn kind(&self) -> JobKind {
+        self.spec.kind()
+    }
+
+    pub const fn state(&self) -> JobState {
+        self.status.state()
+    }
+
+    pub const fn queue(&self) -> QueueKey {
+        QueueKey {
+            tenant: self.tenant,
+            kind: self.kind(),
+        }
+    }
+
+    /// What a person or client asks of a job. A running job is only *asked* to stop: its worker ends it.
+    pub fn steer(self, action: Action, now: Timestamp) -> Result<Self, InvalidTransition> {
+        match action {
+            Action::Start | Action::Resume => self.enqueue(action, now),
+            Action::Retry => self.retry(now),
+            Action::Cancel => self.end(Action::Cancel, Status::Cancelled, now),
+            Action::Stop => self.stop(now),
+            _ => Err(InvalidTransition {
+                from: self.state(),
+                action,
+            }),
+        }
+    }
+
+    fn stop(mut self, now: Timestamp) -> Result<Self, InvalidTransition> {
+        if self.state().holds_slot() {
+            self.state().after(Action::Stop)?;
+            self.stop_requested_at = self.stop_requested_at.or(Some(now));
+            self.updated_at = now;
+            return Ok(self);
+        }
+        self.end(Action::Stop, Status::Stopped, now)
+    }
+
+    /// Once more, with all its attempts before it again. What it made so far stays in its history.
+    fn retry(mut self, now: Timestamp) -> Result<Self, InvalidTransition> {
+        self.failures = 0;
+        self.enqueue(Action::Retry, now)
+    }
+
+    fn enqueue(mut self, action: Action, now: Timestamp) -> Result<Self, InvalidTransition> {
+        self.state().after(action)?;
+        self.status = Status::Queued;
+        self.stop_requested_at = None;
+        self.run_after = self.run_after.filter(|at| *at > now);
+        self.queued_at = Some(now);
+        self.finished_at = None;
+        self.updated_at = now;
+        Ok(self)
+    }
+
+    fn end(
+        mut self,
+        action: Action,
+        status: Status,
+        now: Timestamp,
+    ) -> Result<Self, InvalidTransition> {
+        self.state().after(action)?;
+        self.status = status;
+        self.finished_at = Some(now);
+        self.updated_at = now;
+        Ok(self)
+    }
+}

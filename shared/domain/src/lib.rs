@@ -1,0 +1,57 @@
+//! The rules of the product, and nothing else: what a job is, how it may move, who may do what.
+//!
+//! Pure values: no I/O, no async, no clock, no randomness. Time, ids and jitter come in as arguments, so every
+//! rule here can be tested by calling it. Nothing in this crate knows of HTTP, SQL or a broker.
+
+mod api_key;
+mod artifact;
+mod attempt;
+mod backoff;
+mod checkpoint;
+mod error;
+mod event;
+mod ids;
+mod job;
+mod log;
+mod new_job;
+mod priority;
+mod progress;
+mod result;
+mod role;
+mod session;
+mod settle;
+mod slots;
+mod spec;
+mod state;
+mod tenant;
+mod training;
+mod violation;
+mod worker;
+
+pub use api_key::ApiKey;
+pub use artifact::Artifact;
+pub use attempt::{Attempt, AttemptOutcome};
+pub use backoff::{BACKOFF_BASE, BACKOFF_CAP, backoff};
+pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint};
+pub use error::JobError;
+pub use event::{EventKind, JobEvent};
+pub use ids::{ApiKeyId, ArtifactId, JobId, ParseIdError, TenantId, WorkerId};
+pub use job::{Claim, Job, Status};
+pub use log::{LogChunk, LogCursor, LogStream};
+pub use new_job::NewJob;
+pub use priority::{Priority, UnknownPriority};
+pub use progress::Progress;
+pub use result::{DiffStat, JobResult, SessionResult, TrainingResult};
+pub use role::{Permit, Role, UnknownRole};
+pub use session::{AgentKind, AgentSpec, Command, Repository, SessionSpec, UnknownAgent};
+pub use settle::{Ending, Settlement, settle};
+pub use slots::{QueueKey, RELAY_WINDOW_SPARE, SlotSnapshot, relay_window};
+pub use spec::{JobKind, JobSpec, UnknownKind};
+pub use state::{Action, InvalidTransition, JobState, UnknownState};
+pub use tenant::{NewTenant, Quotas, Tenant, TenantChange};
+pub use training::{Dataset, TrainingProviderKind, TrainingSpec};
+pub use violation::{Violation, Violations};
+pub use worker::{WorkerRef, WorkerView};
+
+/// An instant, in UTC with microseconds: the finest that both stores keep.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;

@@ -1,0 +1,83 @@
+//! Who may do what: one table from permission to the least role that has it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Roles in rising order; each may do what those before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Reads.
+    Viewer,
+    /// Submits and steers jobs.
+    Member,
+    /// Manages the tenant.
+    Lead,
+    /// Runs the system; may act for any tenant.
+    Admin,
+}
+
+/// The text names no role.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a role; use viewer, member, lead or admin")]
+pub struct UnknownRole(pub String);
+
+impl Role {
+    pub const ALL: [Self; 4] = [Self::Viewer, Self::Member, Self::Lead, Self::Admin];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Member => "member",
+            Self::Lead => "lead",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn may(self, permit: Permit) -> bool {
+        self >= permit.least_role()
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Role {
+    type Err = UnknownRole;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|role| role.as_str() == text)
+            .ok_or_else(|| UnknownRole(text.chars().take(64).collect()))
+    }
+}
+
+/// What a route needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Permit {
+    ReadJobs,
+    SubmitJobs,
+    SteerJobs,
+    ReadTenant,
+    ManageKeys,
+    /// Create tenants and change their quotas.
+    ManageTenants,
+    ReadWorkers,
+}
+
+impl Permit {
+    pub const fn least_role(self) -> Role {
+        match self {
+            Self::ReadJobs | Self::ReadTenant => Role::Viewer,
+            Self::SubmitJobs | Self::SteerJobs => Role::Member,
+            Self::ManageKeys => Role::Lead,
+            Self::ManageTenants | Self::ReadWorkers => Role::Admin,
+        }
+    }
+}

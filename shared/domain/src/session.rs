@@ -1,0 +1,188 @@
+//! A coding session: an agent works on a repository, or in an empty folder.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Violations;
+
+const PROMPT_MAX: usize = 256 * 1024;
+const ARGS_MAX: usize = 256;
+const ARG_MAX: usize = 64 * 1024;
+const PATH_MAX: usize = 4096;
+const KEEP_MAX: usize = 100;
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionSpec {
+    /// What the agent is asked to do; may be empty for agents that need no words.
+    #[serde(default)]
+    pub prompt: String,
+    pub agent: AgentSpec,
+    /// Where the agent works: a worktree of this, or an empty folder when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<Repository>,
+    /// Files of the worktree to keep as artifacts, relative paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub keep: Vec<String>,
+}
+
+/// The kinds of agents that this version knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentKind {
+    /// Answers at once; for tests and benchmarks.
+    Echo,
+    /// Runs a command line in the worktree.
+    Command,
+}
+
+/// The text names no kind of agent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a kind of agent; use echo or command")]
+pub struct UnknownAgent(pub String);
+
+impl AgentKind {
+    pub const ALL: [Self; 2] = [Self::Echo, Self::Command];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Echo => "echo",
+            Self::Command => "command",
+        }
+    }
+}
+
+impl fmt::Display for AgentKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for AgentKind {
+    type Err = UnknownAgent;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .into_iter()
+            .find(|kind| kind.as_str() == text)
+            .ok_or_else(|| UnknownAgent(text.chars().take(64).collect()))
+    }
+}
+
+/// Which agent does the work, with what it needs to know.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum AgentSpec {
+    Echo,
+    Command(Command),
+}
+
+/// A program with arguments, or a line for `/bin/sh -c`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    Argv(Vec<String>),
+    Run(String),
+}
+
+impl AgentSpec {
+    pub const fn kind(&self) -> AgentKind {
+        match self {
+            Self::Echo => AgentKind::Echo,
+            Self::Command(_) => AgentKind::Command,
+        }
+    }
+}
+
+/// A local git repository and the revision that work starts from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Repository {
+    /// Absolute path on the workers; must lie below one of their configured roots.
+    pub path: String,
+    /// Branch, tag or commit.
+    #[serde(rename = "ref", default = "head")]
+    pub reference: String,
+}
+
+fn head() -> String {
+    "HEAD".to_owned()
+}
+
+impl SessionSpec {
+    pub(crate) fn check(&self, violations: &mut Violations) {
+        violations.text("/prompt", &self.prompt, 0, PROMPT_MAX);
+        if let AgentSpec::Command(command) = &self.agent {
+            command.check(violations);
+        }
+        if let Some(repository) = &self.repository {
+            repository.check(violations);
+        }
+        if self.keep.len() > KEEP_MAX {
+            violations.add(
+                "/keep",
+                format!(
+                    "names {} files; at most {KEEP_MAX} are kept",
+                    self.keep.len()
+                ),
+            );
+        }
+        for (index, path) in self.keep.iter().enumerate() {
+            if !is_inside(path) {
+                violations.add(
+                    format!("/keep/{index}"),
+                    "must be a relative path that stays inside the worktree",
+                );
+            }
+        }
+    }
+}
+
+impl Command {
+    fn check(&self, violations: &mut Violations) {
+        match self {
+            Self::Run(line) => violations.text("/agent/run", line, 1, ARG_MAX),
+            Self::Argv(argv) => {
+                if argv.first().is_none_or(String::is_empty) {
+                    violations.add("/agent/argv", "must name a program");
+                }
+                if argv.len() > ARGS_MAX {
+                    violations.add(
+                        "/agent/argv",
+                        format!(
+                            "has {} arguments; at most {ARGS_MAX} are allowed",
+                            argv.len()
+                        ),
+                    );
+                }
+                for (index, argument) in argv.iter().enumerate() {
+                    violations.text(&format!("/agent/argv/{index}"), argument, 0, ARG_MAX);
+                }
+            }
+        }
+    }
+}
+
+impl Repository {
+    fn check(&self, violations: &mut Violations) {
+        violations.text("/repository/path", &self.path, 1, PATH_MAX);
+        if !self.path.starts_with('/') {
+            violations.add("/repository/path", "must be an absolute path");
+        }
+        violations.text("/repository/ref", &self.reference, 1, 255);
+        // A revision that starts with a dash would be read by git as an option.
+        if self.reference.starts_with('-') || self.reference.contains(char::is_whitespace) {
+            violations.add("/repository/ref", "must be a branch, tag or commit");
+        }
+    }
+}
+
+/// A relative path without `..`, `.git` or an empty part.
+fn is_inside(path: &str) -> bool {
+    !path.is_empty()
+        && path.len() <= PATH_MAX
+        && !path.contains('\0')
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != ".." && part != ".git")
+}

@@ -1,0 +1,86 @@
+//! What is wrong with an input, all of it at once, each with the place it stands at.
+
+use std::fmt;
+
+use serde::Serialize;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Violation {
+    /// JSON pointer into the input, `/title` or `/agent/argv`.
+    pub pointer: String,
+    /// What is wrong there and what would be right.
+    pub detail: String,
+}
+
+/// Everything that is wrong with an input; never empty inside an `Err`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, thiserror::Error)]
+pub struct Violations(pub Vec<Violation>);
+
+impl Violations {
+    pub fn add(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
+        self.0.push(Violation {
+            pointer: pointer.into(),
+            detail: detail.into(),
+        });
+    }
+
+    /// `Ok(value)` when nothing was found wrong.
+    pub fn or<T>(self, value: T) -> Result<T, Self> {
+        if self.0.is_empty() {
+            Ok(value)
+        } else {
+            Err(self)
+        }
+    }
+
+    /// The same violations, below `prefix`.
+    #[must_use]
+    pub fn below(mut self, prefix: &str) -> Self {
+        for violation in &mut self.0 {
+            violation.pointer.insert_str(0, prefix);
+        }
+        self
+    }
+
+    /// Requires `text` to have between `min` and `max` characters and no control characters but line breaks and tabs.
+    pub(crate) fn text(&mut self, pointer: &str, text: &str, min: usize, max: usize) {
+        let length = text.chars().count();
+        if length < min || (min > 0 && text.trim().is_empty()) {
+            self.add(pointer, "must not be empty");
+        } else if length > max {
+            self.add(
+                pointer,
+                format!("has {length} characters; at most {max} are allowed"),
+            );
+        }
+        // PostgreSQL refuses NUL in text, and no other control character belongs into a name.
+        if text
+            .chars()
+            .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
+        {
+            self.add(pointer, "contains control characters");
+        }
+    }
+
+    pub(crate) fn range(&mut self, pointer: &str, value: u64, min: u64, max: u64) {
+        if value < min || value > max {
+            self.add(
+                pointer,
+                format!("is {value}; must be between {min} and {max}"),
+            );
+        }
+    }
+}
+
+impl fmt::Display for Violations {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, violation) in self.0.iter().enumerate() {
+            if index > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "{} {}", violation.pointer, violation.detail)?;
+        }
+        Ok(())
+    }
+}
