@@ -2,7 +2,7 @@
 -- Ids are 16-byte blobs, instants are microseconds since 1970, JSON and lists are text.
 
 CREATE TABLE tenants (
-    id         blob PRIMARY KEY,
+    id         blob PRIMARY KEY NOT NULL,
     slug       text NOT NULL UNIQUE,
     name       text NOT NULL,
     active     integer NOT NULL,
@@ -36,7 +36,7 @@ CREATE TABLE tenant_slots (
 CREATE INDEX tenant_slots_to_relay ON tenant_slots (tenant_id, kind) WHERE queued > published;
 
 CREATE TABLE jobs (
-    id                   blob PRIMARY KEY,
+    id                   blob PRIMARY KEY NOT NULL,
     tenant_id            blob NOT NULL REFERENCES tenants (id),
     kind                 text NOT NULL,
     state                text NOT NULL,
@@ -110,7 +110,7 @@ CREATE TABLE job_logs (
     stream    text NOT NULL,
     text      text NOT NULL,
     PRIMARY KEY (job_id, attempt, number)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE checkpoints (
     job_id    blob NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
@@ -120,10 +120,10 @@ CREATE TABLE checkpoints (
     at        integer NOT NULL,
     data      text NOT NULL,
     PRIMARY KEY (job_id, number)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 CREATE TABLE artifacts (
-    id         blob PRIMARY KEY,
+    id         blob PRIMARY KEY NOT NULL,
     job_id     blob NOT NULL REFERENCES jobs (id) ON DELETE CASCADE,
     tenant_id  blob NOT NULL,
     attempt    integer NOT NULL,
@@ -136,7 +136,7 @@ CREATE TABLE artifacts (
 ) STRICT;
 
 CREATE TABLE workers (
-    id          blob PRIMARY KEY,
+    id          blob PRIMARY KEY NOT NULL,
     epoch       integer NOT NULL,
     host        text NOT NULL,
     kinds       text NOT NULL,
@@ -147,7 +147,7 @@ CREATE TABLE workers (
 ) STRICT;
 
 CREATE TABLE api_keys (
-    id          blob PRIMARY KEY,
+    id          blob PRIMARY KEY NOT NULL,
     tenant_id   blob NOT NULL REFERENCES tenants (id),
     role        text NOT NULL,
     name        text NOT NULL,

@@ -41,3 +41,21 @@ pub use store_error::StoreError;
 pub use tenant_store::{TenantError, TenantStore};
 pub use training::{TrainingProvider, TrainingReport, TrainingTask};
 pub use workspace::{Diff, Workspace, Workspaces};
+
+use std::sync::Arc;
+
+/// Everything the use cases need, chosen once at the composition root.
+#[derive(Clone)]
+pub struct Ports {
+    pub jobs: Arc<dyn JobStore>,
+    pub engine: Arc<dyn EngineStore>,
+    pub tenants: Arc<dyn TenantStore>,
+    pub keys: Arc<dyn KeyStore>,
+    pub queue: Arc<dyn JobQueue>,
+    pub ready: Arc<dyn ReadySet>,
+    pub locks: Arc<dyn Locks>,
+    pub bus: Arc<dyn EventBus>,
+    pub blobs: Arc<dyn Blobs>,
+    pub clock: Arc<dyn Clock>,
+    pub ids: Arc<dyn Ids>,
+}
