@@ -1,5 +1,5 @@
 /// Why the store could not do what was asked. Nothing was changed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// Not to be reached, or too slow; trying again may help.
     #[error("the store is not available: {0}")]

@@ -1,0 +1,34 @@
+//! A person's or client's action on a job: start, cancel, stop, retry.
+
+use domain::{Action, Job, JobId, TenantId};
+
+use super::Dispatcher;
+use crate::ports::{Ports, Signal, SteerError};
+
+/// Does `action` if the job's state allows it. `Ok(None)`: the tenant has no such job.
+///
+/// A running job is only asked to stop here; its worker ends it, and is told at once.
+pub async fn steer_job(
+    ports: &Ports,
+    tenant: TenantId,
+    job: JobId,
+    action: Action,
+) -> Result<Option<Job>, SteerError> {
+    let now = ports.clock.now();
+    let Some(steered) = ports.jobs.steer(tenant, job, action, now).await? else {
+        return Ok(None);
+    };
+    let dispatcher = Dispatcher::new(ports.clone());
+    let mut signals = vec![Signal::JobChanged { tenant, job }];
+    if let Some(claim) = steered.job.status.claim()
+        && steered.job.stop_requested_at.is_some()
+    {
+        signals.push(Signal::StopRequested {
+            worker: claim.worker,
+            job,
+        });
+    }
+    dispatcher.dispatch(steered.publish, &steered.slots).await;
+    dispatcher.signal(signals).await;
+    Ok(Some(steered.job))
+}

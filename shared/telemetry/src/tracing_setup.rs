@@ -1,0 +1,22 @@
+//! Where logs go: standard error, as text for people or as JSON lines for machines.
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::util::TryInitError;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Sets up logging for the process. `filter` is in `tracing`'s own words, `info,sqlx=warn`.
+pub fn init_tracing(filter: &str, format: LogFormat) -> Result<(), TryInitError> {
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(filter))
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => builder.finish().try_init(),
+        LogFormat::Json => builder.json().finish().try_init(),
+    }
+}
