@@ -1,1 +1,27 @@
+//! The inbound side of the queue: a worker claims jobs under its lease, runs them, and keeps the engine going.
+//!
+//! Reads like the way of a job: `pick`, `visit`, `claim`, `run`, `write`, `finish`; beside them `lease`, `relay`, `reap`,
+//! `reconcile` and `drain`. Everything reacts to the state of the store: a message, a signal or a hint only says that
+//! looking again is worth it. Knows ports only, never an adapter.
 
+mod claim;
+mod claim_loop;
+mod config;
+mod context;
+mod drain;
+mod finish;
+mod handlers;
+mod lease;
+mod life;
+mod pick;
+mod reap;
+mod reconcile;
+mod relay;
+mod run;
+mod running;
+mod singleton;
+mod visit;
+mod write;
+
+pub use config::{Tools, WorkerConfig};
+pub use life::{WorkerError, run};

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde_json::{Map, Value, json};
+
 use crate::{
     Action, AttemptOutcome, EventKind, InvalidTransition, Job, JobError, JobResult, JobState,
     Timestamp, backoff,
@@ -107,6 +109,32 @@ fn decide(job: &Job, ending: Ending, now: Timestamp, jitter: f64) -> Settlement 
 }
 
 impl Settlement {
+    /// The same, unless the job was asked to stop after this was decided: then it is not queued again.
+    #[must_use]
+    pub fn unless_stopped(self, stop_requested: bool) -> Self {
+        if !stop_requested || self.state != JobState::Queued {
+            return self;
+        }
+        Self {
+            state: JobState::Stopped,
+            event: EventKind::Stopped,
+            run_after: None,
+            ..self
+        }
+    }
+
+    /// What the event of this settlement says: `error` and `run_after`, where there are such.
+    pub fn event_data(&self) -> Map<String, Value> {
+        let mut data = Map::new();
+        if let Some(error) = &self.error {
+            data.insert("error".to_owned(), json!(error));
+        }
+        if let Some(run_after) = &self.run_after {
+            data.insert("run_after".to_owned(), json!(run_after));
+        }
+        data
+    }
+
     fn new(job: &Job, state: JobState, outcome: AttemptOutcome, event: EventKind) -> Self {
         Self {
             state,

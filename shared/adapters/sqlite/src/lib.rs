@@ -1,1 +1,74 @@
+//! The stores' ports over SQLite: one file, no server. The PostgreSQL adapter mirrors these files.
+//!
+//! What writes goes through one connection, in the order of arrival, in `BEGIN IMMEDIATE` transactions: that is the
+//! lock that the contracts ask for. What reads uses connections that cannot write. A transaction that handles many
+//! rows hands them to SQLite as one JSON text a statement.
+//!
+//! Nothing here decides what becomes of a job: that is the domain's.
 
+mod batch;
+mod claim;
+mod engine;
+mod error;
+mod events;
+mod finish;
+mod history;
+mod jobs;
+mod keys;
+mod lease;
+mod list;
+mod migrate;
+mod open;
+mod read;
+mod reap;
+mod reconcile;
+mod relay;
+mod report;
+mod rows;
+mod slots;
+mod steer;
+mod submit;
+mod tenants;
+mod workers;
+
+use std::path::Path;
+
+use application::ports::StoreError;
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+use error::failed;
+
+/// A transaction that holds the one write lock.
+type Write = Transaction<'static, Sqlite>;
+
+#[derive(Debug, Clone)]
+pub struct SqliteStore {
+    /// One connection: those who write wait for each other here, first come first served.
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl SqliteStore {
+    /// Opens the file, or makes it; the folder must exist. Its tables come by [`SqliteStore::migrate`].
+    pub async fn open(path: &Path) -> Result<Self, StoreError> {
+        open::open(path).await
+    }
+
+    /// Brings the tables to this version's form; safe to call at every start.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        migrate::migrate(&self.writer).await
+    }
+
+    /// Waits for running transactions and closes the file.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+
+    async fn write(&self) -> Result<Write, StoreError> {
+        self.writer
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(failed)
+    }
+}

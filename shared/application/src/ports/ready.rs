@@ -7,6 +7,10 @@ use async_trait::async_trait;
 use domain::{JobKind, QueueKey, SlotSnapshot};
 use tokio::sync::watch;
 
+/// The most jobs one pick stands for. The picked messages are held by one worker until its claim commits, and the
+/// next tenant waits behind that visit: large enough to pay for the round trips, small enough not to be felt.
+pub const PICK_MAX: u32 = 64;
+
 #[async_trait]
 pub trait ReadySet: Send + Sync {
     /// Takes snapshots in; one that is not newer than what is known is ignored. A newer one forgets what was picked
@@ -16,9 +20,10 @@ pub trait ReadySet: Send + Sync {
     /// Messages have arrived in these queues: an empty visit of before no longer counts.
     async fn arrived(&self, queues: &[QueueKey]) -> Result<(), CoordinationError>;
 
-    /// PICK. The ready queue of one of these kinds with the lowest virtual time, with how many jobs to take from it
-    /// (1 to `want`); its virtual time is advanced by that number over its weight, and its claimable hint lowered by
-    /// it. A queue that was idle rejoins at the present virtual time, so idling earns no credit.
+    /// PICK. The ready queue with the lowest virtual time, with how many jobs to take from it (1 to `want`, at most
+    /// [`PICK_MAX`]). Of the kinds that have one, the one whose turn it is: virtual times compare within a kind only.
+    /// The queue's virtual time is advanced by that number over its weight, and its claimable hint lowered by it. A
+    /// queue that was idle rejoins at the present virtual time, so idling earns no credit.
     async fn pick(&self, kinds: &[JobKind], want: u32) -> Result<Pick, CoordinationError>;
 
     /// A visit found nothing: the queue is not picked again before `arrived` or a newer snapshot.

@@ -1,0 +1,123 @@
+//! The command line: what may be said, and the help for it. Decides nothing; `commands` does what was asked.
+
+mod client;
+mod flags;
+mod server;
+mod session;
+mod tenant;
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+pub use client::{Connection, Listing, QueueCommand, WorkersArgs};
+pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
+pub use server::{DemoArgs, DevArgs, DoctorArgs, MigrateArgs, ProducerArgs, WorkerArgs};
+pub use session::{
+    AgentChoice, LogsArgs, OneSession, RunArgs, SessionCommand, SessionListArgs, WatchArgs,
+};
+pub use tenant::{KeyCommand, KeyCreateArgs, TenantCommand, TenantCreateArgs, TenantQuotaArgs};
+
+const AFTER_HELP: &str = "\
+Start here:
+  orchestrator demo                          see it work on a repository of yours, in half a minute
+  orchestrator dev                           all in one process: API, pages, worker, SQLite
+  orchestrator session run --run 'make test' --repo .
+  orchestrator session list
+
+Production, against PostgreSQL, RabbitMQ and Redis (DATABASE_URL, AMQP_URL, REDIS_URL):
+  orchestrator migrate
+  orchestrator producer                      the API and the pages
+  orchestrator worker                        as many as needed, on any machine
+  orchestrator doctor                        what is configured, and whether it answers
+
+Settings come from flags, over ORCHESTRATOR_* variables, over orchestrator.toml, over defaults.
+
+Exit codes: 0 ok, 1 the job or the program failed, 2 usage, 3 not authorized, 4 not found,
+5 quota used up, 6 timeout.";
+
+/// Runs autonomous coding sessions and training jobs for many tenants, fairly, and never loses one.
+#[derive(Debug, Parser)]
+#[command(version, after_help = AFTER_HELP, disable_help_subcommand = true)]
+pub struct Cli {
+    /// Configuration file [default: orchestrator.toml in the working directory, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Dev(DevArgs),
+    Demo(DemoArgs),
+    Producer(ProducerArgs),
+    Worker(WorkerArgs),
+    Migrate(MigrateArgs),
+    Doctor(DoctorArgs),
+    /// Print the API's OpenAPI document
+    ///
+    /// The same that a producer serves at /api/v1/openapi.json; needs no service.
+    #[command(after_help = "Example:\n  orchestrator openapi > openapi.json")]
+    Openapi,
+    /// Submit coding sessions, watch and steer them
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// See what waits
+    #[command(subcommand)]
+    Queue(QueueCommand),
+    /// Manage tenants and their quotas (needs a system admin's key)
+    #[command(subcommand)]
+    Tenant(TenantCommand),
+    /// Make API keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    Workers(WorkersArgs),
+    /// Runs a program that dies with the worker: used by the worker itself.
+    #[command(hide = true, disable_help_flag = true)]
+    Guard(Verbatim),
+    #[command(hide = true, disable_help_flag = true)]
+    GuardExec(Verbatim),
+    /// The reference trainer: used by the `subprocess` training provider.
+    #[command(hide = true, disable_help_flag = true)]
+    ReferenceTrainer(Verbatim),
+}
+
+/// Arguments that are passed on as they are.
+#[derive(Debug, clap::Args)]
+pub struct Verbatim {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<std::ffi::OsString>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    /// Every command that a person may call explains itself and shows how it is used.
+    #[test]
+    fn every_command_has_an_example() {
+        fn check(command: &clap::Command, path: &str) {
+            for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+                let path = format!("{path} {}", sub.get_name());
+                if sub.has_subcommands() {
+                    check(sub, &path);
+                    continue;
+                }
+                assert!(sub.get_about().is_some(), "{path} says what it does");
+                let help = sub.get_after_help().map(ToString::to_string);
+                let help = help.unwrap_or_default();
+                assert!(help.contains(&path), "{path} shows an example");
+            }
+        }
+        check(&Cli::command(), "orchestrator");
+    }
+}

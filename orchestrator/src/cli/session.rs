@@ -1,0 +1,177 @@
+//! `orchestrator session ...`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use domain::{JobId, JobState, Priority};
+
+use super::Connection;
+use crate::output::Format;
+
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// Submit a session, and follow it to its end
+    ///
+    /// Its log goes to standard output, its events to standard error; the exit code tells how it ended: 0 completed,
+    /// 6 timeout, 1 anything else. With --detach only its id is printed. Ctrl-C ends the following, not the session.
+    #[command(after_help = "\
+Examples:
+  orchestrator session run --run 'make test' --repo .
+  orchestrator session run --repo ~/src/project --ref main --max-duration 600 -- cargo test --workspace
+  orchestrator session run --run 'date > NOW.txt' --keep NOW.txt --tag nightly --detach
+  orchestrator session run --title hello --agent echo --prompt 'say hello'")]
+    Run(RunArgs),
+    /// List sessions, newest first
+    #[command(after_help = "\
+Examples:
+  orchestrator session list
+  orchestrator session list --status queued,running --tag nightly --limit 200
+  orchestrator session list -o json")]
+    List(SessionListArgs),
+    /// Show one session
+    #[command(after_help = "Example:\n  orchestrator session get 0198c5a2-7e1b-7cc0-8000-0123456789ab -o json")]
+    Get(OneSession),
+    /// Follow a session's events to its end; the exit code tells how it ended
+    #[command(after_help = "\
+Examples:
+  orchestrator session watch 0198c5a2-7e1b-7cc0-8000-0123456789ab
+  orchestrator session watch 0198c5a2-7e1b-7cc0-8000-0123456789ab --timeout 60")]
+    Watch(WatchArgs),
+    /// Print a session's log
+    #[command(after_help = "\
+Examples:
+  orchestrator session logs 0198c5a2-7e1b-7cc0-8000-0123456789ab
+  orchestrator session logs 0198c5a2-7e1b-7cc0-8000-0123456789ab --follow")]
+    Logs(LogsArgs),
+    /// Print what a session changed, as a patch
+    #[command(after_help = "Example:\n  orchestrator session diff 0198c5a2-7e1b-7cc0-8000-0123456789ab | git apply")]
+    Diff(OneSession),
+    /// Ask a running session to stop
+    #[command(after_help = "Example:\n  orchestrator session stop 0198c5a2-7e1b-7cc0-8000-0123456789ab")]
+    Stop(OneSession),
+    /// Take back a session that has not started
+    #[command(after_help = "Example:\n  orchestrator session cancel 0198c5a2-7e1b-7cc0-8000-0123456789ab")]
+    Cancel(OneSession),
+    /// Queue a session again that failed, timed out or was stopped
+    #[command(after_help = "Example:\n  orchestrator session retry 0198c5a2-7e1b-7cc0-8000-0123456789ab")]
+    Retry(OneSession),
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// What people see in lists [default: the command line, or the prompt]
+    #[arg(long)]
+    pub title: Option<String>,
+    /// What the agent is asked to do
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub prompt: String,
+    /// Kind of agent [default: command where a command is given, else echo]
+    #[arg(long, value_enum)]
+    pub agent: Option<AgentChoice>,
+    /// Line for /bin/sh, run by the command agent
+    #[arg(long, value_name = "LINE", conflicts_with = "argv")]
+    pub run: Option<String>,
+    /// Program and arguments, run by the command agent
+    #[arg(last = true, value_name = "ARGV")]
+    pub argv: Vec<String>,
+    /// Local git repository to work on; the session gets a worktree of its own
+    #[arg(long, value_name = "PATH")]
+    pub repo: Option<PathBuf>,
+    /// Branch, tag or commit to start from [default: HEAD]
+    #[arg(long = "ref", value_name = "REF", requires = "repo")]
+    pub reference: Option<String>,
+    /// critical, high, medium, low or deferred [default: medium]
+    #[arg(long)]
+    pub priority: Option<Priority>,
+    /// Wall-clock limit of one run
+    #[arg(long, value_name = "SECONDS")]
+    pub max_duration: Option<u32>,
+    /// How many runs may fail before the session does
+    #[arg(long, value_name = "N")]
+    pub max_attempts: Option<u32>,
+    /// Mark to find it by; may be repeated
+    #[arg(long = "tag", value_name = "TAG")]
+    pub tags: Vec<String>,
+    /// File of the worktree to keep as an artifact; may be repeated
+    #[arg(long, value_name = "FILE")]
+    pub keep: Vec<String>,
+    /// Follow it to its end; the default
+    #[arg(long, conflicts_with = "detach")]
+    pub follow: bool,
+    /// Only submit it, and print its id
+    #[arg(long)]
+    pub detach: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// `json` prints the session's document instead of its log
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum AgentChoice {
+    /// Answers at once; for tests
+    Echo,
+    /// Runs a command line
+    Command,
+}
+
+#[derive(Debug, Args)]
+pub struct SessionListArgs {
+    /// Only these states
+    #[arg(long, value_name = "STATE,..", value_delimiter = ',')]
+    pub status: Vec<JobState>,
+    /// Only this priority
+    #[arg(long)]
+    pub priority: Option<Priority>,
+    /// Only those with this tag
+    #[arg(long)]
+    pub tag: Option<String>,
+    /// How many at most
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to write the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct OneSession {
+    /// The session's id
+    #[arg(value_name = "ID")]
+    pub id: JobId,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to write the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// The session's id
+    #[arg(value_name = "ID")]
+    pub id: JobId,
+    /// Stop waiting after so many seconds, with exit code 6; the session goes on
+    #[arg(long, value_name = "SECONDS")]
+    pub timeout: Option<u64>,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// `json` prints each event as a line of JSON
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The session's id
+    #[arg(value_name = "ID")]
+    pub id: JobId,
+    /// Go on with what is written, until the session ends
+    #[arg(short, long)]
+    pub follow: bool,
+    #[command(flatten)]
+    pub connection: Connection,
+}

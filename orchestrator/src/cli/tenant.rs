@@ -1,0 +1,112 @@
+//! Tenants and keys: what an installation's operator does.
+
+use clap::{Args, Subcommand};
+use domain::{NewTenant, Quotas, Role};
+
+use super::{Connection, Listing};
+use crate::output::Format;
+
+#[derive(Debug, Subcommand)]
+pub enum TenantCommand {
+    /// Create a tenant
+    #[command(after_help = "\
+Example:
+  orchestrator tenant create acme --name 'Acme Ltd' --sessions 4 --training 1")]
+    Create(TenantCreateArgs),
+    /// List all tenants
+    #[command(after_help = "Example:\n  orchestrator tenant list")]
+    List(Listing),
+    /// Change a tenant's quotas, weight or backlog limit; raised quotas take effect at once
+    #[command(after_help = "\
+Examples:
+  orchestrator tenant set-quota acme --sessions 8
+  orchestrator tenant set-quota acme --weight 3 --max-queued 50000")]
+    SetQuota(TenantQuotaArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct TenantCreateArgs {
+    /// Short name of a-z, 0-9 and -
+    pub slug: String,
+    /// Name for people [default: the slug]
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Sessions it may run at once
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().session)]
+    pub sessions: u32,
+    /// Training jobs it may run at once
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().training)]
+    pub training: u32,
+    /// Jobs that may wait at once, all kinds together
+    #[arg(long, value_name = "N", default_value_t = NewTenant::DEFAULT_MAX_QUEUED)]
+    pub max_queued: u32,
+    /// Its share of the workers relative to others
+    #[arg(long, value_name = "N", default_value_t = NewTenant::DEFAULT_WEIGHT)]
+    pub weight: u32,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to write the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[derive(Debug, Args)]
+#[group(id = "change", required = true, multiple = true, args = ["sessions", "training", "max_queued", "weight"])]
+pub struct TenantQuotaArgs {
+    /// Slug or id
+    pub tenant: String,
+    /// Sessions it may run at once
+    #[arg(long, value_name = "N")]
+    pub sessions: Option<u32>,
+    /// Training jobs it may run at once
+    #[arg(long, value_name = "N")]
+    pub training: Option<u32>,
+    /// Jobs that may wait at once, all kinds together
+    #[arg(long, value_name = "N")]
+    pub max_queued: Option<u32>,
+    /// Its share of the workers relative to others
+    #[arg(long, value_name = "N")]
+    pub weight: Option<u32>,
+    #[command(flatten)]
+    pub connection: Connection,
+    /// How to write the answer
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Make an API key and print it, alone, on standard output; it is shown this once
+    ///
+    /// Works straight on the store where DATABASE_URL is set or --data-dir is given, so that an installation's first
+    /// key can be made; the tenant `default` is made with it if it does not exist yet. Else, or with --url, it asks the
+    /// API.
+    #[command(after_help = "\
+Examples:
+  orchestrator key create --tenant default --role admin > admin.key
+  orchestrator key create --tenant acme --role member --name ci
+  orchestrator key create --data-dir .orchestrator --role viewer")]
+    Create(KeyCreateArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct KeyCreateArgs {
+    /// Tenant that the key opens: slug or id
+    #[arg(long, default_value = crate::compose::DEFAULT_TENANT)]
+    pub tenant: String,
+    /// What it may do: viewer, member, lead, or admin of the whole system
+    #[arg(long, default_value_t = Role::Member)]
+    pub role: Role,
+    /// What it is for, seen in lists
+    #[arg(long, default_value = "made on the command line")]
+    pub name: String,
+    /// The API, instead of the store
+    #[arg(long, value_name = "URL")]
+    pub url: Option<String>,
+    /// File with the API key that may make keys
+    #[arg(long, value_name = "FILE")]
+    pub key_file: Option<std::path::PathBuf>,
+    /// Data folder of the embedded mode: make the key in its store
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    pub data_dir: Option<std::path::PathBuf>,
+}

@@ -1,0 +1,175 @@
+//! What the program was told, from four places: flags over environment variables over `orchestrator.toml` over
+//! defaults. The only place that reads the environment; everything else is handed what it needs.
+//!
+//! A key `port` is `port = 8080` in the file, `ORCHESTRATOR_PORT` in the environment and `--port` on the command line
+//! (where the command takes it). The services' URLs have their usual names: `DATABASE_URL`, `AMQP_URL`, `REDIS_URL`.
+
+mod layers;
+mod lists;
+mod secret;
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use domain::{AgentKind, JobKind};
+use figment::Figment;
+use figment::providers::Serialized;
+use serde::{Deserialize, Serialize};
+
+pub use layers::{Flags, no_color};
+pub use secret::Secret;
+
+/// Looked for in the working directory, unless `--config` names another.
+pub const FILE: &str = "orchestrator.toml";
+
+/// The configuration cannot be used; the text names the key and where it was set.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// Everything that can be set. Field names are the keys.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// What is logged, in the words of `tracing`: `info`, `warn,workers=debug`.
+    pub log: String,
+    pub log_format: LogFormat,
+    /// Embedded mode keeps everything here; in services mode workers put their worktrees here.
+    pub data_dir: PathBuf,
+    /// Where the API, the pages and the metrics listen.
+    pub host: String,
+    pub port: u16,
+    /// 0 for a free one; when not set, 9100 (`producer`, `dev`) or 9101 (`worker`).
+    pub metrics_port: Option<u16>,
+    /// Jobs that one worker process holds at once.
+    pub concurrency: Option<u32>,
+    #[serde(deserialize_with = "lists::parsed")]
+    pub kinds: Vec<JobKind>,
+    /// When not set: `echo`, and in `dev` `command` too.
+    #[serde(deserialize_with = "lists::parsed_if_set")]
+    pub agents: Option<Vec<AgentKind>>,
+    /// Local repositories and datasets must lie below one of these.
+    #[serde(deserialize_with = "lists::paths_if_set")]
+    pub roots: Option<Vec<PathBuf>>,
+    pub lease_seconds: Option<u64>,
+    pub grace_seconds: Option<u64>,
+    /// How long a worker that was told to leave lets its jobs go on.
+    pub drain_seconds: Option<u64>,
+    /// How much of a job's output is kept.
+    pub log_limit_bytes: Option<u64>,
+    pub database_url: Option<Secret>,
+    pub amqp_url: Option<Secret>,
+    pub redis_url: Option<Secret>,
+    /// When not set, `artifacts` in the data folder. Producers and workers must share it.
+    pub artifacts_dir: Option<PathBuf>,
+    /// The API that client commands speak to.
+    pub url: Option<String>,
+    pub key: Option<Secret>,
+    pub key_file: Option<PathBuf>,
+    /// For system admins' keys: the tenant to act for, slug or id.
+    pub tenant: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON document a line, for machines.
+    Json,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            log: "info".to_owned(),
+            log_format: LogFormat::Text,
+            data_dir: PathBuf::from(".orchestrator"),
+            host: "127.0.0.1".to_owned(),
+            port: 8080,
+            metrics_port: None,
+            concurrency: None,
+            kinds: JobKind::ALL.to_vec(),
+            agents: None,
+            roots: None,
+            lease_seconds: None,
+            grace_seconds: None,
+            drain_seconds: None,
+            log_limit_bytes: None,
+            database_url: None,
+            amqp_url: None,
+            redis_url: None,
+            artifacts_dir: None,
+            url: None,
+            key: None,
+            key_file: None,
+            tenant: None,
+        }
+    }
+}
+
+impl Settings {
+    pub fn artifacts_dir(&self) -> PathBuf {
+        self.artifacts_dir
+            .clone()
+            .unwrap_or_else(|| self.data_dir.join("artifacts"))
+    }
+}
+
+/// The effective settings, and where each came from.
+pub struct Config {
+    pub settings: Settings,
+    figment: Figment,
+}
+
+impl Config {
+    /// Reads the file (`file`, which must exist, or [`FILE`], which may) and the environment, and puts `flags` on top.
+    pub fn load(file: Option<PathBuf>, flags: Flags) -> Result<Self, ConfigError> {
+        let keys = layers::keys()?;
+        let file = layers::File::read(file, &keys)?;
+        let environment = layers::Environment::read(std::env::vars_os(), &keys);
+        Self::merge(file, environment, flags)
+    }
+
+    fn merge(
+        file: layers::File,
+        environment: layers::Environment,
+        flags: Flags,
+    ) -> Result<Self, ConfigError> {
+        let figment = Figment::from(layers::Defaults(Serialized::defaults(Settings::default())))
+            .merge(file)
+            .merge(environment)
+            .merge(flags);
+        let settings = figment
+            .extract()
+            .map_err(|error| ConfigError(layers::explain(error)))?;
+        Ok(Self { settings, figment })
+    }
+
+    /// Where the value of `key` came from: `default`, `orchestrator.toml`, `ORCHESTRATOR_PORT`, `--port`.
+    pub fn source(&self, key: &str) -> String {
+        self.figment.find_metadata(key).map_or_else(
+            || "default".to_owned(),
+            |from| from.interpolate(self.figment.profile(), &[key]),
+        )
+    }
+
+    /// True when somebody set `key`: it is not a default.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.source(key) != "default"
+    }
+
+    /// Every key with its effective value as it may be shown, secrets hidden.
+    pub fn shown(&self) -> Result<Vec<(String, String)>, ConfigError> {
+        let shown = figment::value::Value::serialize(&self.settings)
+            .map_err(|error| ConfigError(layers::explain(error)))?;
+        let dict = shown.into_dict().unwrap_or_default();
+        Ok(dict
+            .into_iter()
+            .map(|(key, value)| (key, layers::show(&value)))
+            .collect())
+    }
+}
+
+#[cfg(test)]
+mod tests;

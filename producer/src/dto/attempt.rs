@@ -1,0 +1,41 @@
+use domain::{Attempt, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::job::JobErrorBody;
+
+/// One run of a job.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
+pub(crate) struct AttemptBody {
+    /// 1 for the first run.
+    pub number: u32,
+    pub worker_id: Uuid,
+    pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    /// `completed`, `partially_completed`, `failed`, `timeout`, `stopped`, `handed_back` or `lease_lost`; null while it
+    /// runs.
+    #[schema(example = "completed")]
+    pub outcome: Option<&'static str>,
+    pub error: Option<JobErrorBody>,
+}
+
+/// All runs of a job, the first one first.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AttemptList {
+    pub items: Vec<AttemptBody>,
+}
+
+impl From<Attempt> for AttemptBody {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            number: attempt.number,
+            worker_id: attempt.worker.as_uuid(),
+            started_at: attempt.started_at,
+            finished_at: attempt.finished_at,
+            outcome: attempt.outcome.map(domain::AttemptOutcome::as_str),
+            error: attempt.error.map(JobErrorBody::from),
+        }
+    }
+}

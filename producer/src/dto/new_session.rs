@@ -1,0 +1,199 @@
+//! The body that asks for a coding session.
+
+use chrono::SubsecRound as _;
+use domain::{
+    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, Repository, SessionSpec, Timestamp,
+    Violations,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::new_job::{PriorityBody, default_attempts, default_duration, default_start};
+use super::text::check_object;
+
+/// A coding session to run.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSession {
+    /// For people; 1 to 200 characters.
+    #[schema(example = "count public items")]
+    pub title: String,
+    /// What the agent is asked to do.
+    #[serde(default)]
+    pub prompt: String,
+    #[serde(default)]
+    #[schema(inline, default = "medium")]
+    pub priority: PriorityBody,
+    /// Wall-clock limit of one run, at most a week.
+    #[serde(default = "default_duration")]
+    pub max_duration_seconds: u32,
+    /// How many runs may fail before the session does.
+    #[serde(default = "default_attempts")]
+    pub max_attempts: u32,
+    /// At most 20, to find the session by.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Kept as it is and handed back; at most 16 KiB.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub metadata: Map<String, Value>,
+    pub agent: AgentBody,
+    /// Absent: the agent works in an empty folder.
+    pub repository: Option<RepositoryBody>,
+    /// Files of the worktree to keep as artifacts, as relative paths.
+    #[serde(default)]
+    pub keep: Vec<String>,
+    /// Not before this instant.
+    pub run_after: Option<Timestamp>,
+    /// False leaves the session `pending` until it is started.
+    #[serde(default = "default_start")]
+    pub start: bool,
+    /// The job that this one belongs to.
+    pub parent_id: Option<Uuid>,
+}
+
+/// Which agent does the work. `echo` answers at once; `command` runs a program.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Agent)]
+pub(crate) struct AgentBody {
+    /// `echo` or `command`.
+    #[schema(example = "command")]
+    pub kind: String,
+    /// For `command`: a program and its arguments. Either this or `run`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Vec<String>>,
+    /// For `command`: a line for `/bin/sh -c`. Either this or `argv`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+}
+
+/// A local git repository; the agent works in a worktree of its own.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Repository)]
+pub(crate) struct RepositoryBody {
+    /// Absolute path on the workers, below one of their configured roots.
+    #[schema(example = "/srv/repositories/shop")]
+    pub path: String,
+    /// Branch, tag or commit.
+    #[serde(rename = "ref", default = "head")]
+    #[schema(default = "HEAD")]
+    pub reference: String,
+}
+
+fn head() -> String {
+    "HEAD".to_owned()
+}
+
+impl NewSession {
+    /// The job to submit. What is wrong with values that exist is found by the domain; here only what the body says
+    /// twice, not at all, or in names that nobody knows.
+    pub fn into_new_job(self) -> Result<NewJob, Violations> {
+        let mut violations = Violations::default();
+        check_object("/metadata", &self.metadata, &mut violations);
+        let agent = self.agent.into_spec(&mut violations);
+        let (Some(agent), true) = (agent, violations.0.is_empty()) else {
+            return Err(violations);
+        };
+        Ok(NewJob {
+            title: self.title,
+            priority: self.priority.into(),
+            tags: self.tags,
+            metadata: self.metadata,
+            spec: JobSpec::Session(SessionSpec {
+                prompt: self.prompt,
+                agent,
+                repository: self.repository.map(RepositoryBody::into_spec),
+                keep: self.keep,
+            }),
+            max_duration_seconds: self.max_duration_seconds,
+            max_attempts: self.max_attempts,
+            run_after: self.run_after.map(|at| at.trunc_subsecs(6)),
+            start: self.start,
+            parent: self.parent_id.map(JobId::from_uuid),
+        })
+    }
+}
+
+impl AgentBody {
+    fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
+        match self.kind.parse::<AgentKind>() {
+            Err(error) => {
+                violations.add("/agent/kind", error.to_string());
+                None
+            }
+            Ok(AgentKind::Echo) => {
+                let extra = [("argv", self.argv.is_some()), ("run", self.run.is_some())];
+                for (field, given) in extra {
+                    if given {
+                        violations.add(format!("/agent/{field}"), "is not for the agent echo");
+                    }
+                }
+                Some(AgentSpec::Echo)
+            }
+            Ok(AgentKind::Command) => self.into_command(violations).map(AgentSpec::Command),
+        }
+    }
+
+    fn into_command(self, violations: &mut Violations) -> Option<Command> {
+        match (self.argv, self.run) {
+            (Some(argv), None) => Some(Command::Argv(argv)),
+            (None, Some(line)) => Some(Command::Run(line)),
+            (Some(_), Some(_)) => {
+                violations.add("/agent", "has both argv and run; give one of them");
+                None
+            }
+            (None, None) => {
+                violations.add("/agent", "has neither argv nor run; the agent command needs one of them");
+                None
+            }
+        }
+    }
+}
+
+impl From<AgentSpec> for AgentBody {
+    fn from(spec: AgentSpec) -> Self {
+        let kind = spec.kind().to_string();
+        let (argv, run) = match spec {
+            AgentSpec::Echo => (None, None),
+            AgentSpec::Command(Command::Argv(argv)) => (Some(argv), None),
+            AgentSpec::Command(Command::Run(line)) => (None, Some(line)),
+        };
+        Self { kind, argv, run }
+    }
+}
+
+impl RepositoryBody {
+    fn into_spec(self) -> Repository {
+        Repository {
+            path: self.path,
+            reference: self.reference,
+        }
+    }
+}
+
+impl From<Repository> for RepositoryBody {
+    fn from(repository: Repository) -> Self {
+        Self {
+            path: repository.path,
+            reference: repository.reference,
+        }
+    }
+}
+
+/// Sessions to create together: all or none.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NewSessions {
+    /// 1 to 1,000.
+    pub sessions: Vec<NewSession>,
+}
+
+/// The sessions that were created, in the order of the request.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CreatedSessions {
+    pub ids: Vec<Uuid>,
+}

@@ -1,0 +1,85 @@
+//! Ids in addresses. What is not an id names nothing, so it is answered like an id of nothing: 404.
+
+use std::fmt::Display;
+use std::str::FromStr;
+
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+use domain::{ApiKeyId, ArtifactId, JobId};
+
+use crate::problem::Problem;
+use crate::problem_kinds::{self as kinds, Kind};
+
+/// The job that an address names as `{id}`.
+pub(crate) struct JobPath(pub JobId);
+
+/// The artifact that an address names as `{id}` and `{artifact_id}`.
+pub(crate) struct ArtifactPath(pub JobId, pub ArtifactId);
+
+/// The key that an address names as `{id}`.
+pub(crate) struct KeyPath(pub ApiKeyId);
+
+/// A text that an address names as `{id}`.
+pub(crate) struct TextPath(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for JobPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parse(parts, state, "id", &kinds::JOB_NOT_FOUND).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ArtifactPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let job = parse(parts, state, "id", &kinds::JOB_NOT_FOUND).await?;
+        let artifact = parse(parts, state, "artifact_id", &kinds::ARTIFACT_NOT_FOUND).await?;
+        Ok(Self(job, artifact))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parse(parts, state, "id", &kinds::KEY_NOT_FOUND).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TextPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        text(parts, state, "id").await.map(Self)
+    }
+}
+
+async fn parse<T, S>(
+    parts: &mut Parts,
+    state: &S,
+    name: &str,
+    missing: &'static Kind,
+) -> Result<T, Problem>
+where
+    T: FromStr,
+    T::Err: Display,
+    S: Send + Sync,
+{
+    let text = text(parts, state, name).await?;
+    text.parse()
+        .map_err(|error: T::Err| Problem::new(missing, format!("{error}.")))
+}
+
+async fn text<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<String, Problem> {
+    let unreadable = || {
+        let detail = "The address cannot be read. Check its percent-encoding.";
+        Problem::new(&kinds::BAD_REQUEST, detail)
+    };
+    let params = RawPathParams::from_request_parts(parts, state)
+        .await
+        .map_err(|_| unreadable())?;
+    let found = params.iter().find(|(key, _)| *key == name);
+    found.map(|(_, value)| value.to_owned()).ok_or_else(unreadable)
+}

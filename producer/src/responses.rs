@@ -1,0 +1,63 @@
+//! The problems that routes can answer, for the OpenAPI document: each route names the sets that apply to it.
+
+use std::collections::BTreeMap;
+
+use utoipa::IntoResponses;
+use utoipa::openapi::{Content, Ref, RefOr, Response, ResponseBuilder};
+
+use crate::problem::PROBLEM_JSON;
+
+macro_rules! problem_sets {
+    ($($(#[$doc:meta])* $set:ident { $($status:literal: $what:literal),* $(,)? })*) => { $(
+        $(#[$doc])*
+        pub(crate) struct $set;
+
+        impl IntoResponses for $set {
+            fn responses() -> BTreeMap<String, RefOr<Response>> {
+                [$(($status, $what)),*].into_iter().map(|(status, what)| document(status, what)).collect()
+            }
+        }
+    )* };
+}
+
+problem_sets! {
+    /// Every route that needs a key.
+    Guarded {
+        "401": "`UNAUTHENTICATED`: no key, or one that is not valid.",
+        "403": "`FORBIDDEN`: the key's role does not allow it. `WRONG_TENANT`: X-Tenant-ID names a tenant that the key does not open.",
+        "500": "`INTERNAL_ERROR`: the server made a mistake.",
+        "503": "`STORE_UNAVAILABLE`, `STORE_FULL`, `REQUEST_TIMEOUT`: try again later.",
+    }
+    /// Routes with query parameters.
+    Queried {
+        "422": "`VALIDATION_ERROR`: a query parameter is unknown or not valid.",
+    }
+    /// Routes that take a JSON body.
+    Bodied {
+        "400": "`INVALID_JSON`: the body is not JSON.",
+        "413": "`BODY_TOO_LARGE`.",
+        "415": "`UNSUPPORTED_MEDIA_TYPE`: the body is not sent as JSON.",
+        "422": "`VALIDATION_ERROR`: `errors` says what is wrong where.",
+    }
+    /// Routes that name a job.
+    OfJob {
+        "404": "`SESSION_NOT_FOUND`, `JOB_NOT_FOUND`: the tenant has no such job of this kind.",
+    }
+    /// Routes that put jobs into a tenant's backlog.
+    Submitting {
+        "429": "`QUOTA_EXCEEDED`: the tenant's backlog is full.",
+    }
+    /// Routes that name a tenant.
+    OfTenant {
+        "404": "`TENANT_NOT_FOUND`.",
+    }
+}
+
+fn document(status: &str, what: &str) -> (String, RefOr<Response>) {
+    let schema = Ref::from_schema_name("Problem");
+    let response = ResponseBuilder::new()
+        .description(what)
+        .content(PROBLEM_JSON, Content::new(Some(schema)))
+        .build();
+    (status.to_owned(), RefOr::T(response))
+}

@@ -1,0 +1,71 @@
+//! What every handler can reach.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use application::ports::Ports;
+use application::use_cases::{Authenticator, Submitter};
+use axum::extract::FromRef;
+use domain::JobKind;
+use telemetry::Metrics;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::ProducerConfig;
+
+/// Cheap to clone: one pointer.
+#[derive(Clone)]
+pub(crate) struct App(Arc<Parts>);
+
+pub(crate) struct Parts {
+    pub ports: Ports,
+    pub submitter: Submitter,
+    pub authenticator: Authenticator,
+    pub metrics: Arc<Metrics>,
+    pub config: ProducerConfig,
+    /// Cancelled when the process is about to leave: streams end, readiness fails.
+    pub draining: CancellationToken,
+    /// One permit for every open stream.
+    pub streams: Arc<Semaphore>,
+}
+
+impl App {
+    pub fn new(
+        ports: Ports,
+        metrics: Arc<Metrics>,
+        config: ProducerConfig,
+        draining: CancellationToken,
+    ) -> Self {
+        Self(Arc::new(Parts {
+            submitter: Submitter::new(ports.clone()),
+            authenticator: Authenticator::new(ports.clone()),
+            streams: Arc::new(Semaphore::new(config.max_streams)),
+            ports,
+            metrics,
+            config,
+            draining,
+        }))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+/// The state of routes that exist once for each kind of jobs, and once for all kinds together.
+#[derive(Clone)]
+pub(crate) struct JobsOf {
+    pub app: App,
+    /// `None`: any kind.
+    pub kind: Option<JobKind>,
+}
+
+impl FromRef<JobsOf> for App {
+    fn from_ref(jobs: &JobsOf) -> Self {
+        jobs.app.clone()
+    }
+}

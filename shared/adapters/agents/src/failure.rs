@@ -1,0 +1,42 @@
+//! Turns what the system says into a decision and words for the person who reads it.
+
+use std::io::{Error, ErrorKind};
+use std::path::Path;
+
+use application::ports::HandlerError;
+use domain::JobError;
+
+/// What git, shells and most programs print when the disk is full, in the C locale.
+pub const DISK_FULL_WORDS: &str = "No space left on device";
+
+/// A permanent failure.
+pub fn fail(code: &str, message: impl Into<String>) -> HandlerError {
+    HandlerError::Fail(JobError::new(code, message))
+}
+
+/// A failure that another run may not meet.
+pub fn retry(code: &str, message: impl Into<String>) -> HandlerError {
+    HandlerError::Retry(JobError::new(code, message))
+}
+
+/// `doing` says what was tried, as in "create the folder".
+pub fn io(doing: &str, path: &Path, error: &Error) -> HandlerError {
+    if error.kind() == ErrorKind::StorageFull || error.kind() == ErrorKind::QuotaExceeded {
+        return disk_full(&format!("the worker could not {doing} {}", path.display()));
+    }
+    retry(
+        "WORKER_FILES",
+        format!(
+            "the worker could not {doing} {}: {error}; see to it on the worker's machine",
+            path.display()
+        ),
+    )
+}
+
+/// `what` says what could not be done.
+pub fn disk_full(what: &str) -> HandlerError {
+    fail(
+        "DISK_FULL",
+        format!("{what}: the disk is full; make room on the worker's machine, then retry the job"),
+    )
+}

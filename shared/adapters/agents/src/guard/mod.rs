@@ -1,0 +1,53 @@
+//! The small process that stands between a worker and a run's program.
+//!
+//! A worker can be killed at any moment, and a program can start others that leave its group and its parent. So each
+//! program runs below a guard of its own, which is a *child subreaper*: whatever is orphaned below it becomes its
+//! child, and when the kernel says that it has no children left, nothing is left. The guard learns of the worker's
+//! death by the end of a socket that only the worker holds, and kills everything then. The program dies with its guard
+//! (`PR_SET_PDEATHSIG`), and a worker that sees its guard killed looks for what was left by its job's mark.
+//!
+//! The guard never reads a configuration, starts no runtime, and touches no file but `/proc`.
+
+mod children;
+mod exec;
+mod process;
+mod protocol;
+mod strays;
+mod supervisor;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+pub use process::{Control, Guard, GuardLost, Launch, RunMark, StartError, Started};
+pub use protocol::Exit;
+
+use protocol::{STAGE_EXEC, STAGE_SUPERVISE};
+
+/// How a worker starts guards: a program and the arguments that make it call [`main`] with the rest.
+#[derive(Debug, Clone)]
+pub struct GuardCommand {
+    pub program: std::path::PathBuf,
+    pub args: Vec<String>,
+}
+
+impl GuardCommand {
+    /// The worker's own binary, also after the file was replaced by a newer one.
+    pub fn of_this_program(args: &[&str]) -> Self {
+        Self {
+            program: std::path::PathBuf::from("/proc/self/exe"),
+            args: args.iter().map(|&arg| arg.to_owned()).collect(),
+        }
+    }
+}
+
+/// The guard itself. `argv` is what follows the arguments of [`GuardCommand`], untouched: call this before anything
+/// parses the command line, starts a thread or reads standard input.
+pub fn main(argv: &[OsString]) -> ExitCode {
+    match argv.split_first() {
+        Some((stage, command)) if stage == STAGE_SUPERVISE && !command.is_empty() => {
+            supervisor::main(argv, command)
+        }
+        Some((stage, rest)) if stage == STAGE_EXEC => exec::main(rest),
+        _ => ExitCode::from(2),
+    }
+}

@@ -1,0 +1,142 @@
+//! The first stage: starts the program, obeys the worker, and leaves nothing behind.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, ExitCode};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::signal::{SigSet, Signal, kill, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
+use nix::unistd::{Pid, getpid};
+
+use super::children;
+use super::protocol::{Exit, Order, Report, STAGE_EXEC};
+
+/// The program's process, for as long as its id is surely its own.
+type Leader = Arc<Mutex<Option<Pid>>>;
+
+/// `argv` is all that [`super::main`] was given, `command` the program and its arguments.
+pub(super) fn main(argv: &[OsString], command: &[OsString]) -> ExitCode {
+    // Signals to the guard change nothing: it ends when the program has, or when the worker is gone.
+    let blocked = SigSet::all().thread_block();
+    let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else {
+        return ExitCode::from(2);
+    };
+    let control = UnixStream::from(control);
+    let report = match blocked.and_then(|()| prctl::set_child_subreaper(true)) {
+        Ok(()) => supervise(&control, argv, command),
+        Err(errno) => Report::Refused {
+            errno: errno as i32,
+        },
+    };
+    send(&control, report);
+    ExitCode::SUCCESS
+}
+
+fn supervise(control: &UnixStream, argv: &[OsString], command: &[OsString]) -> Report {
+    // From the main thread: the program is bound to the life of the thread that starts it.
+    let mut child = match start(argv, command) {
+        Ok(child) => child,
+        Err(errno) => {
+            children::kill_all();
+            return Report::Refused { errno };
+        }
+    };
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
+    send(control, Report::Started { pid: pid.as_raw() });
+    let leader = Arc::new(Mutex::new(Some(pid)));
+    obey(control, Arc::clone(&leader));
+    wait_for(pid);
+    // Nobody has waited for the program yet, so its group's id is still its own.
+    *leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let _ = killpg(pid, Signal::SIGKILL);
+    let exit = child
+        .wait()
+        .map_or(Exit::Signal(Signal::SIGKILL as i32), Exit::from);
+    let left = children::kill_all();
+    Report::Ended { exit, left }
+}
+
+/// Starts the second stage of this same program, and waits until it has become the program or says why not.
+fn start(argv: &[OsString], command: &[OsString]) -> Result<Child, i32> {
+    let unknown = Errno::EINVAL as i32;
+    let own: Vec<OsString> = std::env::args_os().collect();
+    let leading = own.get(1..own.len().saturating_sub(argv.len()));
+    let (mut reasons, reason) = std::io::pipe().map_err(|e| e.raw_os_error().unwrap_or(unknown))?;
+    let child = Command::new("/proc/self/exe")
+        .args(leading.unwrap_or_default())
+        .arg(STAGE_EXEC)
+        .arg(getpid().to_string())
+        .args(command)
+        .stdin(reason)
+        .process_group(0)
+        .spawn();
+    let mut child = child.map_err(|e| e.raw_os_error().unwrap_or(unknown))?;
+    let mut text = String::new();
+    // Ends when the second stage's copies are closed, by execution or by death.
+    let read = reasons.read_to_string(&mut text);
+    if read.is_ok() && text.is_empty() {
+        return Ok(child);
+    }
+    let _ = child.wait();
+    Err(text.parse().unwrap_or(unknown))
+}
+
+/// Follows the worker's orders on a thread of its own until the program has ended.
+fn obey(control: &UnixStream, leader: Leader) {
+    let Ok(control) = control.try_clone() else {
+        return;
+    };
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(control).lines();
+        loop {
+            let order = match lines.next() {
+                Some(Ok(line)) => Order::parse(&line),
+                // The worker is gone.
+                None | Some(Err(_)) => Some(Order::Kill),
+            };
+            let held = leader.lock().unwrap_or_else(PoisonError::into_inner);
+            match (order, *held) {
+                (_, None) => return,
+                (Some(Order::Terminate), Some(pid)) => {
+                    let _ = killpg(pid, Signal::SIGTERM);
+                    let _ = killpg(pid, Signal::SIGCONT);
+                }
+                (Some(Order::Kill), Some(pid)) => {
+                    // The program itself too, should it have joined another group. Its end wakes the main thread,
+                    // which kills the rest.
+                    let _ = killpg(pid, Signal::SIGKILL);
+                    let _ = kill(pid, Signal::SIGKILL);
+                    return;
+                }
+                (None, Some(_)) => {}
+            }
+        }
+    });
+}
+
+/// Returns when `leader` has ended, without taking its exit status; waits for orphans as they end.
+fn wait_for(leader: Pid) {
+    let alive = WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT | WaitPidFlag::WNOHANG;
+    loop {
+        let _ = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        match waitid(Id::Pid(leader), alive) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => children::reap_all_but(leader),
+            // An error too means that it ended: of a signal without a name.
+            Ok(_) | Err(_) => return,
+        }
+    }
+}
+
+/// A worker that is gone needs no report.
+fn send(mut control: &UnixStream, report: Report) {
+    if let Ok(mut line) = serde_json::to_vec(&report) {
+        line.push(b'\n');
+        let _ = control.write_all(&line);
+    }
+}

@@ -1,0 +1,37 @@
+//! Brings the schema up to date. The only place here that uses sqlx, because migrations of both stores are its job.
+
+use std::str::FromStr;
+
+use application::ports::StoreError;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection};
+
+use crate::Settings;
+
+static MIGRATOR: Migrator = sqlx::migrate!("../../../migrations/postgres");
+
+/// Applies what is missing, on a connection of its own. Processes that start together wait for each other: the
+/// migrations are under a lock of the database.
+pub async fn migrate(settings: &Settings) -> Result<(), StoreError> {
+    let mut connection = connect(settings).await?;
+    let migrated = MIGRATOR
+        .run(&mut connection)
+        .await
+        .map_err(|error| StoreError::Corrupt(format!("migrating the schema: {error}")));
+    // What was migrated is committed; a failure to say goodbye changes nothing.
+    let _ = connection.close().await;
+    migrated
+}
+
+async fn connect(settings: &Settings) -> Result<PgConnection, StoreError> {
+    let unavailable =
+        |error: sqlx::Error| StoreError::Unavailable(format!("migrating the schema: {error}"));
+    let mut options = PgConnectOptions::from_str(&settings.url)
+        .map_err(unavailable)?
+        .application_name(&settings.application_name);
+    if let Some(path) = &settings.search_path {
+        options = options.options([("search_path", path)]);
+    }
+    options.connect().await.map_err(unavailable)
+}

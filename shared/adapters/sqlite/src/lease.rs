@@ -1,0 +1,124 @@
+//! Leases: one a worker, not one a job.
+
+use application::ports::{LeaseError, NewWorker, Renewal, StoreError};
+use domain::{Timestamp, WorkerRef};
+use sqlx::SqliteConnection;
+
+use crate::SqliteStore;
+use crate::batch::json;
+use crate::error::failed;
+use crate::rows::Reader;
+
+pub async fn register_worker(
+    store: &SqliteStore,
+    worker: NewWorker,
+    lease_until: Timestamp,
+    now: Timestamp,
+) -> Result<WorkerRef, StoreError> {
+    let epoch = 1;
+    let mut tx = store.write().await?;
+    sqlx::query(
+        "INSERT INTO workers (id, epoch, host, kinds, capacity, draining, started_at, lease_until)
+         VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
+    )
+    .bind(worker.id.as_uuid())
+    .bind(epoch)
+    .bind(worker.host)
+    .bind(json(&worker.kinds)?)
+    .bind(worker.capacity)
+    .bind(now.timestamp_micros())
+    .bind(lease_until.timestamp_micros())
+    .execute(&mut *tx)
+    .await
+    .map_err(failed)?;
+    tx.commit().await.map_err(failed)?;
+    Ok(WorkerRef {
+        id: worker.id,
+        epoch,
+    })
+}
+
+/// The worker is alive, and this is it and not its former life.
+pub async fn check_lease(
+    connection: &mut SqliteConnection,
+    worker: WorkerRef,
+    now: Timestamp,
+) -> Result<(), LeaseError> {
+    let row = sqlx::query("SELECT 1 FROM workers WHERE id = ? AND epoch = ? AND lease_until > ?")
+        .bind(worker.id.as_uuid())
+        .bind(worker.epoch)
+        .bind(now.timestamp_micros())
+        .fetch_optional(connection)
+        .await
+        .map_err(failed)?;
+    row.map(|_| ()).ok_or(LeaseError::Lost(worker))
+}
+
+pub async fn renew_lease(
+    store: &SqliteStore,
+    worker: WorkerRef,
+    lease_until: Timestamp,
+    now: Timestamp,
+) -> Result<Renewal, LeaseError> {
+    let mut tx = store.write().await?;
+    check_lease(&mut tx, worker, now).await?;
+    sqlx::query("UPDATE workers SET lease_until = ? WHERE id = ?")
+        .bind(lease_until.timestamp_micros())
+        .bind(worker.id.as_uuid())
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+    let stop_requested = sqlx::query(
+        "SELECT id FROM jobs
+         WHERE worker_id = ? AND state IN ('running', 'degraded') AND stop_requested_at IS NOT NULL
+         ORDER BY id",
+    )
+    .bind(worker.id.as_uuid())
+    .fetch_all(&mut *tx)
+    .await
+    .map_err(failed)?
+    .iter()
+    .map(|row| Reader(row).job_id("id"))
+    .collect::<Result<_, _>>()?;
+    tx.commit().await.map_err(failed)?;
+    Ok(Renewal { stop_requested })
+}
+
+pub async fn drain_worker(store: &SqliteStore, worker: WorkerRef) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    sqlx::query("UPDATE workers SET draining = 1 WHERE id = ? AND epoch = ?")
+        .bind(worker.id.as_uuid())
+        .bind(worker.epoch)
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+    tx.commit().await.map_err(failed)
+}
+
+pub async fn release_worker(
+    store: &SqliteStore,
+    worker: WorkerRef,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    sqlx::query(
+        "UPDATE workers SET lease_until = min(lease_until, ?), draining = 1 WHERE id = ? AND epoch = ?",
+    )
+    .bind(now.timestamp_micros())
+    .bind(worker.id.as_uuid())
+    .bind(worker.epoch)
+    .execute(&mut *tx)
+    .await
+    .map_err(failed)?;
+    sqlx::query(
+        "DELETE FROM workers
+         WHERE id = ? AND epoch = ?
+           AND NOT EXISTS (SELECT 1 FROM jobs WHERE worker_id = workers.id AND state IN ('running', 'degraded'))",
+    )
+    .bind(worker.id.as_uuid())
+    .bind(worker.epoch)
+    .execute(&mut *tx)
+    .await
+    .map_err(failed)?;
+    tx.commit().await.map_err(failed)
+}

@@ -1,0 +1,242 @@
+//! A store, a clock and ids, with the moves that contracts are made of.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::{
+    Ending, Job, JobId, JobState, NewJob, NewTenant, QueueKey, SlotSnapshot, Tenant, TenantId,
+    Timestamp, WorkerId, WorkerRef, settle,
+};
+
+use super::StoreUnderTest;
+use crate::ports::{
+    ClaimRequest, Claimed, Clock, Finish, Finished, Ids, JobFilter, NewWorker, Submission,
+    Submitted,
+};
+use crate::testing::{ManualClock, SequentialIds, make};
+
+/// How long a lease lasts in these tests.
+pub const LEASE: Duration = Duration::from_secs(30);
+pub const GRACE: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub struct World {
+    pub store: StoreUnderTest,
+    pub clock: Arc<ManualClock>,
+    pub ids: Arc<SequentialIds>,
+}
+
+impl World {
+    pub fn new(store: StoreUnderTest) -> Self {
+        Self {
+            store,
+            clock: Arc::default(),
+            ids: Arc::default(),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Moves the clock on.
+    pub fn pass(&self, time: Duration) -> Timestamp {
+        self.clock.advance(time)
+    }
+
+    /// A stored tenant with quota 2 a kind.
+    pub async fn tenant(&self, slug: &str) -> Tenant {
+        self.tenant_of(make::new_tenant(slug)).await
+    }
+
+    pub async fn tenant_with_quota(&self, slug: &str, quota: u32) -> Tenant {
+        let mut new = make::new_tenant(slug);
+        new.quotas.session = quota;
+        new.quotas.training = quota;
+        self.tenant_of(new).await
+    }
+
+    pub async fn tenant_of(&self, new: NewTenant) -> Tenant {
+        let tenant = make::tenant(
+            new,
+            TenantId::from_uuid(self.ids.next(self.now())),
+            self.now(),
+        );
+        self.store
+            .tenants
+            .create_tenant(tenant.clone())
+            .await
+            .expect("the tenant is new");
+        tenant
+    }
+
+    /// A job, not stored yet.
+    pub fn job(&self, tenant: &Tenant, new: NewJob) -> Job {
+        let id = JobId::from_uuid(self.ids.next(self.now()));
+        make::job(new, id, tenant.id, self.now())
+    }
+
+    /// `count` sessions, not stored yet.
+    pub fn sessions(&self, tenant: &Tenant, count: usize) -> Vec<Job> {
+        (1..=count)
+            .map(|n| self.job(tenant, make::new_session(&format!("session {n}"))))
+            .collect()
+    }
+
+    /// Submits as one submission a tenant (jobs of one tenant only), which must be taken.
+    pub async fn submit(&self, jobs: Vec<Job>) -> Submitted {
+        let tenant = jobs.first().expect("something to submit").tenant;
+        let submitted = self
+            .store
+            .jobs
+            .submit(vec![Submission { tenant, jobs }], self.now())
+            .await
+            .expect("the store works");
+        assert_eq!(submitted.outcomes, [Ok(())]);
+        submitted
+    }
+
+    /// One stored job that was started.
+    pub async fn submitted(&self, tenant: &Tenant, new: NewJob) -> Job {
+        let job = self.job(tenant, new);
+        self.submit(vec![job.clone()]).await;
+        job
+    }
+
+    pub async fn worker(&self) -> WorkerRef {
+        let worker = NewWorker {
+            id: WorkerId::from_uuid(self.ids.next(self.now())),
+            host: "host-1".to_owned(),
+            kinds: domain::JobKind::ALL.to_vec(),
+            capacity: 100,
+        };
+        self.store
+            .engine
+            .register_worker(worker, self.now() + LEASE, self.now())
+            .await
+            .expect("the worker is new")
+    }
+
+    pub fn request(job: &Job) -> ClaimRequest {
+        ClaimRequest {
+            queue: job.queue(),
+            job: job.id,
+        }
+    }
+
+    pub async fn claim(&self, worker: WorkerRef, jobs: &[&Job]) -> Claimed {
+        let requests = jobs.iter().map(|job| Self::request(job)).collect();
+        self.store
+            .engine
+            .claim(worker, requests, self.now())
+            .await
+            .expect("the lease is valid")
+    }
+
+    /// Claims one job, which must succeed.
+    pub async fn run(&self, worker: WorkerRef, job: &Job) -> Job {
+        let mut claimed = self.claim(worker, &[job]).await;
+        assert_eq!(claimed.refused, [], "the claim was refused");
+        assert_eq!(claimed.gone, [], "the job was gone");
+        claimed.jobs.pop().expect("the job was claimed")
+    }
+
+    /// A stored job that runs on a worker of its own.
+    pub async fn running(&self, tenant: &Tenant, new: NewJob) -> (WorkerRef, Job) {
+        let job = self.submitted(tenant, new).await;
+        let worker = self.worker().await;
+        let job = self.run(worker, &job).await;
+        (worker, job)
+    }
+
+    pub fn finish_of(&self, job: &Job, ending: Ending) -> Finish {
+        Finish {
+            queue: job.queue(),
+            job: job.id,
+            fence: job.fence,
+            attempt: job.attempt,
+            settlement: settle(job, ending, self.now(), 1.0).expect("the job runs"),
+        }
+    }
+
+    pub async fn finish(&self, worker: WorkerRef, job: &Job, ending: Ending) -> Finished {
+        let finish = self.finish_of(job, ending);
+        self.store
+            .engine
+            .finish(worker, vec![finish], self.now())
+            .await
+            .expect("the store works")
+    }
+
+    /// The job as it is stored now.
+    pub async fn get(&self, job: &Job) -> Job {
+        self.store
+            .jobs
+            .get(job.tenant, job.id)
+            .await
+            .expect("the store works")
+            .expect("the job is stored")
+    }
+
+    /// The names of the job's events, which must be numbered 1, 2, 3, ...
+    pub async fn events(&self, job: &Job) -> Vec<&'static str> {
+        let events = self
+            .store
+            .jobs
+            .events(job.tenant, job.id, 0, 10_000)
+            .await
+            .expect("the store works")
+            .expect("the job is stored");
+        let numbers: Vec<i64> = events.iter().map(|event| event.seq).collect();
+        let expected: Vec<i64> = (1..).take(events.len()).collect();
+        assert_eq!(numbers, expected, "events of {} have gaps", job.title);
+        events.iter().map(|event| event.kind.as_str()).collect()
+    }
+
+    /// The queue's snapshot; `None` while nothing waits or runs in it.
+    pub async fn slot(&self, queue: QueueKey) -> Option<SlotSnapshot> {
+        let slots = self
+            .store
+            .engine
+            .slots(100_000)
+            .await
+            .expect("the store works");
+        slots.into_iter().find(|slot| slot.queue == queue)
+    }
+
+    /// Running, queued and published of a queue.
+    pub async fn counts(&self, queue: QueueKey) -> (u32, u32, u32) {
+        let slot = self.slot(queue).await;
+        slot.map_or((0, 0, 0), |slot| (slot.running, slot.queued, slot.published))
+    }
+
+    /// Compares the counts that the engine keeps with the jobs that are there.
+    pub async fn counts_are_right(&self, tenant: &Tenant) {
+        for view in self
+            .store
+            .jobs
+            .queues(tenant.id)
+            .await
+            .expect("the store works")
+        {
+            let (running, queued, published) = self.counts(view.queue).await;
+            let waiting = self.count(view.queue, &[JobState::Queued]).await;
+            let held = [JobState::Running, JobState::Degraded];
+            assert_eq!(running, self.count(view.queue, &held).await, "running");
+            assert_eq!(queued, waiting, "queued");
+            assert_eq!((view.running, view.depth), (running, queued), "the view");
+            assert!(published <= queued, "{published} of {queued} published");
+        }
+    }
+
+    async fn count(&self, queue: QueueKey, states: &[JobState]) -> u32 {
+        let filter = JobFilter {
+            kind: Some(queue.kind),
+            states: states.to_vec(),
+            limit: 100_000,
+            ..JobFilter::default()
+        };
+        let jobs = self.store.jobs.list(queue.tenant, filter).await;
+        u32::try_from(jobs.expect("the store works").len()).expect("a test has few jobs")
+    }
+}

@@ -1,0 +1,134 @@
+//! A coding session: a worktree, an agent in it, then the diff and the files that were asked for.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use application::ports::{
+    Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
+};
+use domain::{
+    AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, SessionResult, SessionSpec,
+};
+
+use super::{Handled, checkpoint, keep};
+use crate::context::JobContext;
+use crate::life::Worker;
+
+/// The artifact that `GET .../diff` serves.
+const DIFF_NAME: &str = "session.diff";
+
+pub(super) async fn run(
+    worker: &Worker,
+    job: &Job,
+    spec: &SessionSpec,
+    context: Arc<JobContext>,
+) -> Result<Handled, HandlerError> {
+    let agent = agent(worker, &spec.agent)?;
+    let checkpoint = checkpoint(worker, job).await?;
+    let workspace = open(worker, job, spec).await?;
+    let directory = workspace
+        .as_ref()
+        .map_or_else(PathBuf::new, |it| it.directory().to_owned());
+    let task = AgentTask {
+        tenant: job.tenant,
+        job: job.id,
+        attempt: job.attempt,
+        title: job.title.clone(),
+        prompt: spec.prompt.clone(),
+        agent: spec.agent.clone(),
+        directory,
+        checkpoint,
+    };
+    let reported = agent.run(task, context.clone()).await;
+    let Some(workspace) = workspace else {
+        return Ok(handled(reported, None));
+    };
+    let handled = conclude(workspace.as_ref(), spec, reported, &context).await;
+    workspace.close().await;
+    Ok(handled)
+}
+
+fn agent(worker: &Worker, spec: &AgentSpec) -> Result<Arc<dyn Agent>, HandlerError> {
+    let wanted = spec.kind();
+    let agents = &worker.tools.agents;
+    agents.iter().find(|agent| agent.kind() == wanted).cloned().ok_or_else(|| {
+        let has: Vec<&str> = agents.iter().map(|agent| agent.kind().as_str()).collect();
+        let message = format!(
+            "the worker that claimed this session does not run `{wanted}` agents, only {}; start workers with \
+             --agents {wanted} (ORCHESTRATOR_AGENTS) to allow them",
+            has.join(", ")
+        );
+        HandlerError::Fail(JobError::new("AGENT_UNAVAILABLE", message))
+    })
+}
+
+/// An echo without a repository touches no files, so it gets no folder.
+async fn open(
+    worker: &Worker,
+    job: &Job,
+    spec: &SessionSpec,
+) -> Result<Option<Box<dyn Workspace>>, HandlerError> {
+    if matches!(spec.agent, AgentSpec::Echo) && spec.repository.is_none() {
+        return Ok(None);
+    }
+    let workspaces = &worker.tools.workspaces;
+    workspaces
+        .open(job.id, job.attempt, spec.repository.as_ref())
+        .await
+        .map(Some)
+}
+
+/// Keeps the diff and the named files, whatever the agent's outcome, unless the job is not ours any more.
+async fn conclude(
+    workspace: &dyn Workspace,
+    spec: &SessionSpec,
+    reported: Result<AgentReport, HandlerError>,
+    context: &Arc<JobContext>,
+) -> Handled {
+    if matches!(
+        reported,
+        Err(HandlerError::Interrupted(Interruption::LeaseLost))
+    ) {
+        return Handled::interrupted(Interruption::LeaseLost);
+    }
+    let kept = async {
+        let stat = keep_diff(workspace, context).await?;
+        keep::keep_named(workspace.directory(), &spec.keep, context).await?;
+        Ok(stat)
+    };
+    match kept.await {
+        Ok(stat) => handled(reported, stat),
+        // The agent's own failure says more than that of keeping its files.
+        Err(error) if reported.is_ok() => Handled::failed(error),
+        Err(error) => {
+            context.log(LogStream::System, &format!("{error}\n")).await;
+            handled(reported, None)
+        }
+    }
+}
+
+async fn keep_diff(
+    workspace: &dyn Workspace,
+    context: &Arc<JobContext>,
+) -> Result<Option<DiffStat>, HandlerError> {
+    let Some(diff) = workspace.diff().await? else {
+        return Ok(None);
+    };
+    context.keep(DIFF_NAME, "text/x-diff", diff.patch).await?;
+    Ok(Some(diff.stat))
+}
+
+fn handled(reported: Result<AgentReport, HandlerError>, diff: Option<DiffStat>) -> Handled {
+    let (outcome, report) = match reported {
+        Ok(report) => (Ok(()), report),
+        Err(error) => (Err(error), AgentReport::default()),
+    };
+    Handled {
+        outcome,
+        result: Some(JobResult::Session(SessionResult {
+            summary: report.summary,
+            exit_code: report.exit_code,
+            diff,
+        })),
+    }
+}

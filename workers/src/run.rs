@@ -1,0 +1,179 @@
+//! RUN: one job from its claim to its settled end. Nothing that a job does can end the worker.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use application::ports::{Finish, HandlerError, Interruption};
+use domain::{Ending, Job, JobError, JobState, settle};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::{AbortHandle, JoinError};
+use tokio::time::Instant;
+
+use crate::context::JobContext;
+use crate::handlers::{Handled, handle};
+use crate::life::Worker;
+use crate::running::Entry;
+use crate::write::Written;
+
+/// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
+const WIND_UP: Duration = Duration::from_secs(15);
+/// Between tries to write the end of a run while the store cannot be reached.
+const FINISH_RETRY: Duration = Duration::from_millis(500);
+
+/// Runs `job`, which this worker has claimed; `slot` is free again when its end is written.
+pub(crate) async fn run(worker: Arc<Worker>, job: Job, slot: OwnedSemaphorePermit) {
+    let entry = worker.running.enter(job.id);
+    let context = JobContext::new(Arc::clone(&worker), &job, entry.interruption());
+    let began = Instant::now();
+    worker.metrics.worker_slots_busy.inc();
+    tracing::debug!(job = %job.id, tenant = %job.tenant, attempt = job.attempt, "run begins");
+    let handled = attend(&worker, &job, &context, &entry).await;
+    context.close().await;
+    if let Some(ending) = ending(&job, handled, entry.why()) {
+        finish(&worker, &job, ending, began).await;
+    }
+    worker.metrics.worker_slots_busy.dec();
+    drop(slot);
+}
+
+/// Aborts the handler when the run itself is dropped.
+struct Leash(AbortHandle);
+
+impl Drop for Leash {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Lets the handler work until it ends, its time is over, or it was told to end and did not.
+async fn attend(
+    worker: &Arc<Worker>,
+    job: &Job,
+    context: &Arc<JobContext>,
+    entry: &Entry,
+) -> Handled {
+    let mut interruption = entry.interruption();
+    let mut work = tokio::spawn(handle(Arc::clone(worker), job.clone(), Arc::clone(context)));
+    let _leash = Leash(work.abort_handle());
+    let limit = Duration::from_secs(job.max_duration_seconds.into());
+    let deadline = Instant::now() + limit;
+    let mut patience: Option<Instant> = None;
+    loop {
+        let lost = interruption.wait_for(|why| *why == Some(Interruption::LeaseLost));
+        tokio::select! {
+            handled = &mut work => return handled.unwrap_or_else(|error| broke(&error)),
+            _ = lost => return Handled::interrupted(Interruption::LeaseLost),
+            () = tokio::time::sleep_until(patience.unwrap_or(deadline)) => {}
+            () = told(entry), if patience.is_none() => {}
+        }
+        if let (Some(why), Some(_)) = (entry.why(), patience) {
+            tracing::warn!(job = %job.id, ?why, "the run did not wind up in time and is dropped");
+            return Handled::interrupted(why);
+        }
+        if Instant::now() >= deadline {
+            worker.running.interrupt(job.id, Interruption::Deadline);
+        }
+        patience = Some(Instant::now() + WIND_UP);
+    }
+}
+
+async fn told(entry: &Entry) {
+    let mut interruption = entry.interruption();
+    // The sender lives as long as the entry.
+    let _ = interruption.wait_for(Option::is_some).await;
+}
+
+fn broke(error: &JoinError) -> Handled {
+    tracing::error!(%error, "a handler broke");
+    let message = "the worker's handler broke while it ran this job; this is a bug of the orchestrator, \
+                   see the worker's log";
+    Handled::failed(HandlerError::Retry(JobError::new("HANDLER_BROKE", message)))
+}
+
+/// `None`: the job is not ours, so nothing is said of its end.
+fn ending(job: &Job, handled: Handled, why: Option<Interruption>) -> Option<Ending> {
+    let Err(error) = handled.outcome else {
+        return match (handled.result, why) {
+            (_, Some(Interruption::LeaseLost)) => None,
+            (Some(result), _) => Some(Ending::Completed(result)),
+            (None, _) => Some(Ending::Failed(JobError::new(
+                "NO_RESULT",
+                "the run ended without a result",
+            ))),
+        };
+    };
+    let why = why.or(match error {
+        HandlerError::Interrupted(why) => Some(why),
+        _ => None,
+    });
+    match (why, error) {
+        (Some(Interruption::LeaseLost), _) | (None, HandlerError::Interrupted(_)) => None,
+        (Some(Interruption::Stop), _) => Some(Ending::Stopped(handled.result)),
+        (Some(Interruption::Drain), _) => Some(Ending::HandedBack),
+        (Some(Interruption::Deadline), _) => Some(Ending::TimedOut(deadline_exceeded(job))),
+        (None, HandlerError::Fail(error)) => Some(Ending::Failed(error)),
+        (None, HandlerError::Retry(error)) => Some(Ending::Retry { error, after: None }),
+    }
+}
+
+fn deadline_exceeded(job: &Job) -> JobError {
+    let limit = job.max_duration_seconds;
+    let message = format!(
+        "the run was ended because it took longer than its limit of {limit} s; raise max_duration_seconds if it \
+         needs more"
+    );
+    JobError::new("DEADLINE_EXCEEDED", message)
+}
+
+/// Writes the end, however long the store is away, as long as the lease holds.
+async fn finish(worker: &Worker, job: &Job, ending: Ending, began: Instant) {
+    let now = worker.ports.clock.now();
+    let settlement = match settle(job, ending, now, fastrand::f64()) {
+        Ok(settlement) => settlement,
+        Err(error) => return tracing::error!(%error, job = %job.id, "the run's end fits no state"),
+    };
+    let finish = Finish {
+        queue: job.queue(),
+        job: job.id,
+        fence: job.fence,
+        attempt: job.attempt,
+        settlement,
+    };
+    loop {
+        match worker.finishes.finish(finish.clone()).await {
+            Written::Yes => return count(worker, job, &finish, began),
+            Written::Fenced => {
+                return tracing::warn!(job = %job.id, "the run's end was not written: the job was taken back");
+            }
+            Written::NotNow => tokio::select! {
+                () = worker.over.cancelled() => return,
+                () = tokio::time::sleep(FINISH_RETRY) => {}
+            },
+        }
+    }
+}
+
+fn count(worker: &Worker, job: &Job, finish: &Finish, began: Instant) {
+    let kind = job.kind();
+    let kind = kind.as_str();
+    let metrics = &worker.metrics;
+    let settlement = &finish.settlement;
+    metrics
+        .job_run_seconds
+        .with_label_values(&[kind])
+        .observe(began.elapsed().as_secs_f64());
+    let outcome = settlement.outcome.as_str();
+    metrics
+        .attempts_finished_total
+        .with_label_values(&[kind, outcome])
+        .inc();
+    if settlement.state == JobState::Queued {
+        metrics.job_retries_total.with_label_values(&[kind]).inc();
+    } else {
+        let state = settlement.state.as_str();
+        metrics
+            .jobs_finished_total
+            .with_label_values(&[kind, state])
+            .inc();
+    }
+}
