@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use application::ports::Ports;
 use application::use_cases::{Authenticator, Submitter};
-use axum::extract::FromRef;
-use domain::JobKind;
 use telemetry::Metrics;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -53,19 +51,5 @@ impl Deref for App {
 
     fn deref(&self) -> &Parts {
         &self.0
-    }
-}
-
-/// The state of routes that exist once for each kind of jobs, and once for all kinds together.
-#[derive(Clone)]
-pub(crate) struct JobsOf {
-    pub app: App,
-    /// `None`: any kind.
-    pub kind: Option<JobKind>,
-}
-
-impl FromRef<JobsOf> for App {
-    fn from_ref(jobs: &JobsOf) -> Self {
-        jobs.app.clone()
     }
 }

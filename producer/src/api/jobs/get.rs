@@ -1,0 +1,29 @@
+use axum::Json;
+use axum::extract::State;
+use domain::Permit;
+use uuid::Uuid;
+
+use super::OfKind;
+use crate::auth::Caller;
+use crate::dto::job::JobBody;
+use crate::path::JobPath;
+use crate::problem::Problem;
+use crate::responses::{Guarded, OfJob};
+use crate::state::App;
+
+/// Get a job
+#[utoipa::path(
+    get,
+    path = "/{id}",
+    params(("id" = Uuid, Path, description = "The job's id.")),
+    responses((status = 200, description = "The job.", body = JobBody), Guarded, OfJob),
+)]
+pub(super) async fn get(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Caller,
+    JobPath(id): JobPath,
+) -> Result<Json<JobBody>, Problem> {
+    let tenant = caller.may(Permit::ReadJobs)?;
+    Ok(Json(of_kind.find(&app, tenant, id).await?.into()))
+}

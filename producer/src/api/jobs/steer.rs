@@ -1,0 +1,162 @@
+//! Start, cancel, stop, retry: one decision of the domain behind four addresses.
+
+use application::ports::SteerError;
+use application::use_cases::steer_job;
+use axum::Json;
+use axum::extract::State;
+use domain::{Action, InvalidTransition, JobState, Permit};
+use uuid::Uuid;
+
+use super::OfKind;
+use crate::auth::Caller;
+use crate::dto::job::JobBody;
+use crate::path::JobPath;
+use crate::problem::Problem;
+use crate::problem_kinds as kinds;
+use crate::responses::{Guarded, OfJob, Submitting};
+use crate::state::App;
+
+/// What these routes offer.
+const OFFERED: [Action; 4] = [Action::Start, Action::Cancel, Action::Stop, Action::Retry];
+
+/// Start a job
+///
+/// Puts a `pending` job into its tenant's queue.
+#[utoipa::path(
+    post,
+    path = "/{id}/start",
+    params(("id" = Uuid, Path, description = "The job's id.")),
+    responses(
+        (status = 200, description = "The job, queued.", body = JobBody),
+        (status = 409, description = "`INVALID_TRANSITION`: it is not pending; `state` and `allowed` say more.",
+         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
+        Guarded, OfJob, Submitting,
+    ),
+)]
+pub(super) async fn start(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Caller,
+    path: JobPath,
+) -> Result<Json<JobBody>, Problem> {
+    steer(&app, of_kind, &caller, path, Action::Start).await
+}
+
+/// Cancel a job
+///
+/// Takes a job that has not begun out of its queue. One that runs is stopped instead.
+#[utoipa::path(
+    post,
+    path = "/{id}/cancel",
+    params(("id" = Uuid, Path, description = "The job's id.")),
+    responses(
+        (status = 200, description = "The job, cancelled.", body = JobBody),
+        (status = 409, description = "`INVALID_TRANSITION`: it runs or is over; `state` and `allowed` say more.",
+         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
+        Guarded, OfJob,
+    ),
+)]
+pub(super) async fn cancel(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Caller,
+    path: JobPath,
+) -> Result<Json<JobBody>, Problem> {
+    steer(&app, of_kind, &caller, path, Action::Cancel).await
+}
+
+/// Stop a job
+///
+/// Asks the worker of a running job to end it: the answer says `stop_requested`, and the job is `stopped` a moment
+/// later. Asking twice changes nothing.
+#[utoipa::path(
+    post,
+    path = "/{id}/stop",
+    params(("id" = Uuid, Path, description = "The job's id.")),
+    responses(
+        (status = 200, description = "The job, asked to stop.", body = JobBody),
+        (status = 409, description = "`INVALID_TRANSITION`: it does not run; `state` and `allowed` say more.",
+         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
+        Guarded, OfJob,
+    ),
+)]
+pub(super) async fn stop(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Caller,
+    path: JobPath,
+) -> Result<Json<JobBody>, Problem> {
+    steer(&app, of_kind, &caller, path, Action::Stop).await
+}
+
+/// Retry a job
+///
+/// Queues a job that failed, timed out or was stopped once more, with all its attempts before it again.
+#[utoipa::path(
+    post,
+    path = "/{id}/retry",
+    params(("id" = Uuid, Path, description = "The job's id.")),
+    responses(
+        (status = 200, description = "The job, queued again.", body = JobBody),
+        (status = 409, description = "`INVALID_TRANSITION`: it did not fail; `state` and `allowed` say more.",
+         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
+        Guarded, OfJob, Submitting,
+    ),
+)]
+pub(super) async fn retry(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Caller,
+    path: JobPath,
+) -> Result<Json<JobBody>, Problem> {
+    steer(&app, of_kind, &caller, path, Action::Retry).await
+}
+
+async fn steer(
+    app: &App,
+    of_kind: OfKind,
+    caller: &Caller,
+    JobPath(id): JobPath,
+    action: Action,
+) -> Result<Json<JobBody>, Problem> {
+    let tenant = caller.may(Permit::SteerJobs)?;
+    // A job's kind never changes, so looking at it first is no race.
+    of_kind.find(app, tenant, id).await?;
+    let steered = steer_job(&app.ports, tenant, id, action).await?;
+    let job = steered.ok_or_else(|| of_kind.not_found(id))?;
+    Ok(Json(job.into()))
+}
+
+impl From<SteerError> for Problem {
+    fn from(error: SteerError) -> Self {
+        match error {
+            SteerError::Invalid(invalid) => invalid.into(),
+            SteerError::Refused(refused) => refused.into(),
+            SteerError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<InvalidTransition> for Problem {
+    fn from(invalid: InvalidTransition) -> Self {
+        let allowed = offered(invalid.from);
+        let names: Vec<&str> = allowed.iter().map(|action| action.as_str()).collect();
+        let instead = if names.is_empty() {
+            "nothing can be done with it any more".to_owned()
+        } else {
+            format!("it allows: {}", names.join(", "))
+        };
+        let detail = format!("The job is {}; {instead}.", invalid.from);
+        Self::new(&kinds::INVALID_TRANSITION, detail)
+            .with("state", invalid.from.as_str())
+            .with("action", invalid.action.as_str())
+            .with("allowed", names)
+    }
+}
+
+/// What a client may do with a job in this state.
+pub(crate) fn offered(state: JobState) -> Vec<Action> {
+    let mut allowed = state.allowed();
+    allowed.retain(|action| OFFERED.contains(action));
+    allowed
+}

@@ -1,0 +1,59 @@
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use domain::{NewJob, Permit, Violations};
+
+use crate::api::jobs::submit;
+use crate::auth::Caller;
+use crate::body::Body;
+use crate::dto::new_session::{CreatedSessions, NewSession, NewSessions};
+use crate::problem::Problem;
+use crate::responses::{Bodied, Guarded, Submitting};
+use crate::state::App;
+
+const SESSIONS_MAX: usize = 1_000;
+
+/// Create many sessions
+///
+/// All or none: when one is not valid, or the backlog has no room for all of them, nothing is stored. Errors point at
+/// the session by its index, `/sessions/3/title`.
+#[utoipa::path(
+    post,
+    path = "/bulk",
+    request_body = NewSessions,
+    responses(
+        (status = 201, description = "All were created.", body = CreatedSessions),
+        Guarded, Bodied, Submitting,
+    ),
+)]
+pub(super) async fn create_many(
+    State(app): State<App>,
+    caller: Caller,
+    Body(body): Body<NewSessions>,
+) -> Result<(StatusCode, Json<CreatedSessions>), Problem> {
+    let tenant = caller.may(Permit::SubmitJobs)?;
+    let count = body.sessions.len();
+    if count == 0 || count > SESSIONS_MAX {
+        let detail = format!("has {count} sessions; must be 1 to {SESSIONS_MAX}");
+        return Err(Problem::invalid_at("/sessions", detail));
+    }
+    let jobs = submit(&app, tenant, new_jobs(body.sessions)?, place).await?;
+    let ids = jobs.into_iter().map(|job| job.id.as_uuid()).collect();
+    Ok((StatusCode::CREATED, Json(CreatedSessions { ids })))
+}
+
+fn new_jobs(sessions: Vec<NewSession>) -> Result<Vec<NewJob>, Violations> {
+    let mut jobs = Vec::with_capacity(sessions.len());
+    let mut all = Violations::default();
+    for (index, session) in sessions.into_iter().enumerate() {
+        match session.into_new_job() {
+            Ok(job) => jobs.push(job),
+            Err(violations) => all.0.extend(violations.below(&place(index)).0),
+        }
+    }
+    all.or(jobs)
+}
+
+fn place(index: usize) -> String {
+    format!("/sessions/{index}")
+}

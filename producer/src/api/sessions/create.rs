@@ -1,0 +1,37 @@
+use axum::extract::State;
+use axum::response::Response;
+use domain::Permit;
+
+use crate::api::jobs::{OfKind, created, submit};
+use crate::auth::Caller;
+use crate::body::Body;
+use crate::dto::job::JobBody;
+use crate::dto::new_session::NewSession;
+use crate::problem::Problem;
+use crate::responses::{Bodied, Guarded, Submitting};
+use crate::state::App;
+
+/// Create a session
+///
+/// When this answers, the session is stored durably and waits in its tenant's queue.
+#[utoipa::path(
+    post,
+    path = "/",
+    request_body = NewSession,
+    responses(
+        (status = 201, description = "The session, queued (or pending, with `start: false`).", body = JobBody,
+         headers(("Location" = String, description = "Its address."))),
+        Guarded, Bodied, Submitting,
+    ),
+)]
+pub(super) async fn create(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Caller,
+    Body(body): Body<NewSession>,
+) -> Result<Response, Problem> {
+    let tenant = caller.may(Permit::SubmitJobs)?;
+    let new = body.into_new_job()?;
+    let jobs = submit(&app, tenant, vec![new], |_| String::new()).await?;
+    Ok(created(of_kind, jobs))
+}
