@@ -20,18 +20,41 @@ use crate::slots::{self, Changes, Keys, Slots};
 /// Queues locked by one relay; the rest waits for the next.
 const QUEUES_AT_ONCE: u32 = 256;
 
-/// The emptiest first, so that a queue with nothing in the broker never waits behind one that is topped up.
+/// Of the jobs that became due at their `run_after`, so many are put in order at once; with more overdue than that,
+/// the longest overdue come first.
+const OVERDUE_AT_ONCE: i64 = 10_000;
+
+/// Queues with room and a due job, the emptiest first, so that one with nothing in the broker never waits behind one
+/// that is topped up. The inner limits keep it to a look or two into an index for each queue.
 const CANDIDATES: &str = "SELECT s.tenant_id, s.kind FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
+    CROSS JOIN LATERAL (
+        (SELECT FROM jobs j
+        WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued' AND j.published_at IS NULL
+            AND j.run_after IS NULL LIMIT 1)
+        UNION ALL
+        (SELECT FROM jobs j
+        WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued' AND j.published_at IS NULL
+            AND j.run_after <= $3 LIMIT 1)
+        LIMIT 1
+    ) AS due
     WHERE s.queued > s.published AND s.published < 2::int8 * s.quota + $2 AND NOT s.paused AND t.active
     ORDER BY s.published, random() LIMIT $1";
 
 const PUBLISH: &str = "UPDATE jobs SET published_at = $1
     FROM unnest($2::uuid[], $3::text[], $4::int8[]) AS q (tenant_id, kind, room)
     CROSS JOIN LATERAL (
-        SELECT j.id FROM jobs j
-        WHERE j.tenant_id = q.tenant_id AND j.kind = q.kind AND j.state = 'queued' AND j.published_at IS NULL
-            AND (j.run_after IS NULL OR j.run_after <= $1)
-        ORDER BY j.priority, j.id LIMIT q.room
+        SELECT due.id FROM (
+            (SELECT j.id, j.priority FROM jobs j
+            WHERE j.tenant_id = q.tenant_id AND j.kind = q.kind AND j.state = 'queued' AND j.published_at IS NULL
+                AND j.run_after IS NULL
+            ORDER BY j.priority, j.id LIMIT q.room)
+            UNION ALL
+            (SELECT j.id, j.priority FROM jobs j
+            WHERE j.tenant_id = q.tenant_id AND j.kind = q.kind AND j.state = 'queued' AND j.published_at IS NULL
+                AND j.run_after <= $1
+            ORDER BY j.run_after LIMIT $5)
+        ) AS due
+        ORDER BY due.priority, due.id LIMIT q.room
     ) AS next
     WHERE jobs.id = next.id
     RETURNING jobs.id, jobs.tenant_id, jobs.kind, jobs.priority";
@@ -43,7 +66,7 @@ pub(crate) async fn relay(
 ) -> Result<Relayed, Failure> {
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    let keys = candidates(&tx, limit).await?;
+    let keys = candidates(&tx, limit, now).await?;
     if keys.kinds.is_empty() {
         return Ok(Relayed::default());
     }
@@ -59,11 +82,15 @@ pub(crate) async fn relay(
     Ok(Relayed { publish, slots })
 }
 
-async fn candidates(tx: &Transaction<'_>, limit: u32) -> Result<Keys, Failure> {
+async fn candidates(
+    tx: &Transaction<'_>,
+    limit: u32,
+    now: Timestamp,
+) -> Result<Keys, Failure> {
     let find = tx.prepare_cached(CANDIDATES).await?;
     let at_once = i64::from(limit.min(QUEUES_AT_ONCE));
     let spare = i64::from(domain::RELAY_WINDOW_SPARE);
-    let rows = tx.query(&find, &[&at_once, &spare]).await?;
+    let rows = tx.query(&find, &[&at_once, &spare, &now]).await?;
     let queues: Vec<QueueKey> = rows.iter().map(rows::queue).collect::<Result<_, _>>()?;
     Ok(Keys::of(queues))
 }
@@ -103,7 +130,10 @@ async fn publish(
     let rooms: Vec<i64> = shares.values().copied().map(i64::from).collect();
     let publish = tx.prepare_cached(PUBLISH).await?;
     let rows = tx
-        .query(&publish, &[&now, &keys.tenants, &keys.kinds, &rooms])
+        .query(
+            &publish,
+            &[&now, &keys.tenants, &keys.kinds, &rooms, &OVERDUE_AT_ONCE],
+        )
         .await?;
     let mut messages = rows
         .iter()

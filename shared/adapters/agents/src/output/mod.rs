@@ -2,9 +2,11 @@
 
 mod lines;
 mod pump;
+mod records;
 mod redact;
 mod scan;
 
 pub use lines::LineText;
 pub use pump::{Console, OutputLimits};
+pub use records::{RECORD_BYTES, Records};
 pub use redact::{Redactor, Seam};

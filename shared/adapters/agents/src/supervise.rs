@@ -1,0 +1,100 @@
+//! From the start of a guarded program to its end: by itself, by what it prints, or because it was told to.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::Duration;
+
+use application::ports::{HandlerError, Interruption};
+use futures::future::{Either, select};
+use tokio::time::timeout;
+
+use crate::failure::{fail, retry};
+use crate::guard::{Control, Exit, Guard, StartError};
+use crate::output::Console;
+
+/// The guard itself gives up on processes that hang in the kernel after five seconds.
+const KILL_PATIENCE: Duration = Duration::from_secs(8);
+/// When all is dead its pipes end at once; this is for a log that is slow to take the rest.
+const STREAM_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for the end. `streams` carries the program's output and ends with it. When this returns, the program and all
+/// that it started are dead, whatever the result.
+///
+/// An interrupted run is asked to end and gets `grace` for it, but for a lost lease: then it is killed at once, and
+/// nothing more of it is written.
+pub async fn supervise(
+    guard: &mut Guard,
+    control: &Control,
+    console: &Console<'_>,
+    streams: impl Future<Output = ()>,
+    grace: Duration,
+) -> Result<Exit, HandlerError> {
+    let mut work = pin!(async {
+        match select(pin!(guard.wait()), pin!(streams)).await {
+            Either::Left((exit, streams)) => {
+                if timeout(STREAM_PATIENCE, streams).await.is_err() {
+                    tracing::warn!("the rest of a run's output was given up");
+                }
+                exit
+            }
+            Either::Right(((), end)) => end.await,
+        }
+    });
+    let reason = tokio::select! {
+        exit = &mut work => return judge(exit, console),
+        reason = console.context().interrupted() => reason,
+    };
+    if reason == Interruption::LeaseLost {
+        console.mute();
+    } else {
+        control.terminate();
+        if timeout(grace, &mut work).await.is_ok() {
+            return Err(HandlerError::Interrupted(reason));
+        }
+    }
+    control.kill();
+    if timeout(KILL_PATIENCE, &mut work).await.is_err() {
+        tracing::error!("a run's processes hang in the kernel; they die when it lets them go");
+    }
+    Err(HandlerError::Interrupted(reason))
+}
+
+fn judge<E: std::fmt::Display>(
+    exit: Result<Exit, E>,
+    console: &Console<'_>,
+) -> Result<Exit, HandlerError> {
+    if console.is_over_limit() {
+        return Err(fail(
+            "OUTPUT_LIMIT",
+            format!(
+                "the run printed more than {} bytes and was killed; let it print less, or into a file",
+                console.limits().killed_bytes
+            ),
+        ));
+    }
+    exit.map_err(|lost| retry("GUARD_LOST", format!("{lost}; what it watched over was killed")))
+}
+
+/// Why a program could not be started, in words. `codes`: of a program that is not there, and of any other refusal.
+pub fn refused(error: &StartError, program: &str, codes: (&str, &str)) -> HandlerError {
+    use std::io::ErrorKind;
+    let (not_found, other) = codes;
+    match error {
+        StartError::Refused(error) => match error.kind() {
+            ErrorKind::NotFound => fail(
+                not_found,
+                format!("`{program}` was not found on the worker, or its interpreter was not; install it there or correct the name"),
+            ),
+            ErrorKind::PermissionDenied => fail(
+                other,
+                format!("`{program}` may not be executed: {error}; is it a program, and executable?"),
+            ),
+            ErrorKind::ArgumentListTooLong => fail(
+                other,
+                format!("`{program}` could not be started: its arguments are too long for the system; hand long text over in a file"),
+            ),
+            _ => fail(other, format!("`{program}` could not be started: {error}")),
+        },
+        StartError::Guard(error) => retry(other, format!("`{program}` could not be started: {error}")),
+    }
+}

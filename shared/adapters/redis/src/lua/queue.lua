@@ -1,0 +1,54 @@
+-- What all ready-set scripts share: the hints of one kind's queues, kept for weighted fair queueing.
+-- `fair.rs` of the embedded adapter does the same in memory; the contract suite holds both to it.
+--
+-- queues (hash)  tenant -> "version claimable weight picked found_empty idle virtual_time"
+-- ready  (zset)  tenants that may be picked, by virtual time; ties in the order of the tenant's id
+-- idle   (zset)  queues with nothing waiting or running that are still ahead of the present, by virtual time
+-- present (string) the virtual time of the latest pick
+
+local function number(text) return tonumber(text) or 0 end
+
+-- 17 digits carry a double there and back unchanged.
+local function exact(value) return string.format('%.17g', value) end
+
+local function load(keys, tenant)
+  local line = redis.call('HGET', keys.queues, tenant)
+  if not line then return nil end
+  local version, claimable, weight, picked, found_empty, idle, virtual_time =
+    string.match(line, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  return {
+    version = number(version), claimable = number(claimable), weight = number(weight), picked = number(picked),
+    found_empty = found_empty == '1', idle = idle == '1', virtual_time = number(virtual_time),
+  }
+end
+
+local function save(keys, tenant, hint)
+  redis.call('HSET', keys.queues, tenant, string.format('%.0f %d %d %d %d %d %.17g', hint.version, hint.claimable,
+    hint.weight, hint.picked, hint.found_empty and 1 or 0, hint.idle and 1 or 0, hint.virtual_time))
+end
+
+local function left(hint)
+  if hint.found_empty then return 0 end
+  return math.max(hint.claimable - hint.picked, 0)
+end
+
+local function present(keys) return number(redis.call('GET', keys.present)) end
+
+-- Puts the queue where it belongs now. True when it became ready.
+local function place(keys, tenant, hint, now)
+  local was_ready = redis.call('ZREM', keys.ready, tenant) == 1
+  redis.call('ZREM', keys.idle, tenant)
+  local is_ready = left(hint) > 0
+  if is_ready then
+    if not was_ready then hint.virtual_time = math.max(hint.virtual_time, now) end
+    redis.call('ZADD', keys.ready, exact(hint.virtual_time), tenant)
+  elseif hint.idle then
+    if hint.virtual_time <= now then
+      redis.call('HDEL', keys.queues, tenant)
+      return false
+    end
+    redis.call('ZADD', keys.idle, exact(hint.virtual_time), tenant)
+  end
+  save(keys, tenant, hint)
+  return is_ready and not was_ready
+end

@@ -1,0 +1,281 @@
+//! WRITE: what running jobs say between their start and their end. A job that is no longer the worker's gets nothing.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use application::ports::{Report, StoreError};
+use domain::{CHECKPOINTS_KEPT, EventKind, JobId, Timestamp, WorkerRef};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sqlx::SqliteConnection;
+
+use crate::SqliteStore;
+use crate::batch::{Hex, ids, json, text};
+use crate::error::{corrupt, failed};
+use crate::events::{self, EventRow};
+use crate::finish::{Held, held};
+use crate::rows::Reader;
+
+pub async fn report(
+    store: &SqliteStore,
+    worker: WorkerRef,
+    reports: Vec<Report>,
+    now: Timestamp,
+) -> Result<Vec<JobId>, StoreError> {
+    let mut tx = store.write().await?;
+    let mut held = held(&mut tx, worker, reports.iter().map(|r| r.job)).await?;
+    let mut checkpoints = latest_checkpoints(&mut tx, &reports).await?;
+    let mut written = Written::default();
+    let mut lost = BTreeSet::new();
+    for report in &reports {
+        match held.get_mut(&(report.job, report.fence)) {
+            Some(held) => {
+                let checkpoint = checkpoints.entry(report.job).or_default();
+                written.add(report, held, checkpoint, now)?;
+            }
+            None => {
+                lost.insert(report.job);
+            }
+        }
+    }
+    written.write(&mut tx, now).await?;
+    tx.commit().await.map_err(failed)?;
+    Ok(lost.into_iter().collect())
+}
+
+/// Of jobs that bring new ones; a job without any is not in it.
+async fn latest_checkpoints(
+    connection: &mut SqliteConnection,
+    reports: &[Report],
+) -> Result<HashMap<JobId, u32>, StoreError> {
+    let jobs: BTreeSet<_> = reports
+        .iter()
+        .filter(|report| !report.checkpoints.is_empty())
+        .map(|report| report.job.as_uuid())
+        .collect();
+    if jobs.is_empty() {
+        return Ok(HashMap::new());
+    }
+    sqlx::query(
+        "SELECT job_id, max(number) AS number FROM checkpoints
+         WHERE job_id IN (SELECT unhex(value) FROM json_each(?)) GROUP BY job_id",
+    )
+    .bind(ids(jobs)?)
+    .fetch_all(connection)
+    .await
+    .map_err(failed)?
+    .iter()
+    .map(|row| {
+        let row = Reader(row);
+        Ok((row.job_id("job_id")?, row.count("number")?))
+    })
+    .collect()
+}
+
+#[derive(Debug, Serialize)]
+struct JobRow {
+    job: Hex,
+    event_seq: i64,
+    progress: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct CheckpointRow {
+    job: Hex,
+    tenant: Hex,
+    number: u32,
+    attempt: u32,
+    data: String,
+}
+
+#[derive(Debug, Serialize)]
+struct LogRow {
+    job: Hex,
+    tenant: Hex,
+    attempt: u32,
+    number: u32,
+    at: i64,
+    stream: &'static str,
+    text: String,
+}
+
+#[derive(Debug, Serialize)]
+struct ArtifactRow {
+    id: Hex,
+    job: Hex,
+    tenant: Hex,
+    attempt: u32,
+    name: String,
+    media_type: String,
+    bytes: u64,
+    sha256: String,
+    created_at: i64,
+}
+
+/// Everything that one call writes, a list a table.
+#[derive(Default)]
+struct Written {
+    /// One row a job, whatever the number of its reports.
+    jobs: BTreeMap<JobId, JobRow>,
+    events: Vec<EventRow>,
+    checkpoints: Vec<CheckpointRow>,
+    logs: Vec<LogRow>,
+    artifacts: Vec<ArtifactRow>,
+}
+
+impl Written {
+    fn add(
+        &mut self,
+        report: &Report,
+        held: &mut Held,
+        checkpoint: &mut u32,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let tenant = Hex(held.queue.tenant.as_uuid());
+        let job = Hex(report.job.as_uuid());
+        if let Some(progress) = &report.progress {
+            let Value::Object(data) = serde_json::to_value(progress).map_err(corrupt)? else {
+                return Err(corrupt("progress is not an object"));
+            };
+            self.happened(report, held, EventKind::Progress, &data, now)?;
+        }
+        for data in &report.checkpoints {
+            *checkpoint += 1;
+            let mut said = Map::new();
+            said.insert("number".to_owned(), Value::from(*checkpoint));
+            self.happened(report, held, EventKind::Checkpoint, &said, now)?;
+            self.checkpoints.push(CheckpointRow {
+                job,
+                tenant,
+                number: *checkpoint,
+                attempt: held.attempt,
+                data: json(data)?,
+            });
+        }
+        self.logs.extend(report.logs.iter().map(|chunk| LogRow {
+            job,
+            tenant,
+            attempt: chunk.cursor.attempt,
+            number: chunk.cursor.number,
+            at: chunk.at.timestamp_micros(),
+            stream: chunk.stream.as_str(),
+            text: text(&chunk.text),
+        }));
+        self.artifacts.extend(report.artifacts.iter().map(|kept| ArtifactRow {
+            id: Hex(kept.id.as_uuid()),
+            job,
+            tenant,
+            attempt: kept.attempt,
+            name: text(&kept.name),
+            media_type: text(&kept.media_type),
+            bytes: kept.bytes,
+            sha256: text(&kept.sha256),
+            created_at: kept.created_at.timestamp_micros(),
+        }));
+        let latest = report.progress.as_ref().map(json).transpose()?;
+        let row = self.jobs.entry(report.job).or_insert(JobRow {
+            job,
+            event_seq: 0,
+            progress: None,
+        });
+        row.event_seq = held.event_seq;
+        row.progress = latest.or(row.progress.take());
+        Ok(())
+    }
+
+    fn happened(
+        &mut self,
+        report: &Report,
+        held: &mut Held,
+        kind: EventKind,
+        data: &Map<String, Value>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        held.event_seq += 1;
+        let event = EventRow::new(
+            held.queue.tenant,
+            report.job,
+            held.attempt,
+            held.event_seq,
+            kind,
+            now,
+        );
+        self.events.push(event.with(data)?);
+        Ok(())
+    }
+
+    async fn write(
+        self,
+        connection: &mut SqliteConnection,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let jobs: Vec<JobRow> = self.jobs.into_values().collect();
+        each(connection, &jobs, now, UPDATE_JOBS).await?;
+        events::write(connection, &self.events).await?;
+        each(connection, &self.checkpoints, now, INSERT_CHECKPOINTS).await?;
+        each(connection, &self.logs, now, INSERT_LOGS).await?;
+        each(connection, &self.artifacts, now, UPSERT_ARTIFACTS).await?;
+        if self.checkpoints.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(DELETE_CHECKPOINTS)
+            .bind(json(&self.checkpoints.iter().map(|row| row.job).collect::<Vec<_>>())?)
+            .bind(CHECKPOINTS_KEPT)
+            .execute(connection)
+            .await
+            .map_err(failed)?;
+        Ok(())
+    }
+}
+
+const UPDATE_JOBS: &str = "
+    UPDATE jobs SET event_seq = r.event_seq, progress = coalesce(r.progress, jobs.progress), updated_at = ?2
+    FROM (SELECT unhex(value ->> 'job') AS id, value ->> 'event_seq' AS event_seq, value ->> 'progress' AS progress
+          FROM json_each(?1)) AS r
+    WHERE jobs.id = r.id";
+
+const INSERT_CHECKPOINTS: &str = "
+    INSERT INTO checkpoints (job_id, number, tenant_id, attempt, at, data)
+    SELECT unhex(value ->> 'job'), value ->> 'number', unhex(value ->> 'tenant'), value ->> 'attempt', ?2,
+           value ->> 'data'
+    FROM json_each(?1)";
+
+const DELETE_CHECKPOINTS: &str = "
+    DELETE FROM checkpoints AS c
+    WHERE c.job_id IN (SELECT unhex(value) FROM json_each(?1))
+      AND c.number <= (SELECT max(number) FROM checkpoints WHERE job_id = c.job_id) - ?2";
+
+// A report whose answer was lost is sent again: what is there already is left as it is.
+const INSERT_LOGS: &str = "
+    INSERT INTO job_logs (job_id, attempt, number, tenant_id, at, stream, text)
+    SELECT unhex(value ->> 'job'), value ->> 'attempt', value ->> 'number', unhex(value ->> 'tenant'),
+           value ->> 'at', value ->> 'stream', value ->> 'text'
+    FROM json_each(?1) WHERE ?2 IS NOT NULL
+    ON CONFLICT (job_id, attempt, number) DO NOTHING";
+
+const UPSERT_ARTIFACTS: &str = "
+    INSERT INTO artifacts (id, job_id, tenant_id, attempt, name, media_type, bytes, sha256, created_at)
+    SELECT unhex(value ->> 'id'), unhex(value ->> 'job'), unhex(value ->> 'tenant'), value ->> 'attempt',
+           value ->> 'name', value ->> 'media_type', value ->> 'bytes', value ->> 'sha256', value ->> 'created_at'
+    FROM json_each(?1) WHERE ?2 IS NOT NULL
+    ON CONFLICT (job_id, attempt, name) DO UPDATE
+    SET id = excluded.id, media_type = excluded.media_type, bytes = excluded.bytes, sha256 = excluded.sha256,
+        created_at = excluded.created_at";
+
+/// Runs a statement over the rows (`?1`) at an instant (`?2`).
+async fn each<T: Serialize>(
+    connection: &mut SqliteConnection,
+    rows: &[T],
+    now: Timestamp,
+    statement: &'static str,
+) -> Result<(), StoreError> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(statement)
+        .bind(json(rows)?)
+        .bind(now.timestamp_micros())
+        .execute(connection)
+        .await
+        .map_err(failed)?;
+    Ok(())
+}

@@ -1,0 +1,188 @@
+//! Tenants and the quotas in their slots.
+
+use application::ports::{StoreError, TenantError, TenantStore};
+use async_trait::async_trait;
+use domain::{JobKind, QueueKey, Quotas, SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp};
+use sqlx::sqlite::SqliteRow;
+
+use crate::error::{failed, is_unique};
+use crate::rows::Reader;
+use crate::{SqliteStore, Write, slots};
+
+#[async_trait]
+impl TenantStore for SqliteStore {
+    async fn create_tenant(&self, tenant: Tenant) -> Result<Vec<SlotSnapshot>, TenantError> {
+        let mut tx = self.write().await?;
+        insert(&mut tx, &tenant).await?;
+        for kind in JobKind::ALL {
+            sqlx::query("INSERT INTO tenant_slots (tenant_id, kind, quota) VALUES (?, ?, ?)")
+                .bind(tenant.id.as_uuid())
+                .bind(kind.as_str())
+                .bind(tenant.quotas.of(kind))
+                .execute(&mut *tx)
+                .await
+                .map_err(failed)?;
+        }
+        let slots = slots::read(&mut tx, queues(tenant.id)).await?;
+        tx.commit().await.map_err(failed)?;
+        Ok(slots)
+    }
+
+    async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        sqlx::query(BY_ID)
+            .bind(id.as_uuid())
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed)?
+            .as_ref()
+            .map(tenant)
+            .transpose()
+    }
+
+    async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
+        sqlx::query(BY_SLUG)
+            .bind(slug)
+            .fetch_optional(&self.readers)
+            .await
+            .map_err(failed)?
+            .as_ref()
+            .map(tenant)
+            .transpose()
+    }
+
+    async fn tenants(&self, after: Option<&str>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
+        sqlx::query(AFTER_SLUG)
+            .bind(after.unwrap_or_default())
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed)?
+            .iter()
+            .map(tenant)
+            .collect()
+    }
+
+    async fn change_tenant(
+        &self,
+        id: TenantId,
+        change: TenantChange,
+        expected: Option<i64>,
+        now: Timestamp,
+    ) -> Result<Option<(Tenant, Vec<SlotSnapshot>)>, TenantError> {
+        let mut tx = self.write().await?;
+        let row = sqlx::query(BY_ID)
+            .bind(id.as_uuid())
+            .fetch_optional(&mut *tx)
+            .await
+            .map_err(failed)?;
+        let Some(row) = row else {
+            return Ok(None);
+        };
+        let before = tenant(&row)?;
+        if expected.is_some_and(|expected| expected != before.version) {
+            return Err(TenantError::VersionMoved(before.version));
+        }
+        let after = before.change(change, now)?;
+        update(&mut tx, &after).await?;
+        let slots = slots::read(&mut tx, queues(id)).await?;
+        tx.commit().await.map_err(failed)?;
+        Ok(Some((after, slots)))
+    }
+}
+
+fn queues(tenant: TenantId) -> [QueueKey; 2] {
+    JobKind::ALL.map(|kind| QueueKey { tenant, kind })
+}
+
+async fn insert(tx: &mut Write, tenant: &Tenant) -> Result<(), TenantError> {
+    sqlx::query(
+        "INSERT INTO tenants (id, slug, name, active, weight, max_queued, version, created_at, updated_at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    )
+    .bind(tenant.id.as_uuid())
+    .bind(&tenant.slug)
+    .bind(&tenant.name)
+    .bind(tenant.active)
+    .bind(tenant.weight)
+    .bind(tenant.max_queued)
+    .bind(tenant.version)
+    .bind(tenant.created_at.timestamp_micros())
+    .bind(tenant.updated_at.timestamp_micros())
+    .execute(&mut **tx)
+    .await
+    .map_err(|error| {
+        if is_unique(&error) {
+            TenantError::SlugTaken(tenant.slug.clone())
+        } else {
+            failed(error).into()
+        }
+    })?;
+    Ok(())
+}
+
+/// The slots' versions rise with every change of the tenant: what others know of them (weight, quota, whether the
+/// tenant is active) may be old now.
+async fn update(tx: &mut Write, tenant: &Tenant) -> Result<(), StoreError> {
+    sqlx::query(
+        "UPDATE tenants SET name = ?, active = ?, weight = ?, max_queued = ?, version = ?, updated_at = ?
+         WHERE id = ?",
+    )
+    .bind(&tenant.name)
+    .bind(tenant.active)
+    .bind(tenant.weight)
+    .bind(tenant.max_queued)
+    .bind(tenant.version)
+    .bind(tenant.updated_at.timestamp_micros())
+    .bind(tenant.id.as_uuid())
+    .execute(&mut **tx)
+    .await
+    .map_err(failed)?;
+    for kind in JobKind::ALL {
+        sqlx::query(
+            "UPDATE tenant_slots SET quota = ?, version = version + 1 WHERE tenant_id = ? AND kind = ?",
+        )
+        .bind(tenant.quotas.of(kind))
+        .bind(tenant.id.as_uuid())
+        .bind(kind.as_str())
+        .execute(&mut **tx)
+        .await
+        .map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// A tenant's row with its quotas, one column a kind.
+macro_rules! tenants_where {
+    ($rest:literal) => {
+        concat!(
+            "SELECT t.*,
+                    (SELECT quota FROM tenant_slots WHERE tenant_id = t.id AND kind = 'session') AS session_quota,
+                    (SELECT quota FROM tenant_slots WHERE tenant_id = t.id AND kind = 'training') AS training_quota
+             FROM tenants AS t WHERE ",
+            $rest
+        )
+    };
+}
+
+const BY_ID: &str = tenants_where!("t.id = ?");
+const BY_SLUG: &str = tenants_where!("t.slug = ?");
+const AFTER_SLUG: &str = tenants_where!("t.slug > ? ORDER BY t.slug LIMIT ?");
+
+fn tenant(row: &SqliteRow) -> Result<Tenant, StoreError> {
+    let row = Reader(row);
+    Ok(Tenant {
+        id: row.tenant_id("id")?,
+        slug: row.get("slug")?,
+        name: row.get("name")?,
+        active: row.get("active")?,
+        weight: row.count("weight")?,
+        max_queued: row.count("max_queued")?,
+        quotas: Quotas {
+            session: row.count("session_quota")?,
+            training: row.count("training_quota")?,
+        },
+        version: row.get("version")?,
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}

@@ -1,0 +1,18 @@
+//! The store contract over a real file.
+
+use std::sync::Arc;
+
+use adapter_sqlite::SqliteStore;
+use application::store_contract;
+use application::testing::StoreUnderTest;
+
+async fn store() -> StoreUnderTest {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("store.db"))
+        .await
+        .unwrap();
+    store.migrate().await.unwrap();
+    StoreUnderTest::new(Arc::new(store)).keeping(folder)
+}
+
+store_contract!(store);
