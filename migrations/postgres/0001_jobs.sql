@@ -29,7 +29,10 @@ CREATE TABLE tenant_slots (
     -- Rises with every change of the row.
     version   bigint NOT NULL DEFAULT 1,
     PRIMARY KEY (tenant_id, kind)
-);
+)
+-- Every submit, claim and finish rewrites rows of this small table: room in the page for the next versions, and a
+-- vacuum that does not wait for a fifth of it to be dead.
+WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_cost_delay = 0);
 
 -- What the relay looks for: queues with jobs that have no message yet.
 CREATE INDEX tenant_slots_to_relay ON tenant_slots (tenant_id, kind) WHERE queued > published;
@@ -67,14 +70,22 @@ CREATE TABLE jobs (
     queued_at            timestamptz,
     started_at           timestamptz,
     finished_at          timestamptz
-);
+)
+-- A job's row is rewritten a few times in its life, most often for progress, which no index knows of.
+WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05);
 
 CREATE INDEX jobs_newest ON jobs (tenant_id, id);
 CREATE INDEX jobs_by_state ON jobs (tenant_id, state, kind, id);
 CREATE INDEX jobs_by_tag ON jobs USING gin (tags) WHERE tags <> '{}';
-CREATE INDEX jobs_to_relay ON jobs (tenant_id, kind, priority, id) WHERE state = 'queued' AND published_at IS NULL;
+-- What the relay publishes next. Jobs that wait for their `run_after` stand apart, so that a mass of them costs
+-- nobody a look.
+CREATE INDEX jobs_to_relay ON jobs (tenant_id, kind, priority, id)
+    WHERE state = 'queued' AND published_at IS NULL AND run_after IS NULL;
+CREATE INDEX jobs_scheduled ON jobs (tenant_id, kind, run_after)
+    WHERE state = 'queued' AND published_at IS NULL AND run_after IS NOT NULL;
 CREATE INDEX jobs_published ON jobs (tenant_id, kind, published_at) WHERE state = 'queued' AND published_at IS NOT NULL;
 CREATE INDEX jobs_waiting ON jobs (tenant_id, kind, queued_at) WHERE state = 'queued';
+CREATE INDEX jobs_pending ON jobs (tenant_id, kind) WHERE state = 'pending';
 CREATE INDEX jobs_running ON jobs (worker_id) WHERE state IN ('running', 'degraded');
 
 CREATE TABLE job_attempts (

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub use client::{Connection, Listing, QueueCommand, WorkersArgs};
+pub use client::{Connection, Listing, QueueCommand, QueueListArgs, WorkersArgs};
 pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
 pub use server::{DemoArgs, DevArgs, DoctorArgs, MigrateArgs, ProducerArgs, WorkerArgs};
 pub use session::{
@@ -74,21 +74,6 @@ pub enum Command {
     #[command(subcommand)]
     Key(KeyCommand),
     Workers(WorkersArgs),
-    /// Runs a program that dies with the worker: used by the worker itself.
-    #[command(hide = true, disable_help_flag = true)]
-    Guard(Verbatim),
-    #[command(hide = true, disable_help_flag = true)]
-    GuardExec(Verbatim),
-    /// The reference trainer: used by the `subprocess` training provider.
-    #[command(hide = true, disable_help_flag = true)]
-    ReferenceTrainer(Verbatim),
-}
-
-/// Arguments that are passed on as they are.
-#[derive(Debug, clap::Args)]
-pub struct Verbatim {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub arguments: Vec<std::ffi::OsString>,
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
-pub use layers::{Flags, no_color};
+pub use layers::{Flags, SECRET_VARIABLES, home, no_color, variables};
 pub use secret::Secret;
 
 /// Looked for in the working directory, unless `--config` names another.
@@ -51,6 +51,9 @@ pub struct Settings {
     /// Local repositories and datasets must lie below one of these.
     #[serde(deserialize_with = "lists::paths_if_set")]
     pub roots: Option<Vec<PathBuf>>,
+    /// Variables of the worker's environment that runs may see, beside `PATH` and the language.
+    #[serde(deserialize_with = "lists::parsed_if_set")]
+    pub agent_variables: Option<Vec<String>>,
     pub lease_seconds: Option<u64>,
     pub grace_seconds: Option<u64>,
     /// How long a worker that was told to leave lets its jobs go on.
@@ -92,6 +95,7 @@ impl Default for Settings {
             kinds: JobKind::ALL.to_vec(),
             agents: None,
             roots: None,
+            agent_variables: None,
             lease_seconds: None,
             grace_seconds: None,
             drain_seconds: None,
@@ -116,6 +120,26 @@ impl Settings {
     }
 }
 
+/// Knows which file to read.
+pub struct Loader {
+    file: Option<PathBuf>,
+}
+
+impl Loader {
+    /// `file` must exist; without one, [`FILE`] is read if it is there.
+    pub fn new(file: Option<PathBuf>) -> Self {
+        Self { file }
+    }
+
+    /// Reads the file and the environment, and puts `flags` on top.
+    pub fn load(&self, flags: Flags) -> Result<Config, ConfigError> {
+        let keys = layers::keys()?;
+        let file = layers::File::read(self.file.clone(), &keys)?;
+        let environment = layers::Environment::read(std::env::vars_os(), &keys);
+        Config::merge(file, environment, flags)
+    }
+}
+
 /// The effective settings, and where each came from.
 pub struct Config {
     pub settings: Settings,
@@ -123,14 +147,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the file (`file`, which must exist, or [`FILE`], which may) and the environment, and puts `flags` on top.
-    pub fn load(file: Option<PathBuf>, flags: Flags) -> Result<Self, ConfigError> {
-        let keys = layers::keys()?;
-        let file = layers::File::read(file, &keys)?;
-        let environment = layers::Environment::read(std::env::vars_os(), &keys);
-        Self::merge(file, environment, flags)
-    }
-
     fn merge(
         file: layers::File,
         environment: layers::Environment,

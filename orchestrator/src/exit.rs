@@ -55,6 +55,9 @@ impl Exit {
         if error.is::<ConfigError>() || error.is::<UsageError>() {
             return Self::Usage;
         }
+        if error.is::<NotFound>() {
+            return Self::NotFound;
+        }
         if error.is::<WaitedTooLong>() {
             return Self::Timeout;
         }
@@ -74,6 +77,11 @@ impl From<Exit> for ExitCode {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct UsageError(pub String);
+
+/// What was named is not there.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct NotFound(pub String);
 
 /// `--timeout` went by before the job ended. The job itself goes on.
 #[derive(Debug, thiserror::Error)]

@@ -1,7 +1,9 @@
 //! Who is calling, for which tenant, and whether they may.
 //!
-//! Every handler takes a [`Caller`] and gets a tenant from it only by naming a permit, so that a handler cannot forget
-//! to ask. The key's text is never logged.
+//! A handler of the API names the permit it needs in its signature, [`Allowed`], and gets the tenant from there and
+//! nowhere else, so that none can forget to ask. The key's text is never logged.
+
+use std::marker::PhantomData;
 
 use application::use_cases::AuthError;
 use axum::extract::{FromRef, FromRequestParts};
@@ -49,6 +51,62 @@ impl Caller {
     pub async fn acting_for(mut self, app: &App, named: &str) -> Result<Self, Problem> {
         self.tenant = choose_tenant(app, &self.key, named).await?;
         Ok(self)
+    }
+}
+
+/// Names of permits as types.
+pub(crate) mod permit {
+    use domain::Permit;
+
+    pub(crate) trait Needs: Send + Sync {
+        const PERMIT: Permit;
+    }
+
+    macro_rules! permits {
+        ($($name:ident),*) => { $(
+            pub(crate) struct $name;
+
+            impl Needs for $name {
+                const PERMIT: Permit = Permit::$name;
+            }
+        )* };
+    }
+
+    permits!(
+        ReadJobs,
+        SubmitJobs,
+        SteerJobs,
+        ReadTenant,
+        ManageKeys,
+        ManageTenants,
+        ReadWorkers
+    );
+}
+
+/// A caller whose role has the permit `P`. Checked before a body is read.
+pub(crate) struct Allowed<P> {
+    pub caller: Caller,
+    /// The tenant to act for.
+    pub tenant: TenantId,
+    needs: PhantomData<P>,
+}
+
+impl<S, P> FromRequestParts<S> for Allowed<P>
+where
+    App: FromRef<S>,
+    S: Send + Sync,
+    P: permit::Needs,
+{
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let caller = Caller::from_request_parts(parts, state).await?;
+        let tenant = caller.may(P::PERMIT)?;
+        Ok(Self {
+            caller,
+            tenant,
+            needs: PhantomData,
+        })
     }
 }
 

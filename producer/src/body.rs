@@ -34,8 +34,8 @@ fn check_content_type(request: &Request) -> Result<(), Problem> {
     let text = value.and_then(|value| value.to_str().ok()).unwrap_or("");
     let media_type = text.split(';').next().unwrap_or("").trim();
     let lower = media_type.to_ascii_lowercase();
-    let is_json =
-        lower == "application/json" || (lower.starts_with("application/") && lower.ends_with("+json"));
+    let is_json = lower == "application/json"
+        || (lower.starts_with("application/") && lower.ends_with("+json"));
     if is_json {
         return Ok(());
     }
@@ -87,7 +87,9 @@ fn wrong(pointer: &str, error: &serde_json::Error) -> Problem {
     let mut pointer = pointer.to_owned();
     // Serde names an unknown or missing field in its words only; a client wants it in the pointer.
     for start in ["unknown field `", "missing field `", "duplicate field `"] {
-        let name = reason.strip_prefix(start).and_then(|rest| rest.split_once('`'));
+        let name = reason
+            .strip_prefix(start)
+            .and_then(|rest| rest.split_once('`'));
         if let Some((name, _)) = name {
             let last = format!("/{}", escape(name));
             if !pointer.ends_with(&last) || start.starts_with("missing") {
@@ -116,8 +118,14 @@ fn pointer(path: &Path) -> String {
     let mut pointer = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => pointer.push_str(&format!("/{index}")),
-            Segment::Map { key } => pointer.push_str(&format!("/{}", escape(key))),
+            Segment::Seq { index } => {
+                pointer.push('/');
+                pointer.push_str(&index.to_string());
+            }
+            Segment::Map { key } => {
+                pointer.push('/');
+                pointer.push_str(&escape(key));
+            }
             // Not a place in the body.
             Segment::Enum { .. } | Segment::Unknown => {}
         }
@@ -158,8 +166,14 @@ mod tests {
     #[test]
     fn the_pointer_names_the_place() {
         for (body, pointer) in [
-            (r#"{"items":[{"count":1},{"count":"x"}]}"#, "\"/items/1/count\""),
-            (r#"{"items":[{"count":1,"colour":2}]}"#, "\"/items/0/colour\""),
+            (
+                r#"{"items":[{"count":1},{"count":"x"}]}"#,
+                "\"/items/1/count\"",
+            ),
+            (
+                r#"{"items":[{"count":1,"colour":2}]}"#,
+                "\"/items/0/colour\"",
+            ),
             (r#"{"items":[{}]}"#, "\"/items/0/count\""),
             (r#"{"items":[],"a/b":1}"#, "\"/a~1b\""),
             (r#"{"items":[{"count":-1}]}"#, "\"/items/0/count\""),
@@ -167,7 +181,10 @@ mod tests {
             ("7", "\"\""),
         ] {
             let told = told(body);
-            assert!(told.contains(&format!("pointer: {pointer}")), "{body}: {told}");
+            assert!(
+                told.contains(&format!("pointer: {pointer}")),
+                "{body}: {told}"
+            );
         }
     }
 
@@ -175,7 +192,10 @@ mod tests {
     fn what_is_not_json_is_told_with_its_place() {
         for body in ["", "{", r#"{"items":[]} x"#, "{'items':[]}"] {
             let told = told(body);
-            assert!(told.contains("INVALID_JSON") && told.contains("line 1"), "{body}: {told}");
+            assert!(
+                told.contains("INVALID_JSON") && told.contains("line 1"),
+                "{body}: {told}"
+            );
         }
     }
 }

@@ -66,7 +66,12 @@ impl Scope<'_> {
     fn binding(&self, position: &[u8]) -> [u8; BINDING_BYTES] {
         let tenant = self.tenant.map_or_else(String::new, |id| id.to_string());
         let mut hash = Sha256::new();
-        for part in [self.list.as_bytes(), tenant.as_bytes(), self.filters.as_bytes(), position] {
+        for part in [
+            self.list.as_bytes(),
+            tenant.as_bytes(),
+            self.filters.as_bytes(),
+            position,
+        ] {
             // Lengths keep two different splits of the same bytes apart.
             hash.update(part.len().to_be_bytes());
             hash.update(part);
@@ -110,7 +115,15 @@ mod tests {
     #[test]
     fn what_is_no_cursor_is_told_apart() {
         let home = scope("sessions", 1, "");
-        for text in ["", "c1", "c1abc", "c9aabbccddeeff0011", "hello", "c1ü", &"c1".repeat(400)] {
+        for text in [
+            "",
+            "c1",
+            "c1abc",
+            "c9aabbccddeeff0011",
+            "hello",
+            "c1ü",
+            &"c1".repeat(400),
+        ] {
             assert_eq!(home.decode(text), Err(CursorError::Unreadable), "{text}");
         }
     }

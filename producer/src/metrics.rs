@@ -18,7 +18,9 @@ use crate::state::App;
 
 /// `GET /metrics`, to be served where only Prometheus comes by.
 pub fn metrics_router(metrics: Arc<Metrics>) -> Router {
-    Router::new().route("/metrics", get(scrape)).with_state(metrics)
+    Router::new()
+        .route("/metrics", get(scrape))
+        .with_state(metrics)
 }
 
 async fn scrape(State(metrics): State<Arc<Metrics>>) -> Response {

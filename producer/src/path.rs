@@ -26,7 +26,9 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        parse(parts, state, "id", &kinds::JOB_NOT_FOUND).await.map(Self)
+        parse(parts, state, "id", &kinds::JOB_NOT_FOUND)
+            .await
+            .map(Self)
     }
 }
 
@@ -44,7 +46,9 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        parse(parts, state, "id", &kinds::KEY_NOT_FOUND).await.map(Self)
+        parse(parts, state, "id", &kinds::KEY_NOT_FOUND)
+            .await
+            .map(Self)
     }
 }
 
@@ -81,5 +85,7 @@ async fn text<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Resul
         .await
         .map_err(|_| unreadable())?;
     let found = params.iter().find(|(key, _)| *key == name);
-    found.map(|(_, value)| value.to_owned()).ok_or_else(unreadable)
+    found
+        .map(|(_, value)| value.to_owned())
+        .ok_or_else(unreadable)
 }

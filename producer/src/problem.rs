@@ -90,6 +90,10 @@ impl Problem {
         self.kind.status
     }
 
+    pub const fn title(&self) -> &'static str {
+        self.kind.title
+    }
+
     pub const fn code(&self) -> &'static str {
         self.kind.code
     }

@@ -26,7 +26,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
         let query = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri);
         let pairs = query.map_or_else(|_| Vec::new(), |query| query.0);
         if pairs.len() > PAIRS_MAX {
-            let detail = format!("has {} parameters; at most {PAIRS_MAX} are read", pairs.len());
+            let detail = format!(
+                "has {} parameters; at most {PAIRS_MAX} are read",
+                pairs.len()
+            );
             return Err(Problem::invalid_at("", detail));
         }
         Ok(Self {
@@ -46,7 +49,7 @@ impl Query {
         let mut values = Vec::new();
         for text in self.take(name) {
             for part in text.split(',').filter(|part| !part.is_empty()) {
-                match part.parse() {
+                match part.parse::<T>() {
                     Ok(value) => values.push(value),
                     Err(error) => self.wrong(name, error.to_string()),
                 }
@@ -90,7 +93,10 @@ impl Query {
             Ok(number) if (min..=max).contains(&number) => Some(number),
             _ => {
                 let got: String = text.chars().take(32).collect();
-                self.wrong(name, format!("is `{got}`; must be a whole number from {min} to {max}"));
+                self.wrong(
+                    name,
+                    format!("is `{got}`; must be a whole number from {min} to {max}"),
+                );
                 None
             }
         }
@@ -115,7 +121,10 @@ impl Query {
     pub fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in std::mem::take(&mut self.pairs) {
             let name: String = name.chars().take(64).collect();
-            self.wrong(&crate::body::escape(&name), "is not a parameter of this address".to_owned());
+            self.wrong(
+                &crate::body::escape(&name),
+                "is not a parameter of this address".to_owned(),
+            );
         }
         self.violations.or(()).map_err(Problem::invalid)
     }

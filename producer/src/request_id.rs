@@ -24,7 +24,7 @@ impl RequestId {
         let harmless = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
         let bytes = value.as_bytes();
         let fine =
-            !bytes.is_empty() && bytes.len() <= LENGTH_MAX && bytes.iter().all(|b| harmless(b));
+            !bytes.is_empty() && bytes.len() <= LENGTH_MAX && bytes.iter().all(harmless);
         fine.then(|| Self(value.clone()))
     }
 

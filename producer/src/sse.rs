@@ -45,7 +45,8 @@ impl StreamSlot {
     pub fn take(app: &App) -> Result<Self, Problem> {
         let permit = std::sync::Arc::clone(&app.streams).try_acquire_owned();
         let permit = permit.map_err(|_| {
-            let detail = "The server holds as many streams as it may. Try again in a moment, or poll.";
+            let detail =
+                "The server holds as many streams as it may. Try again in a moment, or poll.";
             Problem::new(&kinds::TOO_MANY_STREAMS, detail)
                 .header(axum::http::header::RETRY_AFTER, "5")
         })?;
@@ -107,17 +108,13 @@ impl Watch {
                 }
             }
             // The bus is gone; the poll goes on.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         };
         tokio::select! {
             () = self.app.draining.cancelled() => Woken::Draining,
             () = signalled => Woken::Signal,
             () = tokio::time::sleep(self.app.config.stream_poll) => Woken::Poll,
         }
-    }
-
-    pub const fn app(&self) -> &App {
-        &self.app
     }
 }
 
@@ -187,8 +184,13 @@ impl EventReader {
         let job = self.watch.job;
         // Looked at before the events: what ended the job is then among them.
         let over = self.seems_over
-            && jobs.get(self.tenant, job).await?.is_none_or(|job| job.state().is_finished());
-        let events = jobs.events(self.tenant, job, self.after, EVENTS_A_READ).await?;
+            && jobs
+                .get(self.tenant, job)
+                .await?
+                .is_none_or(|job| job.state().is_finished());
+        let events = jobs
+            .events(self.tenant, job, self.after, EVENTS_A_READ)
+            .await?;
         let Some(events) = events else {
             return Ok(false);
         };

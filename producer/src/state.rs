@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::ProducerConfig;
+use crate::openapi::Description;
 
 /// Cheap to clone: one pointer.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub(crate) struct Parts {
     pub authenticator: Authenticator,
     pub metrics: Arc<Metrics>,
     pub config: ProducerConfig,
+    /// What `/docs` and the OpenAPI address answer.
+    pub description: Description,
     /// Cancelled when the process is about to leave: streams end, readiness fails.
     pub draining: CancellationToken,
     /// One permit for every open stream.
@@ -32,6 +35,7 @@ impl App {
         ports: Ports,
         metrics: Arc<Metrics>,
         config: ProducerConfig,
+        description: Description,
         draining: CancellationToken,
     ) -> Self {
         Self(Arc::new(Parts {
@@ -41,6 +45,7 @@ impl App {
             ports,
             metrics,
             config,
+            description,
             draining,
         }))
     }

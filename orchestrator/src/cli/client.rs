@@ -47,8 +47,18 @@ pub enum QueueCommand {
     #[command(after_help = "\
 Examples:
   orchestrator queue list
+  orchestrator queue list --all
   orchestrator queue list --as-tenant acme -o json")]
-    List(Listing),
+    List(QueueListArgs),
+}
+
+#[derive(Debug, Args)]
+pub struct QueueListArgs {
+    /// The queues of all tenants (needs a system admin's key)
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 /// List the worker processes and what they hold (needs a system admin's key)

@@ -1,7 +1,10 @@
 //! Tenants and keys: what an installation's operator does.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand};
 use domain::{NewTenant, Quotas, Role};
+use serde::Serialize;
 
 use super::{Connection, Listing};
 use crate::output::Format;
@@ -91,22 +94,32 @@ Examples:
 
 #[derive(Debug, Args)]
 pub struct KeyCreateArgs {
-    /// Tenant that the key opens: slug or id
-    #[arg(long, default_value = crate::compose::DEFAULT_TENANT)]
-    pub tenant: String,
+    /// Tenant that the key opens, slug or id [default: `default`; through the API, the caller's own]
+    #[arg(long)]
+    pub tenant: Option<String>,
     /// What it may do: viewer, member, lead, or admin of the whole system
     #[arg(long, default_value_t = Role::Member)]
     pub role: Role,
     /// What it is for, seen in lists
     #[arg(long, default_value = "made on the command line")]
     pub name: String,
+    #[command(flatten)]
+    pub target: KeyTarget,
+}
+
+/// Where the key is made.
+#[derive(Debug, Args, Serialize)]
+pub struct KeyTarget {
     /// The API, instead of the store
     #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
     /// File with the API key that may make keys
-    #[arg(long, value_name = "FILE")]
-    pub key_file: Option<std::path::PathBuf>,
+    #[arg(long, value_name = "FILE", requires = "url")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_file: Option<PathBuf>,
     /// Data folder of the embedded mode: make the key in its store
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
-    pub data_dir: Option<std::path::PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data_dir: Option<PathBuf>,
 }

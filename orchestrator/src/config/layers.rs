@@ -51,6 +51,20 @@ pub fn no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
 
+/// The user's home folder.
+pub fn home() -> Option<PathBuf> {
+    std::env::home_dir().filter(|home| home.is_absolute())
+}
+
+/// The environment of this process, for those who hand parts of it on.
+pub fn variables() -> impl Iterator<Item = (OsString, OsString)> {
+    std::env::vars_os()
+}
+
+/// The variables that hold secrets of ours.
+pub const SECRET_VARIABLES: [&str; 4] =
+    ["DATABASE_URL", "AMQP_URL", "REDIS_URL", "ORCHESTRATOR_KEY"];
+
 fn layer(dict: Dict) -> Map<Profile, Dict> {
     Map::from([(Profile::Default, dict)])
 }

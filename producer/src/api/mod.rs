@@ -3,9 +3,9 @@
 mod fine_tuning;
 pub(crate) mod jobs;
 mod keys;
-mod sessions;
-mod system;
-mod tenants;
+pub(crate) mod sessions;
+pub(crate) mod system;
+pub(crate) mod tenants;
 
 use axum::Extension;
 use domain::JobKind;
@@ -23,7 +23,10 @@ pub(crate) fn routes(config: &ProducerConfig, base: OpenApi) -> OpenApiRouter<Ap
     let trainings = fine_tuning::routes().merge(jobs::routes());
     let any = jobs::reading_routes();
     OpenApiRouter::with_openapi(base)
-        .nest("/api/v1/sessions", of_kind(Some(JobKind::Session), "Sessions", sessions))
+        .nest(
+            "/api/v1/sessions",
+            of_kind(Some(JobKind::Session), "Sessions", sessions),
+        )
         .nest(
             "/api/v1/fine-tuning/jobs",
             of_kind(Some(JobKind::Training), "Fine-tuning", trainings),
@@ -36,11 +39,7 @@ pub(crate) fn routes(config: &ProducerConfig, base: OpenApi) -> OpenApiRouter<Ap
 
 /// The same routes for one kind of jobs: a job of another kind is not found there. Their documentation gets ids and a
 /// tag of their own.
-fn of_kind(
-    kind: Option<JobKind>,
-    tag: &str,
-    mut routes: OpenApiRouter<App>,
-) -> OpenApiRouter<App> {
+fn of_kind(kind: Option<JobKind>, tag: &str, mut routes: OpenApiRouter<App>) -> OpenApiRouter<App> {
     let prefix = kind.map_or("any", JobKind::as_str);
     for item in routes.get_openapi_mut().paths.paths.values_mut() {
         for operation in operations(item) {
@@ -54,7 +53,12 @@ fn of_kind(
 
 /// The operations of the methods that this API uses.
 pub(crate) fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete]
-        .into_iter()
-        .filter_map(Option::as_mut)
+    [
+        &mut item.get,
+        &mut item.post,
+        &mut item.patch,
+        &mut item.delete,
+    ]
+    .into_iter()
+    .filter_map(Option::as_mut)
 }

@@ -1,4 +1,5 @@
-use domain::{Artifact, Timestamp};
+use chrono::{DateTime, Utc};
+use domain::Artifact;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -15,7 +16,7 @@ pub(crate) struct ArtifactBody {
     pub media_type: String,
     pub bytes: u64,
     pub sha256: String,
-    pub created_at: Timestamp,
+    pub created_at: DateTime<Utc>,
 }
 
 /// The files kept from a job's runs, by run and name.

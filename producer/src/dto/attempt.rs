@@ -1,4 +1,5 @@
-use domain::{Attempt, Timestamp};
+use chrono::{DateTime, Utc};
+use domain::Attempt;
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -12,8 +13,8 @@ pub(crate) struct AttemptBody {
     /// 1 for the first run.
     pub number: u32,
     pub worker_id: Uuid,
-    pub started_at: Timestamp,
-    pub finished_at: Option<Timestamp>,
+    pub started_at: DateTime<Utc>,
+    pub finished_at: Option<DateTime<Utc>>,
     /// `completed`, `partially_completed`, `failed`, `timeout`, `stopped`, `handed_back` or `lease_lost`; null while it
     /// runs.
     #[schema(example = "completed")]

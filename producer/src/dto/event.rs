@@ -1,4 +1,5 @@
-use domain::{JobEvent, Timestamp};
+use chrono::{DateTime, Utc};
+use domain::JobEvent;
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -11,7 +12,7 @@ pub(crate) struct EventBody {
     pub job_id: Uuid,
     /// 1, 2, 3, ... without gaps within the job.
     pub seq: i64,
-    pub at: Timestamp,
+    pub at: DateTime<Utc>,
     /// `created`, `queued`, `started`, `progress`, `checkpoint`, `stop_requested`, `retry_scheduled`, `handed_back`,
     /// `completed`, `partially_completed`, `failed`, `timed_out`, `stopped` or `cancelled`.
     #[schema(example = "started")]

@@ -1,6 +1,7 @@
 //! A job as the API shows it, whatever its kind.
 
-use domain::{Job, JobError, JobKind, JobResult, JobSpec, JobState, Progress, Timestamp};
+use chrono::{DateTime, Utc};
+use domain::{Job, JobError, JobKind, JobResult, JobSpec, JobState, Progress};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -46,16 +47,16 @@ pub(crate) struct JobBody {
     pub worker_id: Option<Uuid>,
     pub parent_id: Option<Uuid>,
     /// Not before this instant.
-    pub run_after: Option<Timestamp>,
+    pub run_after: Option<DateTime<Utc>>,
     /// True when a running job was asked to stop and its worker has not ended it yet.
     pub stop_requested: bool,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
     /// When it last began to wait.
-    pub queued_at: Option<Timestamp>,
+    pub queued_at: Option<DateTime<Utc>>,
     /// When its latest run began.
-    pub started_at: Option<Timestamp>,
-    pub finished_at: Option<Timestamp>,
+    pub started_at: Option<DateTime<Utc>>,
+    pub finished_at: Option<DateTime<Utc>>,
 }
 
 /// The fields that differ by kind.

@@ -1,4 +1,5 @@
-use domain::{ApiKey, Role, Timestamp};
+use chrono::{DateTime, Utc};
+use domain::{ApiKey, Role};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -11,9 +12,9 @@ pub(crate) struct KeyBody {
     pub tenant_id: Uuid,
     pub role: RoleBody,
     pub name: String,
-    pub created_at: Timestamp,
-    pub expires_at: Option<Timestamp>,
-    pub revoked_at: Option<Timestamp>,
+    pub created_at: DateTime<Utc>,
+    pub expires_at: Option<DateTime<Utc>>,
+    pub revoked_at: Option<DateTime<Utc>>,
 }
 
 /// A new API key, with its text for the only time.
@@ -41,7 +42,7 @@ pub(crate) struct NewKeyBody {
     pub name: String,
     pub role: RoleBody,
     /// Absent: it does not expire.
-    pub expires_at: Option<Timestamp>,
+    pub expires_at: Option<DateTime<Utc>>,
 }
 
 /// What a key may do; each role may do what those before it may.

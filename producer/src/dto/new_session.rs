@@ -1,9 +1,8 @@
 //! The body that asks for a coding session.
 
-use chrono::SubsecRound as _;
+use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
-    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, Repository, SessionSpec, Timestamp,
-    Violations,
+    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, Repository, SessionSpec, Violations,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -46,7 +45,7 @@ pub(crate) struct NewSession {
     #[serde(default)]
     pub keep: Vec<String>,
     /// Not before this instant.
-    pub run_after: Option<Timestamp>,
+    pub run_after: Option<DateTime<Utc>>,
     /// False leaves the session `pending` until it is started.
     #[serde(default = "default_start")]
     pub start: bool,
@@ -147,7 +146,10 @@ impl AgentBody {
                 None
             }
             (None, None) => {
-                violations.add("/agent", "has neither argv nor run; the agent command needs one of them");
+                violations.add(
+                    "/agent",
+                    "has neither argv nor run; the agent command needs one of them",
+                );
                 None
             }
         }

@@ -1,9 +1,7 @@
 //! The body that asks for a training job.
 
-use chrono::SubsecRound as _;
-use domain::{
-    Dataset, JobId, JobSpec, NewJob, Timestamp, TrainingProviderKind, TrainingSpec, Violations,
-};
+use chrono::{DateTime, SubsecRound as _, Utc};
+use domain::{Dataset, JobId, JobSpec, NewJob, TrainingProviderKind, TrainingSpec, Violations};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
@@ -49,7 +47,7 @@ pub(crate) struct NewTraining {
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
     /// Not before this instant.
-    pub run_after: Option<Timestamp>,
+    pub run_after: Option<DateTime<Utc>>,
     /// False leaves the job `pending` until it is started.
     #[serde(default = "default_start")]
     pub start: bool,

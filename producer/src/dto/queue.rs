@@ -1,5 +1,5 @@
 use application::ports::QueueView;
-use domain::Timestamp;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -31,8 +31,8 @@ pub(crate) struct QueuePage {
 }
 
 impl QueueBody {
-    pub fn new(view: QueueView, now: Timestamp) -> Self {
-        let age = |at: Timestamp| (now - at).as_seconds_f64().max(0.0);
+    pub fn new(view: QueueView, now: DateTime<Utc>) -> Self {
+        let age = |at: DateTime<Utc>| (now - at).as_seconds_f64().max(0.0);
         Self {
             tenant: view.tenant_slug,
             kind: view.queue.kind.into(),

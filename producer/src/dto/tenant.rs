@@ -1,4 +1,5 @@
-use domain::{NewTenant, Quotas, Tenant, TenantChange, Timestamp};
+use chrono::{DateTime, Utc};
+use domain::{NewTenant, Quotas, Tenant, TenantChange};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -20,8 +21,8 @@ pub(crate) struct TenantBody {
     pub quotas: QuotasBody,
     /// The same as in the `ETag`.
     pub version: i64,
-    pub created_at: Timestamp,
-    pub updated_at: Timestamp,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
 }
 
 /// How many jobs of each kind may run at once.

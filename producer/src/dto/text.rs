@@ -6,7 +6,11 @@ use serde_json::{Map, Value};
 use crate::body::escape;
 
 /// PostgreSQL cannot hold NUL in text or JSON, so no store is given any.
-pub(crate) fn check_object(pointer: &str, object: &Map<String, Value>, violations: &mut Violations) {
+pub(crate) fn check_object(
+    pointer: &str,
+    object: &Map<String, Value>,
+    violations: &mut Violations,
+) {
     for (key, value) in object {
         let place = format!("{pointer}/{}", escape(key));
         if key.contains('\0') {
@@ -38,7 +42,10 @@ pub(crate) fn check_name(pointer: &str, name: &str, max: usize, violations: &mut
     if name.trim().is_empty() {
         violations.add(pointer, "must not be empty");
     } else if length > max {
-        violations.add(pointer, format!("has {length} characters; at most {max} are allowed"));
+        violations.add(
+            pointer,
+            format!("has {length} characters; at most {max} are allowed"),
+        );
     }
     if name.chars().any(char::is_control) {
         violations.add(pointer, "contains control characters");

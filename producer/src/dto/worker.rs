@@ -1,4 +1,5 @@
-use domain::{JobKind, Timestamp, WorkerView};
+use chrono::{DateTime, Utc};
+use domain::{JobKind, WorkerView};
 use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
@@ -19,8 +20,8 @@ pub(crate) struct WorkerBody {
     pub draining: bool,
     /// False when its lease is over: its jobs are taken back soon.
     pub alive: bool,
-    pub started_at: Timestamp,
-    pub lease_until: Timestamp,
+    pub started_at: DateTime<Utc>,
+    pub lease_until: DateTime<Utc>,
 }
 
 /// All workers that the store knows.
@@ -30,7 +31,7 @@ pub(crate) struct WorkerList {
 }
 
 impl WorkerBody {
-    pub fn new(worker: WorkerView, now: Timestamp) -> Self {
+    pub fn new(worker: WorkerView, now: DateTime<Utc>) -> Self {
         Self {
             id: worker.id.as_uuid(),
             host: worker.host,

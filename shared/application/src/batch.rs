@@ -123,10 +123,7 @@ mod tests {
         while let Some(size) = seen.recv().await {
             sizes.push(size);
         }
-        assert!(
-            sizes.iter().all(|size| *size <= LIMITS.weight),
-            "{sizes:?}"
-        );
+        assert!(sizes.iter().all(|size| *size <= LIMITS.weight), "{sizes:?}");
         assert!(sizes.len() < 50, "nothing was shared: {sizes:?}");
         assert_eq!(sizes.iter().sum::<usize>(), 50);
     }

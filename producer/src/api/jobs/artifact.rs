@@ -7,12 +7,12 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse as _, Response};
-use domain::{Artifact, Permit, TenantId};
+use domain::{Artifact, TenantId};
 use futures::StreamExt as _;
-use uuid::Uuid;
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::path::ArtifactPath;
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
@@ -38,14 +38,16 @@ use crate::state::App;
 pub(super) async fn artifact(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     ArtifactPath(job, id): ArtifactPath,
 ) -> Result<Response, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     of_kind.find(&app, tenant, job).await?;
     let found = app.ports.jobs.artifact(tenant, job, id).await?;
     let artifact = found.ok_or_else(|| {
-        let detail = format!("The job {job} has no artifact {id}. Its artifacts are listed at the address above.");
+        let detail = format!(
+            "The job {job} has no artifact {id}. Its artifacts are listed at the address above."
+        );
         Problem::new(&kinds::ARTIFACT_NOT_FOUND, detail)
     })?;
     download(&app, tenant, &artifact).await
@@ -102,7 +104,13 @@ fn attachment(name: &str) -> String {
     let name = name.rsplit('/').next().unwrap_or(name);
     let plain: String = name
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() || "._- ".contains(c) { c } else { '_' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || "._- ".contains(c) {
+                c
+            } else {
+                '_'
+            }
+        })
         .collect();
     let mut full = String::new();
     for byte in name.bytes() {

@@ -1,10 +1,9 @@
 use axum::Json;
 use axum::extract::State;
-use domain::Permit;
-use uuid::Uuid;
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::dto::artifact::{ArtifactBody, ArtifactList};
 use crate::path::JobPath;
 use crate::problem::Problem;
@@ -21,10 +20,10 @@ use crate::state::App;
 pub(super) async fn artifacts(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     JobPath(id): JobPath,
 ) -> Result<Json<ArtifactList>, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     of_kind.find(&app, tenant, id).await?;
     let artifacts = app.ports.jobs.artifacts(tenant, id).await?;
     let artifacts = artifacts.ok_or_else(|| of_kind.not_found(id))?;

@@ -1,10 +1,9 @@
 use axum::Json;
 use axum::extract::State;
-use domain::Permit;
-use uuid::Uuid;
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::dto::attempt::{AttemptBody, AttemptList};
 use crate::path::JobPath;
 use crate::problem::Problem;
@@ -21,10 +20,10 @@ use crate::state::App;
 pub(super) async fn attempts(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     JobPath(id): JobPath,
 ) -> Result<Json<AttemptList>, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     of_kind.find(&app, tenant, id).await?;
     let attempts = app.ports.jobs.attempts(tenant, id).await?;
     let attempts = attempts.ok_or_else(|| of_kind.not_found(id))?;

@@ -1,12 +1,11 @@
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{IntoResponse as _, Response};
-use domain::Permit;
 use utoipa::IntoParams;
-use uuid::Uuid;
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::dto::event::EventBody;
 use crate::path::JobPath;
 use crate::problem::Problem;
@@ -47,12 +46,12 @@ struct EventParams {
 pub(super) async fn events(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     JobPath(id): JobPath,
     headers: HeaderMap,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     let after = query.number("after", 0, i64::MAX).unwrap_or(0);
     query.finish()?;
     let after = match headers.get(LAST_EVENT_ID) {
@@ -76,11 +75,8 @@ fn last_event_id(text: &str) -> Result<i64, Problem> {
     if text.is_empty() {
         return Ok(0);
     }
-    text.parse()
-        .ok()
-        .filter(|seq| *seq >= 0)
-        .ok_or_else(|| {
-            let detail = "the header must be the `id` of an event of this stream";
-            Problem::invalid_at("/Last-Event-ID", detail)
-        })
+    text.parse().ok().filter(|seq| *seq >= 0).ok_or_else(|| {
+        let detail = "the header must be the `id` of an event of this stream";
+        Problem::invalid_at("/Last-Event-ID", detail)
+    })
 }

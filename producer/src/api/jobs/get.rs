@@ -1,10 +1,9 @@
 use axum::Json;
 use axum::extract::State;
-use domain::Permit;
-use uuid::Uuid;
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::dto::job::JobBody;
 use crate::path::JobPath;
 use crate::problem::Problem;
@@ -21,9 +20,9 @@ use crate::state::App;
 pub(super) async fn get(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     JobPath(id): JobPath,
 ) -> Result<Json<JobBody>, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     Ok(Json(of_kind.find(&app, tenant, id).await?.into()))
 }

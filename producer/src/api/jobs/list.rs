@@ -3,12 +3,13 @@ use axum::Json;
 use axum::extract::{OriginalUri, State};
 use axum::http::header::LINK;
 use axum::response::{IntoResponse as _, Response};
-use domain::{Job, JobId, JobState, Permit, Priority, TenantId};
+use domain::{Job, JobId, JobState, Priority, TenantId};
 use utoipa::IntoParams;
 use uuid::Uuid;
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::cursor::{CursorError, Scope};
 use crate::dto::job::{JobBody, JobPage};
 use crate::problem::Problem;
@@ -56,11 +57,11 @@ struct ListParams {
 pub(super) async fn list(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     OriginalUri(uri): OriginalUri,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     let wanted = JobQuery::read(&mut query, of_kind, tenant);
     query.finish()?;
     let (jobs, next_cursor) = wanted.page(&app).await?;
@@ -110,6 +111,11 @@ impl JobQuery {
             }
         }
         wanted
+    }
+
+    /// True for any page but the first.
+    pub const fn is_continued(&self) -> bool {
+        self.filter.before.is_some()
     }
 
     /// The page and where the next one starts.

@@ -5,13 +5,13 @@ use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use domain::{JobId, LogChunk, LogCursor, LogStream, Permit, TenantId};
+use domain::{JobId, LogChunk, LogCursor, LogStream, TenantId};
 use futures::stream;
 use utoipa::IntoParams;
-use uuid::Uuid;
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::path::JobPath;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -50,11 +50,11 @@ struct LogParams {
 pub(super) async fn logs(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     JobPath(id): JobPath,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     let tail = query.number("tail", 1, TAIL_MAX.into());
     let follow = query.flag("follow");
     query.finish()?;
@@ -108,7 +108,7 @@ impl LogReader {
         let jobs = &self.app.ports.jobs;
         let chunks = jobs.log_tail(self.tenant, self.job, lines).await?;
         let text = self.take(chunks.unwrap_or_default());
-        self.first = last_lines(&text, lines).to_owned();
+        last_lines(&text, lines).clone_into(&mut self.first);
         Ok(())
     }
 
@@ -214,6 +214,9 @@ mod tests {
             chunk(1, 3, LogStream::Stderr, "oops\n"),
             chunk(2, 1, LogStream::Stdout, "again\n"),
         ];
-        assert_eq!(Writer::default().write(chunks), "half a line\noops\nagain\n");
+        assert_eq!(
+            Writer::default().write(chunks),
+            "half a line\noops\nagain\n"
+        );
     }
 }

@@ -12,7 +12,7 @@ pub(crate) mod steer;
 mod submit;
 
 pub(crate) use of_kind::OfKind;
-pub(crate) use submit::{created, submit};
+pub(crate) use submit::{created, submit, submit_one};
 
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -4,11 +4,11 @@ use application::ports::SteerError;
 use application::use_cases::steer_job;
 use axum::Json;
 use axum::extract::State;
-use domain::{Action, InvalidTransition, JobState, Permit};
-use uuid::Uuid;
+use domain::{Action, InvalidTransition, JobState, TenantId};
 
 use super::OfKind;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::SteerJobs;
 use crate::dto::job::JobBody;
 use crate::path::JobPath;
 use crate::problem::Problem;
@@ -36,10 +36,10 @@ const OFFERED: [Action; 4] = [Action::Start, Action::Cancel, Action::Stop, Actio
 pub(super) async fn start(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<SteerJobs>,
     path: JobPath,
 ) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, &caller, path, Action::Start).await
+    steer(&app, of_kind, caller.tenant, path, Action::Start).await
 }
 
 /// Cancel a job
@@ -59,10 +59,10 @@ pub(super) async fn start(
 pub(super) async fn cancel(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<SteerJobs>,
     path: JobPath,
 ) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, &caller, path, Action::Cancel).await
+    steer(&app, of_kind, caller.tenant, path, Action::Cancel).await
 }
 
 /// Stop a job
@@ -83,10 +83,10 @@ pub(super) async fn cancel(
 pub(super) async fn stop(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<SteerJobs>,
     path: JobPath,
 ) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, &caller, path, Action::Stop).await
+    steer(&app, of_kind, caller.tenant, path, Action::Stop).await
 }
 
 /// Retry a job
@@ -106,20 +106,19 @@ pub(super) async fn stop(
 pub(super) async fn retry(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<SteerJobs>,
     path: JobPath,
 ) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, &caller, path, Action::Retry).await
+    steer(&app, of_kind, caller.tenant, path, Action::Retry).await
 }
 
 async fn steer(
     app: &App,
     of_kind: OfKind,
-    caller: &Caller,
+    tenant: TenantId,
     JobPath(id): JobPath,
     action: Action,
 ) -> Result<Json<JobBody>, Problem> {
-    let tenant = caller.may(Permit::SteerJobs)?;
     // A job's kind never changes, so looking at it first is no race.
     of_kind.find(app, tenant, id).await?;
     let steered = steer_job(&app.ports, tenant, id, action).await?;

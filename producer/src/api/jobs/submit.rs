@@ -8,6 +8,7 @@ use domain::{Job, NewJob, TenantId, Violations};
 use super::OfKind;
 use crate::dto::job::JobBody;
 use crate::problem::Problem;
+use crate::problem_kinds as kinds;
 use crate::state::App;
 
 /// Hands jobs in, all or none. `place` says where in the body the job of an index stands.
@@ -46,11 +47,19 @@ pub(crate) async fn submit(
     }
 }
 
-/// 201 with the one job and its address.
-pub(crate) fn created(of_kind: OfKind, jobs: Vec<Job>) -> Response {
-    let answer = jobs.into_iter().next().map(|job| {
-        let location = format!("{}/{}", of_kind.base(), job.id);
-        ([(LOCATION, location)], Json(JobBody::from(job)))
-    });
-    (StatusCode::CREATED, answer).into_response()
+/// 201 with the job and its address.
+pub(crate) fn created(of_kind: OfKind, job: Job) -> Response {
+    let location = format!("{}/{}", of_kind.base(), job.id);
+    let headers = [(LOCATION, location)];
+    (StatusCode::CREATED, headers, Json(JobBody::from(job))).into_response()
+}
+
+/// Hands one job in.
+pub(crate) async fn submit_one(app: &App, tenant: TenantId, job: NewJob) -> Result<Job, Problem> {
+    let mut jobs = submit(app, tenant, vec![job], |_| String::new()).await?;
+    jobs.pop().ok_or_else(|| {
+        let detail =
+            "The job was taken and then not found. Tell the operator, with the request_id.";
+        Problem::new(&kinds::INTERNAL_ERROR, detail)
+    })
 }

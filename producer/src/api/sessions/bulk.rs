@@ -1,10 +1,11 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use domain::{NewJob, Permit, Violations};
+use domain::{NewJob, Violations};
 
 use crate::api::jobs::submit;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::SubmitJobs;
 use crate::body::Body;
 use crate::dto::new_session::{CreatedSessions, NewSession, NewSessions};
 use crate::problem::Problem;
@@ -28,10 +29,10 @@ const SESSIONS_MAX: usize = 1_000;
 )]
 pub(super) async fn create_many(
     State(app): State<App>,
-    caller: Caller,
+    caller: Allowed<SubmitJobs>,
     Body(body): Body<NewSessions>,
 ) -> Result<(StatusCode, Json<CreatedSessions>), Problem> {
-    let tenant = caller.may(Permit::SubmitJobs)?;
+    let tenant = caller.tenant;
     let count = body.sessions.len();
     if count == 0 || count > SESSIONS_MAX {
         let detail = format!("has {count} sessions; must be 1 to {SESSIONS_MAX}");

@@ -1,9 +1,9 @@
 use axum::extract::State;
 use axum::response::Response;
-use domain::Permit;
 
-use crate::api::jobs::{OfKind, created, submit};
-use crate::auth::Caller;
+use crate::api::jobs::{OfKind, created, submit_one};
+use crate::auth::Allowed;
+use crate::auth::permit::SubmitJobs;
 use crate::body::Body;
 use crate::dto::job::JobBody;
 use crate::dto::new_session::NewSession;
@@ -27,11 +27,10 @@ use crate::state::App;
 pub(super) async fn create(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<SubmitJobs>,
     Body(body): Body<NewSession>,
 ) -> Result<Response, Problem> {
-    let tenant = caller.may(Permit::SubmitJobs)?;
-    let new = body.into_new_job()?;
-    let jobs = submit(&app, tenant, vec![new], |_| String::new()).await?;
-    Ok(created(of_kind, jobs))
+    let tenant = caller.tenant;
+    let job = submit_one(&app, tenant, body.into_new_job()?).await?;
+    Ok(created(of_kind, job))
 }

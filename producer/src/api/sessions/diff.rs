@@ -1,12 +1,12 @@
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use domain::{Artifact, Job, JobSpec, Permit};
-use uuid::Uuid;
+use domain::{Artifact, Job, JobSpec};
 
 use crate::api::jobs::OfKind;
 use crate::api::jobs::artifact::bytes_of;
-use crate::auth::Caller;
+use crate::auth::Allowed;
+use crate::auth::permit::ReadJobs;
 use crate::path::JobPath;
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
@@ -33,10 +33,10 @@ const DIFF_NAME: &str = "session.diff";
 pub(super) async fn diff(
     State(app): State<App>,
     of_kind: OfKind,
-    caller: Caller,
+    caller: Allowed<ReadJobs>,
     JobPath(id): JobPath,
 ) -> Result<Response, Problem> {
-    let tenant = caller.may(Permit::ReadJobs)?;
+    let tenant = caller.tenant;
     let job = of_kind.find(&app, tenant, id).await?;
     let artifacts = app.ports.jobs.artifacts(tenant, id).await?;
     let latest = latest_diff(artifacts.unwrap_or_default()).ok_or_else(|| {

@@ -47,7 +47,9 @@ impl ProgressPipe {
                 fs::remove_file(path)?;
             }
             mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
-            pipe::OpenOptions::new().read_write(true).open_receiver(path)
+            pipe::OpenOptions::new()
+                .read_write(true)
+                .open_receiver(path)
         };
         let receiver = open().map_err(|error| failure::io("create the pipe", path, &error))?;
         Ok(Self {
@@ -91,8 +93,11 @@ impl ProgressPipe {
             self.understand(&line, console).await;
         }
         if self.records.dropped > dropped {
-            self.complain("a line of the progress pipe was longer than 1 MiB and was left out", console)
-                .await;
+            self.complain(
+                "a line of the progress pipe was longer than 1 MiB and was left out",
+                console,
+            )
+            .await;
         }
     }
 
@@ -109,7 +114,8 @@ impl ProgressPipe {
             Err(error) => {
                 let text = String::from_utf8_lossy(line);
                 let start: String = text.trim().chars().take(COMPLAINT_CHARS).collect();
-                let complaint = format!("a line of the progress pipe was not understood ({error}): {start}");
+                let complaint =
+                    format!("a line of the progress pipe was not understood ({error}): {start}");
                 self.complain(&complaint, console).await;
             }
         }

@@ -72,7 +72,12 @@ fn judge<E: std::fmt::Display>(
             ),
         ));
     }
-    exit.map_err(|lost| retry("GUARD_LOST", format!("{lost}; what it watched over was killed")))
+    exit.map_err(|lost| {
+        retry(
+            "GUARD_LOST",
+            format!("{lost}; what it watched over was killed"),
+        )
+    })
 }
 
 /// Why a program could not be started, in words. `codes`: of a program that is not there, and of any other refusal.
@@ -83,18 +88,26 @@ pub fn refused(error: &StartError, program: &str, codes: (&str, &str)) -> Handle
         StartError::Refused(error) => match error.kind() {
             ErrorKind::NotFound => fail(
                 not_found,
-                format!("`{program}` was not found on the worker, or its interpreter was not; install it there or correct the name"),
+                format!(
+                    "`{program}` was not found on the worker, or its interpreter was not; install it there or correct the name"
+                ),
             ),
             ErrorKind::PermissionDenied => fail(
                 other,
-                format!("`{program}` may not be executed: {error}; is it a program, and executable?"),
+                format!(
+                    "`{program}` may not be executed: {error}; is it a program, and executable?"
+                ),
             ),
             ErrorKind::ArgumentListTooLong => fail(
                 other,
-                format!("`{program}` could not be started: its arguments are too long for the system; hand long text over in a file"),
+                format!(
+                    "`{program}` could not be started: its arguments are too long for the system; hand long text over in a file"
+                ),
             ),
             _ => fail(other, format!("`{program}` could not be started: {error}")),
         },
-        StartError::Guard(error) => retry(other, format!("`{program}` could not be started: {error}")),
+        StartError::Guard(error) => {
+            retry(other, format!("`{program}` could not be started: {error}"))
+        }
     }
 }

@@ -36,7 +36,8 @@ const START: &str = "UPDATE jobs SET state = 'running', attempt = attempt + 1, f
 
 const REFUSE: &str = "UPDATE jobs SET published_at = NULL WHERE id = ANY ($1::uuid[])";
 
-const OPEN_ATTEMPTS: &str = "INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
+const OPEN_ATTEMPTS: &str =
+    "INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
     SELECT a.job_id, a.number, a.tenant_id, $1, $2
     FROM unnest($3::uuid[], $4::int4[], $5::uuid[]) AS a (job_id, number, tenant_id)";
 
@@ -92,9 +93,8 @@ async fn lock_jobs(
     tx: &Transaction<'_>,
     requests: &[ClaimRequest],
 ) -> Result<BTreeMap<JobId, StoredJob>, Failure> {
-    let column = |pick: fn(&ClaimRequest) -> Uuid| -> Vec<Uuid> {
-        requests.iter().map(pick).collect()
-    };
+    let column =
+        |pick: fn(&ClaimRequest) -> Uuid| -> Vec<Uuid> { requests.iter().map(pick).collect() };
     let kinds: Vec<&str> = requests.iter().map(|r| r.queue.kind.as_str()).collect();
     let lock = tx.prepare_cached(&LOCK_JOBS).await?;
     let rows = tx
@@ -169,7 +169,13 @@ async fn write(
     for stored in decided.start {
         let seq = stored.event_seq + 1;
         let job = running(stored.job, worker, now);
-        events.add((job.tenant, job.id), seq, EventKind::Started, job.attempt, &started)?;
+        events.add(
+            (job.tenant, job.id),
+            seq,
+            EventKind::Started,
+            job.attempt,
+            &started,
+        )?;
         jobs.push(job);
     }
     let ((), (), (), (), slots) = futures::try_join!(
@@ -242,7 +248,10 @@ async fn open_attempts(
     let numbers: Vec<i32> = jobs.iter().map(|job| int(job.attempt)).collect();
     let tenants: Vec<Uuid> = jobs.iter().map(|job| job.tenant.as_uuid()).collect();
     let open = tx.prepare_cached(OPEN_ATTEMPTS).await?;
-    tx.execute(&open, &[&worker.id.as_uuid(), &now, &ids, &numbers, &tenants])
-        .await?;
+    tx.execute(
+        &open,
+        &[&worker.id.as_uuid(), &now, &ids, &numbers, &tenants],
+    )
+    .await?;
     Ok(())
 }

@@ -65,8 +65,7 @@ impl PostgresClock {
 
 impl Clock for PostgresClock {
     fn now(&self) -> Timestamp {
-        let server =
-            self.at_origin.load(Ordering::Acquire) + micros(self.origin.elapsed());
+        let server = self.at_origin.load(Ordering::Acquire) + micros(self.origin.elapsed());
         let told = self.told.fetch_max(server, Ordering::AcqRel).max(server);
         Timestamp::from_timestamp_micros(told).unwrap_or(Timestamp::MAX_UTC)
     }

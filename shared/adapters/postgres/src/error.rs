@@ -29,6 +29,10 @@ impl From<PoolError> for Failure {
 }
 
 impl Failure {
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "made for `map_err`, which hands the error over"
+    )]
     pub(crate) fn unexpected(error: impl ToString) -> Self {
         Self::Unexpected(error.to_string())
     }

@@ -8,7 +8,8 @@ use crate::error::Failure;
 use crate::json::{Jsonb, jsonb_of};
 use crate::rows::int;
 
-pub(crate) const INSERT: &str = "INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
+pub(crate) const INSERT: &str =
+    "INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
     SELECT e.job_id, e.seq, e.tenant_id, $1, e.kind, e.attempt, e.data
     FROM unnest($2::uuid[], $3::int8[], $4::uuid[], $5::text[], $6::int4[], $7::jsonb[])
         AS e (job_id, seq, tenant_id, kind, attempt, data)";

@@ -7,10 +7,7 @@ use std::collections::BTreeMap;
 
 use application::ports::{Finish, Finished};
 use deadpool_postgres::Transaction;
-use domain::{
-    EventKind, JobId, JobState, QueueKey, Settlement, SlotSnapshot, Timestamp, WorkerRef,
-};
-use serde_json::{Map, Value};
+use domain::{JobId, JobState, QueueKey, Settlement, SlotSnapshot, Timestamp, WorkerRef};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
@@ -24,10 +21,10 @@ use crate::slots::{self, Changes, Keys};
 
 const LOCK_JOBS: &str = "SELECT id, tenant_id, kind, state, attempt, fence, event_seq, stop_requested_at IS NOT NULL AS asked
     FROM jobs
-    WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND state IN ('running', 'degraded')
+    WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND worker_epoch = $3 AND state IN ('running', 'degraded')
     ORDER BY id FOR UPDATE";
 
-const SETTLE: &str = "UPDATE jobs j SET state = s.state, failures = s.failures, run_after = s.run_after,
+const SETTLE: &str = "UPDATE jobs j SET state = s.state, failures = s.failures, run_after = CASE WHEN s.state = 'queued' THEN s.run_after ELSE j.run_after END,
         result = s.result, error = coalesce(s.error, j.error), fence = s.fence, event_seq = s.event_seq,
         worker_id = NULL, worker_epoch = NULL, published_at = NULL, updated_at = $1,
         queued_at = CASE WHEN s.state = 'queued' THEN $1 ELSE j.queued_at END,
@@ -57,10 +54,8 @@ pub(crate) async fn finish(
     let tx = client.transaction().await?;
     prepare(&tx, &[slots::LOCK, LOCK_JOBS]).await?;
     prepare(&tx, &settle_statements()).await?;
-    let ((), mut mine) = futures::try_join!(
-        slots::lock(&tx, &keys),
-        lock_jobs(&tx, worker, &finishes)
-    )?;
+    let ((), mut mine) =
+        futures::try_join!(slots::lock(&tx, &keys), lock_jobs(&tx, worker, &finishes))?;
     let mut fenced = Vec::new();
     let mut ended = Vec::new();
     for finish in finishes {
@@ -116,25 +111,9 @@ impl Run {
             attempt: self.attempt,
             fence: self.fence,
             event_seq: self.event_seq,
-            settlement: if self.asked {
-                heed_stop(settlement)
-            } else {
-                settlement
-            },
+            // The worker may have settled before it heard of the stop.
+            settlement: settlement.unless_stopped(self.asked),
         }
-    }
-}
-
-/// The worker may have settled before it heard of the stop; a stopped job never comes back by itself.
-fn heed_stop(settlement: Settlement) -> Settlement {
-    if settlement.state != JobState::Queued {
-        return settlement;
-    }
-    Settlement {
-        state: JobState::Stopped,
-        event: EventKind::Stopped,
-        run_after: None,
-        ..settlement
     }
 }
 
@@ -145,7 +124,9 @@ async fn lock_jobs(
 ) -> Result<BTreeMap<JobId, Run>, Failure> {
     let ids: Vec<Uuid> = finishes.iter().map(|finish| finish.job.as_uuid()).collect();
     let lock = tx.prepare_cached(LOCK_JOBS).await?;
-    let rows = tx.query(&lock, &[&ids, &worker.id.as_uuid()]).await?;
+    let rows = tx
+        .query(&lock, &[&ids, &worker.id.as_uuid(), &worker.epoch])
+        .await?;
     rows.iter()
         .map(|row| Run::of(row).map(|run| (run.job, run)))
         .collect()
@@ -179,7 +160,13 @@ pub(crate) async fn settle(
     for run in ended {
         let Settlement { state, event, .. } = run.settlement;
         let of = (run.queue.tenant, run.job);
-        events.add(of, run.event_seq + 1, event, run.attempt, &data(&run.settlement)?)?;
+        events.add(
+            of,
+            run.event_seq + 1,
+            event,
+            run.attempt,
+            &run.settlement.event_data(),
+        )?;
         changes.moved(run.queue, run.from, state);
     }
     let ((), (), (), slots) = futures::try_join!(
@@ -191,29 +178,11 @@ pub(crate) async fn settle(
     Ok(slots)
 }
 
-/// Why, and when again.
-fn data(settlement: &Settlement) -> Result<Map<String, Value>, Failure> {
-    let mut data = Map::new();
-    if let Some(error) = &settlement.error {
-        let error = serde_json::to_value(error).map_err(Failure::unexpected)?;
-        data.insert("error".to_owned(), error);
-    }
-    if settlement.event == EventKind::RetryScheduled {
-        let at = serde_json::to_value(settlement.run_after).map_err(Failure::unexpected)?;
-        data.insert("run_after".to_owned(), at);
-    }
-    Ok(data)
-}
-
 fn column<T>(ended: &[Ended], pick: impl Fn(&Ended) -> T) -> Vec<T> {
     ended.iter().map(pick).collect()
 }
 
-async fn settle_jobs(
-    tx: &Transaction<'_>,
-    ended: &[Ended],
-    now: Timestamp,
-) -> Result<(), Failure> {
+async fn settle_jobs(tx: &Transaction<'_>, ended: &[Ended], now: Timestamp) -> Result<(), Failure> {
     let results = ended
         .iter()
         .map(|run| jsonb_or_null(run.settlement.result.as_ref()))

@@ -24,7 +24,9 @@ pub(crate) fn jsonb(value: &impl Serialize) -> Result<Jsonb, Failure> {
         return Ok(Json(written));
     }
     let parsed = serde_json::from_str(written.get()).map_err(Failure::unexpected)?;
-    to_raw_value(&without_nul(parsed)).map(Json).map_err(Failure::unexpected)
+    to_raw_value(&without_nul(parsed))
+        .map(Json)
+        .map_err(Failure::unexpected)
 }
 
 pub(crate) fn jsonb_or_null(value: Option<&impl Serialize>) -> Result<Option<Jsonb>, Failure> {

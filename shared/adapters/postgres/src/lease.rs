@@ -1,13 +1,60 @@
-//! A worker's lease: prolonged by the worker, checked by its claims, ended when it leaves.
+//! Leases, one a worker: given at its start, prolonged by the worker, checked by its claims, ended when it leaves.
 
-use application::ports::Renewal;
+use application::ports::{NewWorker, Renewal};
 use deadpool_postgres::Transaction;
 use domain::{Timestamp, WorkerRef};
 
 use crate::PostgresStore;
 use crate::error::Failure;
+use crate::json::text;
 use crate::pipeline::prepare;
-use crate::rows;
+use crate::rows::{self, int};
+
+const FIRST_EPOCH: i64 = 1;
+
+const REGISTER: &str =
+    "INSERT INTO workers (id, epoch, host, kinds, capacity, started_at, lease_until)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+pub(crate) async fn register(
+    store: &PostgresStore,
+    worker: NewWorker,
+    lease_until: Timestamp,
+    now: Timestamp,
+) -> Result<WorkerRef, Failure> {
+    let kinds: Vec<&str> = worker.kinds.iter().map(|kind| kind.as_str()).collect();
+    let client = store.client().await?;
+    let register = client.prepare_cached(REGISTER).await?;
+    client
+        .execute(
+            &register,
+            &[
+                &worker.id.as_uuid(),
+                &FIRST_EPOCH,
+                &text(&worker.host),
+                &kinds,
+                &int(worker.capacity),
+                &now,
+                &lease_until,
+            ],
+        )
+        .await?;
+    Ok(WorkerRef {
+        id: worker.id,
+        epoch: FIRST_EPOCH,
+    })
+}
+
+const DRAIN: &str = "UPDATE workers SET draining = true WHERE id = $1 AND epoch = $2";
+
+pub(crate) async fn drain(store: &PostgresStore, worker: WorkerRef) -> Result<(), Failure> {
+    let client = store.client().await?;
+    let drain = client.prepare_cached(DRAIN).await?;
+    client
+        .execute(&drain, &[&worker.id.as_uuid(), &worker.epoch])
+        .await?;
+    Ok(())
+}
 
 /// The weakest lock that the reaper's FOR UPDATE waits for. A renewal does not wait for it, so a worker that claims
 /// without a pause cannot starve its own lease.
@@ -23,7 +70,7 @@ const STOP_REQUESTED: &str = "SELECT id FROM jobs
 
 const LOCK: &str = "SELECT FROM workers WHERE id = $1 AND epoch = $2 FOR UPDATE";
 
-const END: &str = "UPDATE workers SET lease_until = least(lease_until, $3) WHERE id = $1 AND epoch = $2";
+const END: &str = "UPDATE workers SET lease_until = least(lease_until, $3), draining = true WHERE id = $1 AND epoch = $2";
 
 const LEAVE: &str = "DELETE FROM workers w WHERE w.id = $1 AND w.epoch = $2
     AND NOT EXISTS (SELECT FROM jobs j WHERE j.worker_id = w.id AND j.state IN ('running', 'degraded'))";
@@ -58,7 +105,10 @@ pub(crate) async fn renew(
     let renew = tx.prepare_cached(RENEW).await?;
     let stop_requested = tx.prepare_cached(STOP_REQUESTED).await?;
     let (renewed, asked) = futures::try_join!(
-        async { tx.execute(&renew, &[&id, &worker.epoch, &lease_until, &now]).await },
+        async {
+            tx.execute(&renew, &[&id, &worker.epoch, &lease_until, &now])
+                .await
+        },
         async { tx.query(&stop_requested, &[&id]).await }
     )?;
     if renewed == 0 {

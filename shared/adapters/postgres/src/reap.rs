@@ -24,10 +24,10 @@ use crate::slots::{self, Keys};
 /// Workers looked at in one transaction; the rest waits for the next.
 const WORKERS_AT_ONCE: i64 = 64;
 
-const LOCK_WORKERS: &str = "SELECT id, epoch FROM workers WHERE lease_until < $1
-    ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED";
-
-const RAISE_EPOCH: &str = "UPDATE workers SET epoch = epoch + 1 WHERE id = ANY ($1::uuid[])";
+const GIVE_UP: &str = "WITH gone AS (
+        SELECT id FROM workers WHERE lease_until < $1 ORDER BY lease_until LIMIT $2 FOR UPDATE SKIP LOCKED
+    )
+    UPDATE workers w SET epoch = w.epoch + 1 FROM gone WHERE w.id = gone.id RETURNING w.id, w.epoch";
 
 const THEIR_JOBS: &str = "SELECT id, tenant_id, kind FROM jobs
     WHERE worker_id = ANY ($1::uuid[]) AND state IN ('running', 'degraded')
@@ -53,7 +53,7 @@ pub(crate) async fn reap(
 ) -> Result<Reaped, Failure> {
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    let workers = lock_workers(&tx, now - grace).await?;
+    let workers = give_up(&tx, now - grace).await?;
     if workers.is_empty() {
         return Ok(Reaped::default());
     }
@@ -86,28 +86,18 @@ pub(crate) async fn reap(
     })
 }
 
-/// As the workers know themselves; their epoch is raised.
-async fn lock_workers(
-    tx: &Transaction<'_>,
-    ended_before: Timestamp,
-) -> Result<Vec<WorkerRef>, Failure> {
-    let lock = tx.prepare_cached(LOCK_WORKERS).await?;
-    let rows = tx.query(&lock, &[&ended_before, &WORKERS_AT_ONCE]).await?;
-    let workers: Vec<WorkerRef> = rows
-        .iter()
+/// With the epoch raised, a worker that comes back finds its lease lost.
+async fn give_up(tx: &Transaction<'_>, deadline: Timestamp) -> Result<Vec<WorkerRef>, Failure> {
+    let give_up = tx.prepare_cached(GIVE_UP).await?;
+    let rows = tx.query(&give_up, &[&deadline, &WORKERS_AT_ONCE]).await?;
+    rows.iter()
         .map(|row| {
             Ok(WorkerRef {
                 id: WorkerId::from_uuid(rows::get(row, "id")?),
                 epoch: rows::get(row, "epoch")?,
             })
         })
-        .collect::<Result<_, Failure>>()?;
-    if !workers.is_empty() {
-        let ids: Vec<Uuid> = workers.iter().map(|worker| worker.id.as_uuid()).collect();
-        let raise = tx.prepare_cached(RAISE_EPOCH).await?;
-        tx.execute(&raise, &[&ids]).await?;
-    }
-    Ok(workers)
+        .collect()
 }
 
 /// Found, then their queues locked, then themselves: the order that everybody keeps.
@@ -133,7 +123,10 @@ fn lease_lost(job: &Job, now: Timestamp) -> Result<Settlement, Failure> {
     domain::settle(job, Ending::LeaseLost, now, 0.0)
         .or_else(|_| {
             // A degraded job cannot be queued again, so it has failed.
-            let error = JobError::new("LEASE_LOST", "its worker was not heard of for a whole lease");
+            let error = JobError::new(
+                "LEASE_LOST",
+                "its worker was not heard of for a whole lease",
+            );
             domain::settle(job, Ending::Failed(error), now, 0.0).map(|settlement| Settlement {
                 outcome: AttemptOutcome::LeaseLost,
                 ..settlement
@@ -148,7 +141,11 @@ fn settled(job: &Job, settlement: &Settlement, now: Timestamp) -> Job {
     Job {
         status: Status::from_row(settlement.state, None).unwrap_or(job.status.clone()),
         failures: settlement.failures,
-        run_after: settlement.run_after,
+        run_after: if queued {
+            settlement.run_after
+        } else {
+            job.run_after
+        },
         result: settlement.result.clone(),
         error: settlement.error.clone().or_else(|| job.error.clone()),
         fence: job.fence + 1,

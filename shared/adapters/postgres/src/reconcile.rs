@@ -10,12 +10,13 @@ use std::time::Duration;
 use application::ports::Reconciled;
 use deadpool_postgres::Transaction;
 use domain::{QueueKey, SlotSnapshot, Timestamp};
+use uuid::Uuid;
 
 use crate::PostgresStore;
 use crate::error::Failure;
 use crate::pipeline::prepare;
 use crate::rows::{self, SLOT};
-use crate::slots::{self, Changes, Keys};
+use crate::slots::{Changes, Keys, lock};
 
 /// Counting a deep backlog takes longer than the store's other work may.
 const LONGER: &str = "SET LOCAL statement_timeout = '5min'";
@@ -55,7 +56,8 @@ static RECOUNT: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// A paused queue's messages are left: taking them back would only bring them again.
-const STALE: &str = "SELECT s.tenant_id, s.kind FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
+const STALE: &str =
+    "SELECT s.tenant_id, s.kind FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
     WHERE s.published > 0 AND s.running < s.quota AND NOT s.paused AND t.active
         AND EXISTS (SELECT FROM jobs j WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind
             AND j.state = 'queued' AND j.published_at < $1)";
@@ -82,7 +84,7 @@ pub(crate) async fn reconcile(
         return Ok(Reconciled::default());
     }
     let all = Keys::of(drifted.iter().chain(&stale).copied());
-    slots::lock(&tx, &all).await?;
+    lock(&tx, &all).await?;
     let (unpublished, taken_back) = take_back(&tx, stale, before).await?;
     let repaired = recount(&tx, &drifted).await?;
     tx.commit().await?;
@@ -130,10 +132,7 @@ async fn take_back(
     Ok((taken, changes.apply(tx).await?))
 }
 
-async fn recount(
-    tx: &Transaction<'_>,
-    drifted: &[QueueKey],
-) -> Result<Vec<SlotSnapshot>, Failure> {
+async fn recount(tx: &Transaction<'_>, drifted: &[QueueKey]) -> Result<Vec<SlotSnapshot>, Failure> {
     if drifted.is_empty() {
         return Ok(Vec::new());
     }
@@ -146,7 +145,8 @@ async fn recount(
 /// Queues forgotten in one transaction, so that claims wait for a moment only.
 const FORGET_AT_ONCE: i64 = 500;
 
-const WITH_MESSAGES: &str = "SELECT tenant_id, kind FROM tenant_slots WHERE published > 0
+const WITH_MESSAGES: &str = "SELECT tenant_id, kind FROM tenant_slots
+    WHERE published > 0 AND (tenant_id, kind) > ($2, $3)
     ORDER BY tenant_id, kind LIMIT $1 FOR UPDATE";
 
 const FORGET: &str = "UPDATE jobs j SET published_at = NULL
@@ -168,22 +168,21 @@ static NO_MESSAGES: LazyLock<String> = LazyLock::new(|| {
 pub(crate) async fn forget_published(store: &PostgresStore) -> Result<Vec<SlotSnapshot>, Failure> {
     let mut client = store.client().await?;
     let mut forgotten = Vec::new();
+    // By key, so that it ends even while a relay publishes again behind it.
+    let mut after = (Uuid::nil(), "");
     loop {
         let tx = client.transaction().await?;
-        let slots = forget_some(&tx).await?;
-        tx.commit().await?;
-        if slots.is_empty() {
+        let queues = find(&tx, WITH_MESSAGES, &[&FORGET_AT_ONCE, &after.0, &after.1]).await?;
+        let Some(last) = queues.last() else {
             return Ok(forgotten);
-        }
-        forgotten.extend(slots);
+        };
+        after = (last.tenant.as_uuid(), last.kind.as_str());
+        forgotten.extend(forget(&tx, queues).await?);
+        tx.commit().await?;
     }
 }
 
-async fn forget_some(tx: &Transaction<'_>) -> Result<Vec<SlotSnapshot>, Failure> {
-    let queues = find(tx, WITH_MESSAGES, &[&FORGET_AT_ONCE]).await?;
-    if queues.is_empty() {
-        return Ok(Vec::new());
-    }
+async fn forget(tx: &Transaction<'_>, queues: Vec<QueueKey>) -> Result<Vec<SlotSnapshot>, Failure> {
     let keys = Keys::of(queues);
     prepare(tx, &[FORGET, &NO_MESSAGES]).await?;
     let forget = tx.prepare_cached(FORGET).await?;
@@ -192,5 +191,21 @@ async fn forget_some(tx: &Transaction<'_>) -> Result<Vec<SlotSnapshot>, Failure>
         async { tx.execute(&forget, &[&keys.tenants, &keys.kinds]).await },
         async { tx.query(&no_messages, &[&keys.tenants, &keys.kinds]).await }
     )?;
+    rows.iter().map(rows::slot).collect()
+}
+
+static WITH_WORK: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {SLOT} FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
+        WHERE s.queued > 0 OR s.running > 0
+        ORDER BY s.tenant_id, s.kind LIMIT $1"
+    )
+});
+
+/// `EngineStore::slots`.
+pub(crate) async fn slots(store: &PostgresStore, limit: u32) -> Result<Vec<SlotSnapshot>, Failure> {
+    let client = store.client().await?;
+    let with_work = client.prepare_cached(&WITH_WORK).await?;
+    let rows = client.query(&with_work, &[&i64::from(limit)]).await?;
     rows.iter().map(rows::slot).collect()
 }

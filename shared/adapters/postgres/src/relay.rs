@@ -82,11 +82,7 @@ pub(crate) async fn relay(
     Ok(Relayed { publish, slots })
 }
 
-async fn candidates(
-    tx: &Transaction<'_>,
-    limit: u32,
-    now: Timestamp,
-) -> Result<Keys, Failure> {
+async fn candidates(tx: &Transaction<'_>, limit: u32, now: Timestamp) -> Result<Keys, Failure> {
     let find = tx.prepare_cached(CANDIDATES).await?;
     let at_once = i64::from(limit.min(QUEUES_AT_ONCE));
     let spare = i64::from(domain::RELAY_WINDOW_SPARE);
@@ -135,10 +131,7 @@ async fn publish(
             &[&now, &keys.tenants, &keys.kinds, &rooms, &OVERDUE_AT_ONCE],
         )
         .await?;
-    let mut messages = rows
-        .iter()
-        .map(message)
-        .collect::<Result<Vec<_>, _>>()?;
+    let mut messages = rows.iter().map(message).collect::<Result<Vec<_>, _>>()?;
     messages.sort_unstable_by_key(|message| (message.queue, message.priority.rank(), message.job));
     Ok(messages)
 }
@@ -161,7 +154,10 @@ pub(crate) async fn unpublish(
     messages: Vec<Message>,
 ) -> Result<Vec<SlotSnapshot>, Failure> {
     let keys = Keys::of(messages.iter().map(|message| message.queue));
-    let ids: Vec<Uuid> = messages.iter().map(|message| message.job.as_uuid()).collect();
+    let ids: Vec<Uuid> = messages
+        .iter()
+        .map(|message| message.job.as_uuid())
+        .collect();
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
     prepare(&tx, &[slots::LOCK, UNPUBLISH]).await?;

@@ -18,19 +18,21 @@ use crate::pipeline::prepare;
 use crate::rows::{self, int};
 
 const LOCK_JOBS: &str = "SELECT id, fence, attempt, event_seq FROM jobs
-    WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND state IN ('running', 'degraded')
+    WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND worker_epoch = $3 AND state IN ('running', 'degraded')
     ORDER BY id FOR UPDATE";
 
 /// Sent behind the lock, so nobody else numbers a checkpoint of these jobs meanwhile.
 const LAST_CHECKPOINTS: &str = "SELECT job_id, max(number) AS number FROM checkpoints
     WHERE job_id = ANY ($1::uuid[]) GROUP BY job_id";
 
-const UPDATE_JOBS: &str = "UPDATE jobs j SET progress = coalesce(r.progress, j.progress), event_seq = r.event_seq,
+const UPDATE_JOBS: &str =
+    "UPDATE jobs j SET progress = coalesce(r.progress, j.progress), event_seq = r.event_seq,
         updated_at = $1
     FROM unnest($2::uuid[], $3::jsonb[], $4::int8[]) AS r (id, progress, event_seq)
     WHERE j.id = r.id";
 
-const ADD_CHECKPOINTS: &str = "INSERT INTO checkpoints (job_id, number, tenant_id, attempt, at, data)
+const ADD_CHECKPOINTS: &str =
+    "INSERT INTO checkpoints (job_id, number, tenant_id, attempt, at, data)
     SELECT c.job_id, c.number, c.tenant_id, c.attempt, $1, c.data
     FROM unnest($2::uuid[], $3::int4[], $4::uuid[], $5::int4[], $6::jsonb[])
         AS c (job_id, number, tenant_id, attempt, data)";
@@ -118,7 +120,9 @@ async fn lock_jobs(
 ) -> Result<BTreeMap<JobId, Run>, Failure> {
     let ids: Vec<Uuid> = reports.iter().map(|report| report.job.as_uuid()).collect();
     let lock = tx.prepare_cached(LOCK_JOBS).await?;
-    let rows = tx.query(&lock, &[&ids, &worker.id.as_uuid()]).await?;
+    let rows = tx
+        .query(&lock, &[&ids, &worker.id.as_uuid(), &worker.epoch])
+        .await?;
     rows.iter()
         .map(|row| {
             let run = Run {
@@ -186,7 +190,9 @@ impl Said {
             self.event((tenant, job), run, EventKind::Checkpoint, &number)?;
         }
         if let Some(progress) = report.progress {
-            if let Value::Object(entries) = serde_json::to_value(&progress).map_err(Failure::unexpected)? {
+            if let Value::Object(entries) =
+                serde_json::to_value(&progress).map_err(Failure::unexpected)?
+            {
                 self.event((tenant, job), run, EventKind::Progress, &entries)?;
             }
             self.progress.insert(job, Some(jsonb(&progress)?));
@@ -225,7 +231,13 @@ impl Said {
             self.events.insert(tx, now),
             add_checkpoints(tx, self.checkpoints, now),
             add_logs(tx, self.logs),
-            keep_artifacts(tx, self.artifacts.into_iter().map(|(key, kept)| (key.0, kept)).collect())
+            keep_artifacts(
+                tx,
+                self.artifacts
+                    .into_iter()
+                    .map(|(key, kept)| (key.0, kept))
+                    .collect()
+            )
         )?;
         Ok(())
     }
@@ -286,7 +298,10 @@ async fn add_logs(
     let numbers: Vec<i32> = logs.iter().map(|(.., c)| int(c.cursor.number)).collect();
     let tenants: Vec<Uuid> = logs.iter().map(|(tenant, ..)| tenant.as_uuid()).collect();
     let at: Vec<Timestamp> = logs.iter().map(|(.., chunk)| chunk.at).collect();
-    let streams: Vec<&str> = logs.iter().map(|(.., chunk)| chunk.stream.as_str()).collect();
+    let streams: Vec<&str> = logs
+        .iter()
+        .map(|(.., chunk)| chunk.stream.as_str())
+        .collect();
     let texts: Vec<String> = logs.iter().map(|(.., chunk)| text(&chunk.text)).collect();
     let add = tx.prepare_cached(ADD_LOGS).await?;
     tx.execute(
@@ -308,19 +323,36 @@ async fn keep_artifacts(
     let jobs: Vec<Uuid> = artifacts.iter().map(|(job, _)| job.as_uuid()).collect();
     let tenants: Vec<Uuid> = artifacts.iter().map(|(_, (t, _))| t.as_uuid()).collect();
     let attempts: Vec<i32> = artifacts.iter().map(|(_, (_, a))| int(a.attempt)).collect();
-    let names: Vec<&str> = artifacts.iter().map(|(_, (_, a))| a.name.as_str()).collect();
-    let media_types: Vec<String> = artifacts.iter().map(|(_, (_, a))| text(&a.media_type)).collect();
+    let names: Vec<&str> = artifacts
+        .iter()
+        .map(|(_, (_, a))| a.name.as_str())
+        .collect();
+    let media_types: Vec<String> = artifacts
+        .iter()
+        .map(|(_, (_, a))| text(&a.media_type))
+        .collect();
     let bytes: Vec<i64> = artifacts
         .iter()
         .map(|(_, (_, a))| i64::try_from(a.bytes).unwrap_or(i64::MAX))
         .collect();
-    let hashes: Vec<String> = artifacts.iter().map(|(_, (_, a))| text(&a.sha256)).collect();
+    let hashes: Vec<String> = artifacts
+        .iter()
+        .map(|(_, (_, a))| text(&a.sha256))
+        .collect();
     let created: Vec<Timestamp> = artifacts.iter().map(|(_, (_, a))| a.created_at).collect();
     let keep = tx.prepare_cached(KEEP_ARTIFACTS).await?;
     tx.execute(
         &keep,
         &[
-            &ids, &jobs, &tenants, &attempts, &names, &media_types, &bytes, &hashes, &created,
+            &ids,
+            &jobs,
+            &tenants,
+            &attempts,
+            &names,
+            &media_types,
+            &bytes,
+            &hashes,
+            &created,
         ],
     )
     .await?;

@@ -51,7 +51,9 @@ pub(crate) fn int(count: u32) -> i32 {
 }
 
 pub(crate) fn named<T: FromStr<Err: Display>>(row: &Row, column: &str) -> Result<T, Failure> {
-    get::<&str>(row, column)?.parse().map_err(Failure::unexpected)
+    get::<&str>(row, column)?
+        .parse()
+        .map_err(Failure::unexpected)
 }
 
 fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Failure> {
@@ -59,7 +61,9 @@ fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Failure> {
 }
 
 fn json_or_null<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, Failure> {
-    Ok(row.try_get::<_, Option<Json<T>>>(column)?.map(|json| json.0))
+    Ok(row
+        .try_get::<_, Option<Json<T>>>(column)?
+        .map(|json| json.0))
 }
 
 pub(crate) fn job_id(row: &Row, column: &str) -> Result<JobId, Failure> {

@@ -6,13 +6,11 @@
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
-use application::ports::StoreError;
 use deadpool_postgres::Transaction;
 use domain::{JobKind, JobState, QueueKey, SlotSnapshot, TenantId, relay_window};
 use uuid::Uuid;
 
-use crate::PostgresStore;
-use crate::error::{During, Failure};
+use crate::error::Failure;
 use crate::rows::{self, SLOT};
 
 /// In the order of the key, as everywhere.
@@ -187,30 +185,4 @@ impl Changes {
             .await?;
         rows.iter().map(rows::slot).collect()
     }
-}
-
-static WITH_WORK: LazyLock<String> = LazyLock::new(|| {
-    format!(
-        "SELECT {SLOT} FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
-        WHERE s.queued > 0 OR s.running > 0
-        ORDER BY s.tenant_id, s.kind LIMIT $1"
-    )
-});
-
-/// `EngineStore::slots`.
-pub(crate) async fn with_work(
-    store: &PostgresStore,
-    limit: u32,
-) -> Result<Vec<SlotSnapshot>, StoreError> {
-    const OPERATION: &str = "reading the slots of all queues";
-    let client = store.client().await.during(OPERATION)?;
-    let statement = client.prepare_cached(&WITH_WORK).await.during(OPERATION)?;
-    let rows = client
-        .query(&statement, &[&i64::from(limit)])
-        .await
-        .during(OPERATION)?;
-    rows.iter()
-        .map(rows::slot)
-        .collect::<Result<_, _>>()
-        .during(OPERATION)
 }

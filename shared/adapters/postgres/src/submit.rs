@@ -38,7 +38,13 @@ pub(crate) async fn submit(
     let tx = client.transaction().await?;
     prepare(
         &tx,
-        &[slots::LOCK, &slots::READ, INSERT, events::INSERT, &slots::APPLY],
+        &[
+            slots::LOCK,
+            &slots::READ,
+            INSERT,
+            events::INSERT,
+            &slots::APPLY,
+        ],
     )
     .await?;
     let ((), slots) = futures::try_join!(slots::lock(&tx, &keys), slots::read(&tx, &keys))?;
@@ -149,7 +155,9 @@ fn publish_at_once(accepted: &[Job], slots: &Slots, now: Timestamp) -> BTreeMap<
         }
         _ => false,
     });
-    due.into_iter().map(|message| (message.job, message)).collect()
+    due.into_iter()
+        .map(|message| (message.job, message))
+        .collect()
 }
 
 pub(crate) fn message(job: &Job) -> Message {

@@ -127,9 +127,8 @@ async fn start(
         delta.running += 1;
         delta.published -= i64::from(stored.published);
         let job = started(stored.job, worker, now);
-        happened.push(
-            EventRow::of(&job, stored.event_seq + 1, EventKind::Started, now).with(&data)?,
-        );
+        happened
+            .push(EventRow::of(&job, stored.event_seq + 1, EventKind::Started, now).with(&data)?);
         attempts.push(AttemptRow {
             job: Hex(job.id.as_uuid()),
             tenant: Hex(job.tenant.as_uuid()),

@@ -119,12 +119,13 @@ pub async fn attempts(
     tenant: TenantId,
     job: JobId,
 ) -> Result<Option<Vec<Attempt>>, StoreError> {
-    let rows =
-        sqlx::query("SELECT * FROM job_attempts WHERE job_id = ? AND tenant_id = ? ORDER BY number")
-            .bind(job.as_uuid())
-            .bind(tenant.as_uuid())
-            .fetch_all(&store.readers)
-            .await;
+    let rows = sqlx::query(
+        "SELECT * FROM job_attempts WHERE job_id = ? AND tenant_id = ? ORDER BY number",
+    )
+    .bind(job.as_uuid())
+    .bind(tenant.as_uuid())
+    .fetch_all(&store.readers)
+    .await;
     of_job(store, tenant, job, rows, attempt).await
 }
 

@@ -27,7 +27,7 @@ pub async fn reap(
     let lost = ids(workers.iter().map(|worker| worker.id.as_uuid()))?;
     let runs = runs_of(&mut tx, &lost, limit)
         .await?
-        .into_iter()
+        .iter()
         .map(|stored| give_back(stored, now))
         .collect::<Result<Vec<_>, _>>()?;
     let mut deltas = Deltas::default();
@@ -48,22 +48,20 @@ async fn give_up(
     connection: &mut SqliteConnection,
     deadline: Timestamp,
 ) -> Result<Vec<WorkerRef>, StoreError> {
-    sqlx::query(
-        "UPDATE workers SET epoch = epoch + 1 WHERE lease_until < ? RETURNING id, epoch",
-    )
-    .bind(deadline.timestamp_micros())
-    .fetch_all(connection)
-    .await
-    .map_err(failed)?
-    .iter()
-    .map(|row| {
-        let row = Reader(row);
-        Ok(WorkerRef {
-            id: row.worker_id("id")?,
-            epoch: row.get("epoch")?,
+    sqlx::query("UPDATE workers SET epoch = epoch + 1 WHERE lease_until < ? RETURNING id, epoch")
+        .bind(deadline.timestamp_micros())
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| {
+            let row = Reader(row);
+            Ok(WorkerRef {
+                id: row.worker_id("id")?,
+                epoch: row.get("epoch")?,
+            })
         })
-    })
-    .collect()
+        .collect()
 }
 
 async fn runs_of(
@@ -86,7 +84,7 @@ async fn runs_of(
     .collect()
 }
 
-fn give_back(stored: Stored, now: Timestamp) -> Result<Run, StoreError> {
+fn give_back(stored: &Stored, now: Timestamp) -> Result<Run, StoreError> {
     let job = &stored.job;
     let settlement = match (&job.status, settle(job, Ending::LeaseLost, now, 0.0)) {
         (_, Ok(settlement)) => settlement,
@@ -94,7 +92,10 @@ fn give_back(stored: Stored, now: Timestamp) -> Result<Run, StoreError> {
         (Status::Degraded(claim), Err(_)) => {
             let error = JobError::new(
                 "LEASE_LOST",
-                format!("worker {} was not heard of while the job was degraded", claim.worker),
+                format!(
+                    "worker {} was not heard of while the job was degraded",
+                    claim.worker
+                ),
             );
             settle(job, Ending::Failed(error), now, 0.0).map_err(corrupt)?
         }
@@ -123,10 +124,7 @@ async fn forget(connection: &mut SqliteConnection, workers: &str) -> Result<(), 
     Ok(())
 }
 
-async fn reread(
-    connection: &mut SqliteConnection,
-    runs: &[Run],
-) -> Result<Vec<Job>, StoreError> {
+async fn reread(connection: &mut SqliteConnection, runs: &[Run]) -> Result<Vec<Job>, StoreError> {
     sqlx::query(
         "SELECT * FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?)) ORDER BY id",
     )

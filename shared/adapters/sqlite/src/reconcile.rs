@@ -94,10 +94,7 @@ fn difference(row: &SqliteRow) -> Result<(QueueKey, Delta), StoreError> {
 }
 
 /// The queue of every job whose message was taken back.
-async fn take_back_stale(
-    tx: &mut Write,
-    deadline: Timestamp,
-) -> Result<Vec<QueueKey>, StoreError> {
+async fn take_back_stale(tx: &mut Write, deadline: Timestamp) -> Result<Vec<QueueKey>, StoreError> {
     sqlx::query(
         "UPDATE jobs SET published_at = NULL
          WHERE id IN (SELECT j.id FROM tenant_slots AS s

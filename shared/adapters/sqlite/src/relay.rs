@@ -12,11 +12,7 @@ use crate::error::failed;
 use crate::rows::{Reader, priority};
 use crate::slots::Deltas;
 
-pub async fn relay(
-    store: &SqliteStore,
-    limit: u32,
-    now: Timestamp,
-) -> Result<Relayed, StoreError> {
+pub async fn relay(store: &SqliteStore, limit: u32, now: Timestamp) -> Result<Relayed, StoreError> {
     let mut tx = store.write().await?;
     let mut publish = Vec::new();
     for (queue, room) in candidates(&mut tx, limit, now).await? {
@@ -113,7 +109,10 @@ pub async fn unpublish(
     store: &SqliteStore,
     messages: Vec<Message>,
 ) -> Result<Vec<SlotSnapshot>, StoreError> {
-    let jobs: BTreeSet<_> = messages.iter().map(|message| message.job.as_uuid()).collect();
+    let jobs: BTreeSet<_> = messages
+        .iter()
+        .map(|message| message.job.as_uuid())
+        .collect();
     let mut tx = store.write().await?;
     let rows = sqlx::query(
         "UPDATE jobs SET published_at = NULL

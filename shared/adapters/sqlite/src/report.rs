@@ -160,17 +160,18 @@ impl Written {
             stream: chunk.stream.as_str(),
             text: text(&chunk.text),
         }));
-        self.artifacts.extend(report.artifacts.iter().map(|kept| ArtifactRow {
-            id: Hex(kept.id.as_uuid()),
-            job,
-            tenant,
-            attempt: kept.attempt,
-            name: text(&kept.name),
-            media_type: text(&kept.media_type),
-            bytes: kept.bytes,
-            sha256: text(&kept.sha256),
-            created_at: kept.created_at.timestamp_micros(),
-        }));
+        self.artifacts
+            .extend(report.artifacts.iter().map(|kept| ArtifactRow {
+                id: Hex(kept.id.as_uuid()),
+                job,
+                tenant,
+                attempt: kept.attempt,
+                name: text(&kept.name),
+                media_type: text(&kept.media_type),
+                bytes: kept.bytes,
+                sha256: text(&kept.sha256),
+                created_at: kept.created_at.timestamp_micros(),
+            }));
         let latest = report.progress.as_ref().map(json).transpose()?;
         let row = self.jobs.entry(report.job).or_insert(JobRow {
             job,
@@ -218,7 +219,13 @@ impl Written {
             return Ok(());
         }
         sqlx::query(DELETE_CHECKPOINTS)
-            .bind(json(&self.checkpoints.iter().map(|row| row.job).collect::<Vec<_>>())?)
+            .bind(json(
+                &self
+                    .checkpoints
+                    .iter()
+                    .map(|row| row.job)
+                    .collect::<Vec<_>>(),
+            )?)
             .bind(CHECKPOINTS_KEPT)
             .execute(connection)
             .await

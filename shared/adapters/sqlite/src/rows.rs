@@ -123,9 +123,7 @@ pub fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
         progress: row.maybe_json("progress")?,
         result: row.maybe_json("result")?,
         error: row.maybe_json("error")?,
-        parent: row
-            .get::<Option<Uuid>>("parent_id")?
-            .map(JobId::from_uuid),
+        parent: row.get::<Option<Uuid>>("parent_id")?.map(JobId::from_uuid),
         stop_requested_at: row.maybe_time("stop_requested_at")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,

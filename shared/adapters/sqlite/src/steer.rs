@@ -33,7 +33,12 @@ pub async fn steer(
     let slot = slots::read(&mut tx, [after.queue()])
         .await?
         .pop()
-        .ok_or_else(|| corrupt(format!("tenant {tenant} has no slots of kind {}", after.kind())))?;
+        .ok_or_else(|| {
+            corrupt(format!(
+                "tenant {tenant} has no slots of kind {}",
+                after.kind()
+            ))
+        })?;
     let waits_anew = after.state() == JobState::Queued;
     if waits_anew {
         check_backlog(&mut tx, &before.job).await?;

@@ -231,9 +231,7 @@ async fn insert(
         if started {
             happened.push(EventRow::of(job, 2, EventKind::Queued, now));
         }
-        let published_at = published
-            .contains(&job.id)
-            .then(|| now.timestamp_micros());
+        let published_at = published.contains(&job.id).then(|| now.timestamp_micros());
         rows.push(JobRow::new(job, 1 + i64::from(started), published_at)?);
     }
     sqlx::query(

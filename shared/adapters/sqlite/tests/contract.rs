@@ -7,11 +7,11 @@ use application::store_contract;
 use application::testing::StoreUnderTest;
 
 async fn store() -> StoreUnderTest {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = tempfile::tempdir().expect("a temporary folder");
     let store = SqliteStore::open(&folder.path().join("store.db"))
         .await
-        .unwrap();
-    store.migrate().await.unwrap();
+        .expect("the file opens");
+    store.migrate().await.expect("the tables are made");
     StoreUnderTest::new(Arc::new(store)).keeping(folder)
 }
 

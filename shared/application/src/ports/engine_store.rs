@@ -67,7 +67,8 @@ pub trait EngineStore: Send + Sync {
     ) -> Result<Vec<JobId>, StoreError>;
 
     /// FINISH. Settles runs: job, attempt and event written, slots given back. A job that is no longer at its fence
-    /// is left alone and named in `fenced`.
+    /// is left alone and named in `fenced`. A stop that was asked for meanwhile wins over being queued again
+    /// ([`Settlement::unless_stopped`]).
     async fn finish(
         &self,
         worker: WorkerRef,

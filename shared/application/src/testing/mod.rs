@@ -11,12 +11,15 @@ mod ids;
 pub mod locks;
 pub mod make;
 mod port_contract;
+mod proxy;
 pub mod queue;
 pub mod ready;
+pub mod run_context;
 mod service_url;
 pub mod store;
 
 pub use clock::ManualClock;
 pub use ids::SequentialIds;
+pub use proxy::Proxy;
 pub use service_url::service_url;
 pub use store::StoreUnderTest;

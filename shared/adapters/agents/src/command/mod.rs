@@ -48,7 +48,11 @@ impl CommandAgent {
         }
     }
 
-    async fn start(&self, task: &AgentTask, command: &Command) -> Result<(Started, ProgressPipe), HandlerError> {
+    async fn start(
+        &self,
+        task: &AgentTask,
+        command: &Command,
+    ) -> Result<(Started, ProgressPipe), HandlerError> {
         if !task.directory.is_dir() {
             return Err(failure::retry(
                 "WORKER_FILES",
@@ -73,8 +77,13 @@ impl CommandAgent {
             },
         };
         let started = self.guard.start(launch).await;
-        let started = started
-            .map_err(|error| refused(&error, &self.name(command), ("COMMAND_NOT_FOUND", "COMMAND_NOT_STARTED")))?;
+        let started = started.map_err(|error| {
+            refused(
+                &error,
+                &self.name(command),
+                ("COMMAND_NOT_FOUND", "COMMAND_NOT_STARTED"),
+            )
+        })?;
         Ok((started, pipe))
     }
 
@@ -108,7 +117,10 @@ impl Agent for CommandAgent {
         let AgentSpec::Command(command) = &task.agent else {
             return Err(fail(
                 "AGENT_MISMATCH",
-                format!("the session asks for the agent `{}`, and `command` was given it", task.agent.kind()),
+                format!(
+                    "the session asks for the agent `{}`, and `command` was given it",
+                    task.agent.kind()
+                ),
             ));
         };
         let (started, mut pipe) = self.start(&task, command).await?;

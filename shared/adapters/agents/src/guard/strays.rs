@@ -27,7 +27,9 @@ pub(super) fn kill_marked(mark: &RunMark) {
 }
 
 fn marked(mark: &RunMark) -> Vec<Pid> {
-    let wanted = mark.variables().map(|(name, value)| format!("{name}={value}").into_bytes());
+    let wanted = mark
+        .variables()
+        .map(|(name, value)| format!("{name}={value}").into_bytes());
     let Ok(processes) = fs::read_dir("/proc") else {
         return Vec::new();
     };
@@ -36,7 +38,11 @@ fn marked(mark: &RunMark) -> Vec<Pid> {
         .filter_map(|entry| {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             let environment = fs::read(entry.path().join("environ")).ok()?;
-            let has = |line: &Vec<u8>| environment.split(|&byte| byte == 0).any(|other| other == line.as_slice());
+            let has = |line: &Vec<u8>| {
+                environment
+                    .split(|&byte| byte == 0)
+                    .any(|other| other == line.as_slice())
+            };
             wanted.iter().all(has).then(|| Pid::from_raw(pid))
         })
         .collect()

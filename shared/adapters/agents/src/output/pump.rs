@@ -46,7 +46,7 @@ pub struct Console<'a> {
     printed: AtomicU64,
     shown: AtomicU64,
     muted: AtomicBool,
-    last_lines: Mutex<[VecDeque<String>; 2]>,
+    last_lines: Mutex<[LastLines; 2]>,
 }
 
 impl<'a> Console<'a> {
@@ -167,25 +167,72 @@ impl<'a> Console<'a> {
 
     /// The last lines of a stream that are not blank, each cut to a readable length.
     pub fn last_lines(&self, stream: LogStream) -> Vec<String> {
-        let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines[slot(stream)].iter().cloned().collect()
+        let lines = self
+            .last_lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        lines[slot(stream)].lines.iter().cloned().collect()
     }
 
     fn remember(&self, stream: LogStream, text: &str) {
-        let mut lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let lines = &mut lines[slot(stream)];
-        let last = text.lines().rev().filter(|line| !line.trim().is_empty());
-        let new: Vec<String> = last
-            .take(LAST_LINES)
-            .map(|line| line.trim_end().chars().take(LAST_LINE_CHARS).collect())
-            .collect();
-        for line in new.into_iter().rev() {
-            if lines.len() == LAST_LINES {
-                lines.pop_front();
-            }
-            lines.push_back(line);
-        }
+        let mut lines = self
+            .last_lines
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        lines[slot(stream)].add(text);
     }
+}
+
+/// The end of a stream, in lines that are not blank.
+#[derive(Default)]
+struct LastLines {
+    lines: VecDeque<String>,
+    /// The last one may go on.
+    is_open: bool,
+}
+
+impl LastLines {
+    fn add(&mut self, text: &str) {
+        let (first, rest) = match text.split_once('\n') {
+            Some((first, rest)) => (first, Some(rest)),
+            None => (text, None),
+        };
+        if self.is_open
+            && let Some(last) = self.lines.back_mut()
+        {
+            append(last, first);
+        } else {
+            self.push(first);
+        }
+        if let Some(rest) = rest {
+            let kept = rest
+                .trim_end_matches('\n')
+                .rsplit('\n')
+                .filter(|line| !line.trim().is_empty());
+            let kept: Vec<&str> = kept.take(LAST_LINES).collect();
+            for line in kept.into_iter().rev() {
+                self.push(line);
+            }
+        }
+        self.is_open = !text.ends_with('\n');
+    }
+
+    fn push(&mut self, line: &str) {
+        if line.trim().is_empty() {
+            return;
+        }
+        if self.lines.len() == LAST_LINES {
+            self.lines.pop_front();
+        }
+        let mut kept = String::new();
+        append(&mut kept, line);
+        self.lines.push_back(kept);
+    }
+}
+
+fn append(line: &mut String, more: &str) {
+    let room = LAST_LINE_CHARS.saturating_sub(line.chars().count());
+    line.extend(more.chars().take(room));
 }
 
 const fn slot(stream: LogStream) -> usize {

@@ -144,7 +144,10 @@ mod tests {
                 "key [redacted] ok",
             ),
             ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
-            ("x ghp_abcdefghijklmnopqrstuvwxyz0123456789 y", "x [redacted] y"),
+            (
+                "x ghp_abcdefghijklmnopqrstuvwxyz0123456789 y",
+                "x [redacted] y",
+            ),
             ("github_pat_11ABCDEFG0abcdefghijkl_mnop", "[redacted]"),
             ("\"sk-proj-abcdefghijklmnopqrstuv\"", "\"[redacted]\""),
             ("xoxb-1234567890-abcdef", "[redacted]"),

@@ -5,7 +5,18 @@
 //!
 //! [`store_contract!`]: crate::store_contract
 
+pub mod claim;
+pub mod finish;
+pub mod keys;
+pub mod lease;
+pub mod life;
+pub mod read;
+pub mod reconcile;
+pub mod relay;
+pub mod report;
+pub mod steer;
 pub mod submit;
+pub mod tenants;
 mod world;
 
 use std::any::Any;
@@ -62,7 +73,91 @@ impl fmt::Debug for StoreUnderTest {
 macro_rules! store_contract {
     ($make:path) => {
         $crate::store_contract! { @each $make;
-            submit: a_job_reads_back_as_it_was_submitted;
+            submit:
+                a_job_reads_back_as_it_was_submitted,
+                a_submit_writes_events_counts_and_messages,
+                only_the_fault_of_a_submission_refuses_it,
+                a_backlog_takes_no_more_than_its_limit,
+                a_backlog_holds_against_a_race,
+                a_submit_publishes_the_first_of_its_jobs,
+                nothing_is_published_past_older_jobs,
+                a_thousand_jobs_are_one_submission;
+            read:
+                another_tenant_sees_nothing,
+                a_job_without_history_is_not_a_missing_job,
+                a_list_is_what_all_its_filters_let_through,
+                pages_show_each_job_once,
+                queues_show_depth_age_and_use,
+                events_and_logs_go_on_where_a_reader_stopped;
+            steer:
+                every_action_does_what_the_table_says,
+                a_started_job_is_queued_and_published,
+                a_started_job_waits_behind_older_ones,
+                a_cancelled_job_gives_up_its_place,
+                a_running_job_is_asked_to_stop_once,
+                a_retried_job_has_all_its_attempts_again,
+                a_retry_needs_room_and_an_active_tenant;
+            relay:
+                a_relay_goes_by_priority_then_by_age,
+                a_relay_gives_no_more_than_asked,
+                a_relay_serves_the_emptiest_queue_first,
+                two_relays_at_once_never_send_the_same_job,
+                an_inactive_tenant_is_not_relayed,
+                what_could_not_be_sent_is_sent_again;
+            claim:
+                a_claimed_job_runs_on_its_worker,
+                many_claimers_never_pass_the_quota,
+                a_claim_takes_what_is_free_in_the_order_asked,
+                a_message_that_comes_twice_runs_once,
+                a_late_message_finds_the_job_gone,
+                what_may_not_run_now_waits_without_a_message,
+                a_worker_without_its_lease_claims_nothing;
+            report:
+                a_report_is_kept_in_all_its_parts,
+                one_call_brings_reports_of_many_jobs,
+                a_report_that_is_sent_again_does_no_harm,
+                only_the_latest_checkpoints_are_kept,
+                a_report_behind_the_fence_writes_nothing,
+                any_text_that_a_run_writes_is_kept;
+            finish:
+                a_run_that_ends_well_ends_the_job,
+                a_run_that_ends_badly_says_why,
+                a_failed_run_is_tried_again_later,
+                a_job_whose_attempts_are_used_up_fails,
+                a_job_that_is_handed_back_waits_again,
+                a_stop_wins_over_another_try,
+                a_job_finishes_once,
+                a_finish_behind_the_fence_writes_nothing,
+                one_call_finishes_many_jobs;
+            lease:
+                a_lease_is_renewed_while_it_lasts,
+                a_renewal_names_the_jobs_to_stop,
+                people_see_workers_as_they_are,
+                a_worker_that_leaves_is_forgotten,
+                a_dead_workers_job_runs_again,
+                reapers_at_once_settle_once,
+                a_reaper_takes_no_more_than_its_limit,
+                lost_leases_use_up_the_attempts,
+                a_stop_asked_of_a_dead_worker_holds;
+            reconcile:
+                right_counts_are_left_alone,
+                a_message_that_nobody_takes_is_sent_again,
+                messages_behind_a_full_quota_are_not_stale,
+                a_broker_that_lost_its_data_gets_all_anew,
+                slots_list_queues_with_work_only;
+            tenants:
+                a_tenant_reads_back_as_it_was_created,
+                a_slug_is_taken_once,
+                tenants_are_listed_by_slug,
+                a_change_reaches_the_slots,
+                an_inactive_tenants_queues_are_paused,
+                a_change_of_an_old_version_is_refused,
+                of_changes_at_once_one_wins;
+            keys:
+                a_key_reads_back_as_it_was_created,
+                a_key_is_revoked_once_and_by_its_tenant;
+            life:
+                counts_stay_right_through_any_life;
         }
     };
     (@each $make:path; $($theme:ident: $($contract:ident),+;)+) => {

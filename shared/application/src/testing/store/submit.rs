@@ -1,9 +1,12 @@
 //! SUBMIT: whole or refused, with events, counts and messages in the same transaction.
 
-use domain::{JobSpec, Priority};
+use std::time::Duration;
+
+use domain::{Job, JobKind, JobSpec, Priority, QueueKey, TenantChange, TenantId, relay_window};
 use serde_json::json;
 
 use super::{StoreUnderTest, World};
+use crate::ports::{Ids, Message, Refused, Submission, Submitted};
 use crate::testing::make;
 
 pub async fn a_job_reads_back_as_it_was_submitted(store: StoreUnderTest) {
@@ -21,10 +24,196 @@ pub async fn a_job_reads_back_as_it_was_submitted(store: StoreUnderTest) {
     }
     new.max_attempts = 7;
     new.max_duration_seconds = 61;
-    new.run_after = Some(world.now() + std::time::Duration::from_micros(90_000_001));
+    new.run_after = Some(world.now() + Duration::from_micros(90_000_001));
     new.parent = Some(parent.id);
     new.start = false;
     let job = world.submitted(&tenant, new).await;
     assert_eq!(world.get(&job).await, job);
     assert_eq!(world.get(&parent).await, parent);
+}
+
+pub async fn a_submit_writes_events_counts_and_messages(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let started = world.job(&tenant, make::new_session("started"));
+    let mut new = make::new_session("left pending");
+    new.start = false;
+    let pending = world.job(&tenant, new);
+    let submitted = world.submit(vec![started.clone(), pending.clone()]).await;
+    assert_eq!(submitted.publish, [message(&started)]);
+    assert_eq!(world.events(&started).await, ["created", "queued"]);
+    assert_eq!(world.events(&pending).await, ["created"]);
+    let [slot] = submitted.slots[..] else {
+        panic!("one queue changed: {:?}", submitted.slots);
+    };
+    assert_eq!(slot.queue, started.queue());
+    assert_eq!((slot.queued, slot.published, slot.running), (1, 1, 0));
+    assert_eq!((slot.quota, slot.weight, slot.paused), (2, 1, false));
+    assert_eq!(world.slot(started.queue()).await, Some(slot));
+    let later = world.submit(world.sessions(&tenant, 1)).await;
+    assert!(later.slots[0].version > slot.version, "the version rises");
+    world.counts_are_right(&tenant).await;
+}
+
+pub async fn only_the_fault_of_a_submission_refuses_it(store: StoreUnderTest) {
+    let world = World::new(store);
+    let good = world.tenant("good").await;
+    let idle = world.tenant("inactive").await;
+    let off = TenantChange {
+        active: Some(false),
+        ..TenantChange::default()
+    };
+    let tenants = &world.store.tenants;
+    let changed = tenants.change_tenant(idle.id, off, None, world.now()).await;
+    assert!(changed.expect("the change is valid").is_some());
+    let nobody = TenantId::from_uuid(world.ids.next(world.now()));
+    let mut lost = world.sessions(&good, 1);
+    lost[0].tenant = nobody;
+    let taken = world.sessions(&good, 2);
+    let submitted = world
+        .store
+        .jobs
+        .submit(
+            vec![
+                submission(lost),
+                submission(world.sessions(&idle, 1)),
+                submission(taken.clone()),
+            ],
+            world.now(),
+        )
+        .await
+        .expect("the store works");
+    let expected = [
+        Err(Refused::TenantUnknown(nobody)),
+        Err(Refused::TenantInactive(idle.id)),
+        Ok(()),
+    ];
+    assert_eq!(submitted.outcomes, expected);
+    let messages: Vec<Message> = taken.iter().map(message).collect();
+    assert_eq!(submitted.publish, messages);
+    world.counts_are_right(&idle).await;
+    world.counts_are_right(&good).await;
+}
+
+pub async fn a_backlog_takes_no_more_than_its_limit(store: StoreUnderTest) {
+    let world = World::new(store);
+    let mut new = make::new_tenant("small");
+    new.max_queued = 5;
+    let tenant = world.tenant_of(new).await;
+    // Pending jobs and jobs of the other kind count too.
+    let mut pending = make::new_training("pending");
+    pending.start = false;
+    world.submitted(&tenant, pending).await;
+    world.submit(world.sessions(&tenant, 1)).await;
+    let too_many = world.sessions(&tenant, 4);
+    let outcome = submit(&world, vec![too_many.clone()]).await.outcomes;
+    let full = |waiting, offered| {
+        Err(Refused::BacklogFull {
+            limit: 5,
+            waiting,
+            offered,
+        })
+    };
+    assert_eq!(outcome, [full(2, 4)]);
+    let stored = world.store.jobs.get(tenant.id, too_many[0].id).await;
+    assert_eq!(stored.expect("the store works"), None, "whole or not");
+    // Submissions of one call see each other.
+    let batches = vec![
+        world.sessions(&tenant, 2),
+        world.sessions(&tenant, 2),
+        world.sessions(&tenant, 1),
+    ];
+    let outcomes = submit(&world, batches).await.outcomes;
+    assert_eq!(outcomes, [Ok(()), full(4, 2), Ok(())]);
+    world.counts_are_right(&tenant).await;
+}
+
+/// Two calls at once cannot both take the last place.
+pub async fn a_backlog_holds_against_a_race(store: StoreUnderTest) {
+    let world = World::new(store);
+    let mut new = make::new_tenant("contended");
+    new.max_queued = 10;
+    let tenant = world.tenant_of(new).await;
+    let calls = (0..8).map(|_| {
+        let (world, jobs) = (world.clone(), world.sessions(&tenant, 3));
+        tokio::spawn(async move { submit(&world, vec![jobs]).await.outcomes })
+    });
+    let mut taken = 0;
+    for call in calls.collect::<Vec<_>>() {
+        let outcomes = call.await.expect("no panic");
+        taken += outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+    }
+    assert_eq!(taken, 3, "three of eight times three fit into ten");
+    world.counts_are_right(&tenant).await;
+}
+
+pub async fn a_submit_publishes_the_first_of_its_jobs(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant_with_quota("bulk", 1).await;
+    let window = relay_window(1) as usize;
+    let mut jobs = world.sessions(&tenant, window + 10);
+    jobs.last_mut().expect("jobs").priority = Priority::Critical;
+    let mut delayed = make::new_session("not due");
+    delayed.priority = Priority::Critical;
+    delayed.run_after = Some(world.now() + Duration::from_micros(1));
+    jobs.push(world.job(&tenant, delayed));
+    let submitted = world.submit(jobs.clone()).await;
+    let urgent = &jobs[window + 9];
+    let expected: Vec<Message> = std::iter::once(urgent)
+        .chain(&jobs[..window - 1])
+        .map(message)
+        .collect();
+    assert_eq!(submitted.publish, expected, "by priority, then by age");
+    let (_, queued, published) = world.counts(urgent.queue()).await;
+    assert_eq!((queued as usize, published as usize), (jobs.len(), window));
+}
+
+pub async fn nothing_is_published_past_older_jobs(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant_with_quota("orderly", 1).await;
+    world
+        .submit(world.sessions(&tenant, relay_window(1) as usize + 1))
+        .await;
+    let next = world.submit(world.sessions(&tenant, 1)).await;
+    assert_eq!(next.publish, [], "an older one waits for the relay");
+    let other = world.job(&tenant, make::new_training("the other queue is free"));
+    let next = world.submit(vec![other.clone()]).await;
+    assert_eq!(next.publish, [message(&other)]);
+}
+
+pub async fn a_thousand_jobs_are_one_submission(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("bulk").await;
+    let jobs = world.sessions(&tenant, 1_000);
+    let submitted = world.submit(jobs.clone()).await;
+    assert_eq!(submitted.publish.len(), relay_window(2) as usize);
+    let queue = QueueKey {
+        tenant: tenant.id,
+        kind: JobKind::Session,
+    };
+    assert_eq!(world.counts(queue).await.1, 1_000);
+    assert_eq!(world.get(&jobs[999]).await, jobs[999]);
+    assert_eq!(world.events(&jobs[500]).await, ["created", "queued"]);
+    world.counts_are_right(&tenant).await;
+}
+
+fn message(job: &Job) -> Message {
+    Message {
+        queue: job.queue(),
+        job: job.id,
+        priority: job.priority,
+    }
+}
+
+fn submission(jobs: Vec<Job>) -> Submission {
+    Submission {
+        tenant: jobs.first().expect("something to submit").tenant,
+        jobs,
+    }
+}
+
+async fn submit(world: &World, batches: Vec<Vec<Job>>) -> Submitted {
+    let submissions = batches.into_iter().map(submission).collect();
+    let submitted = world.store.jobs.submit(submissions, world.now()).await;
+    submitted.expect("the store works")
 }

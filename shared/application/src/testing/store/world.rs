@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    Ending, Job, JobId, JobState, NewJob, NewTenant, QueueKey, SlotSnapshot, Tenant, TenantId,
-    Timestamp, WorkerId, WorkerRef, settle,
+    Ending, Job, JobError, JobId, JobState, NewJob, NewTenant, QueueKey, SlotSnapshot, Tenant,
+    TenantId, Timestamp, WorkerId, WorkerRef, settle,
 };
 
 use super::StoreUnderTest;
 use crate::ports::{
-    ClaimRequest, Claimed, Clock, Finish, Finished, Ids, JobFilter, NewWorker, Submission,
+    ClaimRequest, Claimed, Clock, Finish, Finished, Ids, JobFilter, NewWorker, Report, Submission,
     Submitted,
 };
 use crate::testing::{ManualClock, SequentialIds, make};
@@ -18,6 +18,13 @@ use crate::testing::{ManualClock, SequentialIds, make};
 /// How long a lease lasts in these tests.
 pub const LEASE: Duration = Duration::from_secs(30);
 pub const GRACE: Duration = Duration::from_secs(5);
+
+/// Longer than any of these tests lasts by its clock.
+const AN_AGE: Duration = Duration::from_hours(24 * 365);
+
+pub fn error(message: &str) -> JobError {
+    JobError::new("TEST", message)
+}
 
 #[derive(Clone)]
 pub struct World {
@@ -168,6 +175,15 @@ impl World {
             .expect("the store works")
     }
 
+    /// Returns the jobs that are no longer the worker's.
+    pub async fn report(&self, worker: WorkerRef, report: Report) -> Vec<JobId> {
+        self.store
+            .engine
+            .report(worker, vec![report], self.now())
+            .await
+            .expect("the store works")
+    }
+
     /// The job as it is stored now.
     pub async fn get(&self, job: &Job) -> Job {
         self.store
@@ -207,7 +223,9 @@ impl World {
     /// Running, queued and published of a queue.
     pub async fn counts(&self, queue: QueueKey) -> (u32, u32, u32) {
         let slot = self.slot(queue).await;
-        slot.map_or((0, 0, 0), |slot| (slot.running, slot.queued, slot.published))
+        slot.map_or((0, 0, 0), |slot| {
+            (slot.running, slot.queued, slot.published)
+        })
     }
 
     /// Compares the counts that the engine keeps with the jobs that are there.
@@ -227,6 +245,18 @@ impl World {
             assert_eq!((view.running, view.depth), (running, queued), "the view");
             assert!(published <= queued, "{published} of {queued} published");
         }
+    }
+
+    /// The reconciler, which counts all that the engine keeps, finds nothing to repair.
+    pub async fn no_drift(&self) {
+        let reconciled = self
+            .store
+            .engine
+            .reconcile(AN_AGE, self.now())
+            .await
+            .expect("the store works");
+        assert_eq!(reconciled.drifted, [], "counts were wrong");
+        assert_eq!((reconciled.unpublished, reconciled.slots), (0, vec![]));
     }
 
     async fn count(&self, queue: QueueKey, states: &[JobState]) -> u32 {

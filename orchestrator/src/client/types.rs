@@ -1,0 +1,109 @@
+//! The API's documents as far as this client reads them. Fields that it does not know are none of its business.
+
+use domain::{AttemptOutcome, EventKind, JobId, JobState, Timestamp};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Job {
+    pub id: JobId,
+    pub status: JobState,
+    pub title: String,
+    pub priority: String,
+    pub attempt: u32,
+    pub max_attempts: u32,
+    #[serde(default)]
+    pub tags: Vec<String>,
+    pub progress: Option<Progress>,
+    pub result: Option<Map<String, Value>>,
+    pub error: Option<JobError>,
+    #[serde(default)]
+    pub stop_requested: bool,
+    pub created_at: Timestamp,
+    pub queued_at: Option<Timestamp>,
+    pub started_at: Option<Timestamp>,
+    pub finished_at: Option<Timestamp>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Progress {
+    pub fraction: Option<f64>,
+    pub message: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobError {
+    pub code: String,
+    pub message: String,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Attempt {
+    pub number: u32,
+    pub started_at: Timestamp,
+    pub finished_at: Option<Timestamp>,
+    pub outcome: Option<AttemptOutcome>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct JobEvent {
+    pub seq: i64,
+    pub at: Timestamp,
+    pub kind: EventKind,
+    pub attempt: u32,
+    #[serde(default)]
+    pub data: Map<String, Value>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Queue {
+    pub tenant: String,
+    pub kind: String,
+    pub depth: u32,
+    pub oldest_age_seconds: Option<f64>,
+    pub running: u32,
+    pub quota: u32,
+    pub paused: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Tenant {
+    pub id: String,
+    pub slug: String,
+    pub name: String,
+    pub active: bool,
+    pub weight: u32,
+    pub max_queued: u32,
+    pub quotas: Quotas,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Quotas {
+    pub session: u32,
+    pub training: u32,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Worker {
+    pub id: String,
+    pub host: String,
+    pub kinds: Vec<String>,
+    pub capacity: u32,
+    pub running: u32,
+    pub draining: bool,
+    pub alive: bool,
+    pub started_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct CreatedKey {
+    pub key: String,
+}
+
+/// A list, or a page of one.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Page<T> {
+    pub items: Vec<T>,
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+}

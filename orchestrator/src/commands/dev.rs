@@ -1,0 +1,64 @@
+//! `dev`
+
+use crate::all_in_one::AllInOne;
+use crate::cli::DevArgs;
+use crate::commands::serving;
+use crate::compose::data_dir::DataDir;
+use crate::config::{self, Flags, Loader, Settings};
+use crate::exit::Exit;
+use crate::{output, signals};
+
+pub async fn run(args: DevArgs, loader: &Loader) -> anyhow::Result<Exit> {
+    let flags = Flags::default()
+        .with(&args.http)?
+        .with(&args.metrics)?
+        .with(&args.worker)?
+        .with(&args.data)?
+        .with(&args.log)?;
+    let mut settings = loader.load(flags)?.settings;
+    serving::log(&settings)?;
+    let shutdown = signals::shutdown()?;
+    let dir = DataDir::open(&settings.data_dir)?.claim()?;
+    let key_file = dir.admin_key();
+    complete(&mut settings)?;
+    let running = AllInOne::start(dir, &settings).await?;
+    output::raw(banner(&running, &key_file.display().to_string()).as_bytes())?;
+    tokio::select! {
+        () = shutdown.cancelled() => {}
+        () = running.broken() => {}
+    }
+    running.stop().await?;
+    Ok(Exit::Ok)
+}
+
+/// On one's own machine one may run one's own programs on one's own files.
+fn complete(settings: &mut Settings) -> anyhow::Result<()> {
+    let agents = || domain::AgentKind::ALL.to_vec();
+    settings.agents.get_or_insert_with(agents);
+    if settings.roots.is_none() {
+        let mut roots = vec![std::env::current_dir()?];
+        roots.extend(config::home());
+        settings.roots = Some(roots);
+    }
+    Ok(())
+}
+
+fn banner(running: &AllInOne, key_file: &str) -> String {
+    let AllInOne {
+        url, metrics_url, ..
+    } = running;
+    format!(
+        "\
+orchestrator {version}, all in one process. Ctrl-C ends it in order.
+
+  pages    {url}/
+  API      {url}/api/v1   described at {url}/docs
+  metrics  {metrics_url}/metrics
+  key      {key_file}
+
+  curl -H \"Authorization: Bearer $(cat {key_file})\" {url}/api/v1/queues
+  orchestrator session run --run 'echo hello'
+",
+        version = env!("CARGO_PKG_VERSION"),
+    )
+}

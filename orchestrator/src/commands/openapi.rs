@@ -1,0 +1,9 @@
+//! `openapi`
+
+use crate::exit::Exit;
+use crate::output;
+
+pub fn run() -> anyhow::Result<Exit> {
+    output::json(&producer::openapi())?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,32 @@
+//! `session ...`: each verb one request, or one stream.
+
+mod describe;
+mod diff;
+mod follow;
+mod get;
+mod list;
+mod logs;
+mod steer;
+mod submit;
+mod watch;
+
+use crate::cli::SessionCommand;
+use crate::config::Loader;
+use crate::exit::Exit;
+
+pub async fn run(
+    command: SessionCommand,
+    loader: &Loader,
+) -> anyhow::Result<Exit> {
+    match command {
+        SessionCommand::Run(args) => submit::run(args, loader).await,
+        SessionCommand::List(args) => list::run(args, loader).await,
+        SessionCommand::Get(args) => get::run(args, loader).await,
+        SessionCommand::Watch(args) => watch::run(args, loader).await,
+        SessionCommand::Logs(args) => logs::run(args, loader).await,
+        SessionCommand::Diff(args) => diff::run(args, loader).await,
+        SessionCommand::Stop(args) => steer::run("stop", args, loader).await,
+        SessionCommand::Cancel(args) => steer::run("cancel", args, loader).await,
+        SessionCommand::Retry(args) => steer::run("retry", args, loader).await,
+    }
+}

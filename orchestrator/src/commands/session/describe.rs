@@ -1,0 +1,114 @@
+//! Sessions and events in words.
+
+use serde_json::Value;
+
+use crate::client::types::{Job, JobEvent};
+use crate::output;
+
+/// A session as lines of `name: value`.
+pub fn job(job: &Job) -> anyhow::Result<()> {
+    let mut table = output::table(&[]);
+    let mut add = |name: &str, value: String| {
+        table.add_row([name.to_owned(), value]);
+    };
+    add("id", job.id.to_string());
+    add("title", job.title.clone());
+    add("status", status(job));
+    add("priority", job.priority.clone());
+    add("attempts", format!("{} of {}", job.attempt, job.max_attempts));
+    if !job.tags.is_empty() {
+        add("tags", job.tags.join(", "));
+    }
+    add("created", output::instant(job.created_at));
+    if let Some(at) = job.started_at {
+        add("started", output::instant(at));
+    }
+    if let Some(at) = job.finished_at {
+        add("finished", output::instant(at));
+    }
+    if let Some(error) = &job.error {
+        add("error", format!("{} ({})", error.message, error.code));
+    }
+    for (name, value) in job.result.iter().flatten() {
+        add(name, result(value));
+    }
+    output::print(&table)
+}
+
+/// The state, and how far it is.
+pub fn status(job: &Job) -> String {
+    let mut text = job.status.to_string();
+    if job.stop_requested {
+        text.push_str(", asked to stop");
+    }
+    let running = job.status.holds_slot().then_some(job.progress.as_ref());
+    if let Some(fraction) = running.flatten().and_then(|progress| progress.fraction) {
+        text.push_str(&format!(" {:.0} %", fraction * 100.0));
+    }
+    text
+}
+
+fn result(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        // A diff's numbers.
+        Value::Object(diff) => {
+            let number = |name: &str| diff.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let files = diff.get("files").and_then(Value::as_array);
+            let names: Vec<&str> = files.into_iter().flatten().filter_map(Value::as_str).collect();
+            format!(
+                "{} files, +{} -{}: {}",
+                names.len(),
+                number("insertions"),
+                number("deletions"),
+                names.join(", ")
+            )
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An event as one line: `12:30:01  started  run 2`.
+pub fn event(event: &JobEvent) -> String {
+    let mut text = format!("{}  {}", event.at.format("%H:%M:%S"), event.kind);
+    if event.attempt > 1 {
+        text.push_str(&format!("  run {}", event.attempt));
+    }
+    if let Some(fraction) = event.data.get("fraction").and_then(Value::as_f64) {
+        text.push_str(&format!("  {:.0} %", fraction * 100.0));
+    }
+    if let Some(message) = event.data.get("message").and_then(Value::as_str) {
+        text.push_str(&format!("  {message}"));
+    }
+    if let Some(why) = event.data.get("error").and_then(|error| error.get("message")) {
+        text.push_str(&format!("  {}", why.as_str().unwrap_or_default()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_says_what_it_knows_and_no_more() {
+        let said = |document: Value| event(&serde_json::from_value(document).unwrap());
+        let at = "2026-11-23T12:30:01Z";
+        assert_eq!(
+            said(json!({"seq": 2, "at": at, "kind": "queued", "attempt": 0})),
+            "12:30:01  queued"
+        );
+        assert_eq!(
+            said(json!({"seq": 5, "at": at, "kind": "progress", "attempt": 2,
+                        "data": {"fraction": 0.5, "message": "half of it"}})),
+            "12:30:01  progress  run 2  50 %  half of it"
+        );
+        assert_eq!(
+            said(json!({"seq": 6, "at": at, "kind": "failed", "attempt": 1,
+                        "data": {"error": {"code": "EXIT", "message": "it exited with 3"}}})),
+            "12:30:01  failed  it exited with 3"
+        );
+    }
+}

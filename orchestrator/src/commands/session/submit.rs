@@ -1,0 +1,170 @@
+//! `session run`
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value, json};
+
+use super::follow;
+use crate::cli::{AgentChoice, RunArgs};
+use crate::client::types::Job;
+use crate::commands::connect;
+use crate::config::Loader;
+use crate::exit::{Exit, UsageError};
+use crate::output::{self, Format};
+
+/// A title that is made of a command line is cut here.
+const TITLE_CHARS: usize = 80;
+
+pub async fn run(
+    args: RunArgs,
+    loader: &Loader,
+) -> anyhow::Result<Exit> {
+    let body = body(&args)?;
+    let client = connect::client(&args.connection, loader)?;
+    let document: Value = client.post("sessions", &body).await?;
+    let job: Job = serde_json::from_value(document.clone())?;
+    if args.detach {
+        match args.output {
+            Format::Table => output::line(job.id)?,
+            Format::Json => output::json(&document)?,
+        }
+        return Ok(Exit::Ok);
+    }
+    output::say(format_args!(
+        "session {}, {}. Ctrl-C ends the following, not the session.",
+        job.id, job.status
+    ));
+    follow::to_the_end(&client, job.id, args.output).await
+}
+
+fn body(args: &RunArgs) -> Result<Value, UsageError> {
+    let agent = agent(args)?;
+    let mut body = Map::new();
+    body.insert("title".to_owned(), title(args).into());
+    body.insert("agent".to_owned(), agent);
+    let mut set = |name: &str, value: Option<Value>| {
+        body.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    set("prompt", (!args.prompt.is_empty()).then(|| args.prompt.clone().into()));
+    set("priority", args.priority.map(|priority| priority.as_str().into()));
+    set("max_duration_seconds", args.max_duration.map(Value::from));
+    set("max_attempts", args.max_attempts.map(Value::from));
+    set("tags", (!args.tags.is_empty()).then(|| args.tags.clone().into()));
+    set("keep", (!args.keep.is_empty()).then(|| args.keep.clone().into()));
+    if let Some(path) = &args.repo {
+        let path = absolute(path)?;
+        let reference = args.reference.as_deref().unwrap_or("HEAD");
+        set("repository", Some(json!({"path": path, "ref": reference})));
+    }
+    Ok(body.into())
+}
+
+fn agent(args: &RunArgs) -> Result<Value, UsageError> {
+    let has_command = args.run.is_some() || !args.argv.is_empty();
+    match (args.agent, &args.run) {
+        (Some(AgentChoice::Command), _) if !has_command => Err(UsageError(
+            "the agent `command` needs a command: --run 'LINE', or -- PROGRAM ARGUMENTS".to_owned(),
+        )),
+        (Some(AgentChoice::Echo), _) if has_command => Err(UsageError(
+            "the agent `echo` runs no command; leave --agent out to run it".to_owned(),
+        )),
+        (_, Some(line)) => Ok(json!({"kind": "command", "run": line})),
+        (_, None) if has_command => Ok(json!({"kind": "command", "argv": args.argv})),
+        _ => Ok(json!({"kind": "echo"})),
+    }
+}
+
+/// What was said, or else what it does.
+fn title(args: &RunArgs) -> String {
+    if let Some(title) = &args.title {
+        return title.clone();
+    }
+    let source = match &args.run {
+        Some(line) => line.clone(),
+        None if !args.argv.is_empty() => args.argv.join(" "),
+        None => args.prompt.clone(),
+    };
+    let line: String = source
+        .lines()
+        .map(str::trim)
+        .find(|line| !line.is_empty())
+        .unwrap_or("session")
+        .chars()
+        .filter(|c| !c.is_control())
+        .collect();
+    if line.chars().count() <= TITLE_CHARS {
+        return line;
+    }
+    let start: String = line.chars().take(TITLE_CHARS - 3).collect();
+    format!("{start}...")
+}
+
+/// The workers need an absolute path. One that is not here may still be there.
+fn absolute(path: &Path) -> Result<PathBuf, UsageError> {
+    match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(_) if path.is_absolute() => Ok(path.to_owned()),
+        Err(error) => Err(UsageError(format!(
+            "the repository {} cannot be found: {error}",
+            path.display()
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+    use crate::cli::{Cli, Command, SessionCommand};
+
+    fn parsed(words: &[&str]) -> RunArgs {
+        let start = ["orchestrator", "session", "run"];
+        let cli = Cli::parse_from(start.iter().chain(words));
+        match cli.command {
+            Command::Session(SessionCommand::Run(args)) => args,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_what_was_said_is_sent() {
+        let body = body(&parsed(&["--run", "make test"])).unwrap();
+        let expected = json!({
+            "title": "make test", "agent": {"kind": "command", "run": "make test"}
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn everything_that_was_said_is_sent() {
+        let words = [
+            "--title", "t", "--prompt", "p", "--priority", "high", "--max-duration", "60",
+            "--max-attempts", "2", "--tag", "a", "--tag", "b", "--keep", "R.txt", "--repo", "/",
+            "--ref", "main", "--", "cargo", "test", "--all",
+        ];
+        let expected = json!({
+            "title": "t", "prompt": "p", "priority": "high", "max_duration_seconds": 60,
+            "max_attempts": 2, "tags": ["a", "b"], "keep": ["R.txt"],
+            "agent": {"kind": "command", "argv": ["cargo", "test", "--all"]},
+            "repository": {"path": "/", "ref": "main"},
+        });
+        assert_eq!(body(&parsed(&words)).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_agent_and_a_command_that_do_not_fit_are_refused() {
+        assert!(body(&parsed(&["--agent", "command"])).is_err());
+        assert!(body(&parsed(&["--agent", "echo", "--run", "x"])).is_err());
+        assert!(body(&parsed(&["--repo", "no/such/folder"])).is_err());
+    }
+
+    #[test]
+    fn a_title_is_one_line_of_a_bearable_length() {
+        let long = format!("\n\n  {}\nsecond", "x".repeat(300));
+        let title = title(&parsed(&["--run", &long]));
+        assert_eq!(title.chars().count(), TITLE_CHARS);
+        assert!(title.ends_with("x..."), "{title}");
+        assert_eq!(super::title(&parsed(&[])), "session");
+    }
+}

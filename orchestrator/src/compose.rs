@@ -1,0 +1,40 @@
+//! The composition root: the only place that knows which adapter stands behind which port.
+
+pub mod data_dir;
+pub mod direct;
+pub mod embedded;
+pub mod services;
+pub mod tools;
+
+use std::time::Duration;
+
+use crate::config::Settings;
+
+/// The tenant that every installation begins with.
+pub const DEFAULT_TENANT: &str = "default";
+
+/// What the settings say about a worker; what they leave open is the worker's own default.
+pub fn worker_config(settings: &Settings) -> workers::WorkerConfig {
+    let defaults = workers::WorkerConfig::default();
+    let seconds = |given: Option<u64>, default| given.map_or(default, Duration::from_secs);
+    workers::WorkerConfig {
+        host: host_name(),
+        kinds: settings.kinds.clone(),
+        concurrency: settings.concurrency.unwrap_or(defaults.concurrency),
+        lease: seconds(settings.lease_seconds, defaults.lease),
+        grace: seconds(settings.grace_seconds, defaults.grace),
+        drain: seconds(settings.drain_seconds, defaults.drain),
+        log_limit_bytes: settings
+            .log_limit_bytes
+            .unwrap_or(defaults.log_limit_bytes),
+        ..defaults
+    }
+}
+
+/// This machine's name, for people who look at the list of workers.
+fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok();
+    let name = name.and_then(|name| name.into_string().ok());
+    name.filter(|name| !name.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}

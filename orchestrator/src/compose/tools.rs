@@ -1,0 +1,82 @@
+//! What a worker runs jobs with: agents, trainers, and the places where they work.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use adapter_agents::guard::GuardCommand;
+use adapter_agents::output::OutputLimits;
+use adapter_agents::workspace::{GitWorkspaces, Roots};
+use adapter_agents::{CommandAgent, EchoAgent, Environment};
+use anyhow::Context as _;
+use application::ports::Agent;
+use domain::AgentKind;
+use workers::Tools;
+
+use crate::config::{self, Settings};
+
+/// The word that makes this program a guard, before anything else looks at its command line.
+pub const GUARD: &str = "guard";
+/// The word that makes this program the reference trainer.
+pub const TRAINER: &str = "reference-trainer";
+
+/// `work` is the folder for worktrees; what dead workers left there is swept away.
+pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
+    let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
+    let environment = environment(settings);
+    let workspaces = GitWorkspaces::new(work, roots.clone(), &environment);
+    match workspaces.sweep().await {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),
+        Err(error) => tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left"),
+    }
+    let kinds = settings.agents.clone().unwrap_or_else(|| vec![AgentKind::Echo]);
+    let agents = kinds
+        .into_iter()
+        .map(|kind| agent(kind, settings, &environment))
+        .collect();
+    Ok(Tools {
+        agents,
+        trainers: vec![],
+        workspaces: Arc::new(workspaces),
+    })
+}
+
+fn agent(kind: AgentKind, settings: &Settings, environment: &Environment) -> Arc<dyn Agent> {
+    match kind {
+        AgentKind::Echo => Arc::new(EchoAgent),
+        AgentKind::Command => Arc::new(CommandAgent::new(
+            guard(),
+            environment.clone(),
+            output_limits(settings),
+        )),
+    }
+}
+
+fn guard() -> GuardCommand {
+    GuardCommand::of_this_program(&[GUARD])
+}
+
+fn environment(settings: &Settings) -> Environment {
+    let allowed = settings.agent_variables.clone().unwrap_or_default();
+    let secrets = config::SECRET_VARIABLES.map(str::to_owned);
+    Environment::new(config::variables(), &allowed, &secrets)
+}
+
+fn output_limits(settings: &Settings) -> OutputLimits {
+    let defaults = OutputLimits::default();
+    let shown_bytes = settings.log_limit_bytes.unwrap_or(defaults.shown_bytes);
+    OutputLimits {
+        shown_bytes,
+        killed_bytes: defaults.killed_bytes.max(shown_bytes),
+    }
+}
+
+fn absolute(folders: Vec<PathBuf>) -> anyhow::Result<Vec<PathBuf>> {
+    folders
+        .into_iter()
+        .map(|folder| {
+            std::path::absolute(&folder)
+                .with_context(|| format!("the root {} cannot be used", folder.display()))
+        })
+        .collect()
+}

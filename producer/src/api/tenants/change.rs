@@ -1,0 +1,70 @@
+use application::use_cases;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::header::IF_MATCH;
+use axum::response::Response;
+
+use super::create::version_moved;
+use super::get::visible;
+use crate::auth::permit::ManageTenants;
+use crate::auth::{Allowed, no_such_tenant};
+use crate::body::Body;
+use crate::dto::tenant::{TenantBody, TenantChangeBody};
+use crate::path::TextPath;
+use crate::problem::Problem;
+use crate::responses::{Bodied, Guarded, OfTenant};
+use crate::state::App;
+
+/// Change a tenant
+///
+/// What is left out stays as it is. A lowered quota lets running jobs go on; no new ones start until there is room. Send
+/// the `ETag` that you read as `If-Match`, so that two editors do not undo each other.
+#[utoipa::path(
+    patch,
+    path = "/{id}",
+    tag = "Tenants",
+    params(
+        ("id" = String, Path, description = "The tenant's id or slug."),
+        ("If-Match" = Option<String>, Header, description = "Change it only if its ETag is one of these."),
+    ),
+    request_body = TenantChangeBody,
+    responses(
+        (status = 200, description = "The tenant, changed.", body = TenantBody,
+         headers(("ETag" = String, description = "Its new version."))),
+        (status = 412, description = "`VERSION_MISMATCH`: somebody else changed it meanwhile.",
+         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
+        Guarded, Bodied, OfTenant,
+    ),
+)]
+pub(super) async fn change_tenant(
+    State(app): State<App>,
+    allowed: Allowed<ManageTenants>,
+    TextPath(named): TextPath,
+    headers: HeaderMap,
+    Body(body): Body<TenantChangeBody>,
+) -> Result<Response, Problem> {
+    let tenant = visible(&app, &allowed, &named).await?;
+    let expected = expected_version(&headers, tenant.version)?;
+    let changed = use_cases::change_tenant(&app.ports, tenant.id, body.into(), expected).await?;
+    changed.map(super::answer).ok_or_else(no_such_tenant)
+}
+
+/// The version that the change is for; `None` for any.
+fn expected_version(headers: &HeaderMap, current: i64) -> Result<Option<i64>, Problem> {
+    let mut asked = headers.get_all(IF_MATCH).iter().peekable();
+    if asked.peek().is_none() {
+        return Ok(None);
+    }
+    let tag = format!("\"{current}\"");
+    for value in asked {
+        for part in value.to_str().unwrap_or("").split(',').map(str::trim) {
+            if part == "*" {
+                return Ok(None);
+            }
+            if part == tag {
+                return Ok(Some(current));
+            }
+        }
+    }
+    Err(version_moved(current))
+}

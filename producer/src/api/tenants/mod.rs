@@ -1,0 +1,30 @@
+mod change;
+mod create;
+mod get;
+mod list;
+
+pub(crate) use list::TenantQuery;
+
+use axum::Json;
+use axum::http::header::ETAG;
+use axum::response::{IntoResponse as _, Response};
+use domain::Tenant;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::dto::tenant::TenantBody;
+use crate::state::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(create::create_tenant))
+        .routes(routes!(list::list_tenants))
+        .routes(routes!(get::get_tenant))
+        .routes(routes!(change::change_tenant))
+}
+
+/// A tenant with its version as `ETag`.
+fn answer(tenant: Tenant) -> Response {
+    let tag = format!("\"{}\"", tenant.version);
+    ([(ETAG, tag)], Json(TenantBody::from(tenant))).into_response()
+}

@@ -1,0 +1,121 @@
+//! Where runs work: a checkout of their own for each run of a session with a repository, an empty folder for others.
+//!
+//! The user's repository is only ever read: what a run needs is fetched into a bare mirror of ours, one a repository,
+//! and each run gets a small repository of its own that borrows the mirror's objects. A linked worktree of the mirror
+//! would share branches, stash and configuration among all runs of a repository; this way one run's `git branch` or
+//! `git config` means nothing to another, or to us. Uncommitted changes of the user's checkout are not seen by runs.
+//!
+//! Layout below the base folder:
+//!
+//! ```text
+//! mirrors/<hash>.git      commits that runs started from, one folder a repository
+//! runs/<job>-<attempt>    tree (where the run works), private (home, temporary files), diff (what comparing needs)
+//! runs/<job>-<attempt>.lock   held by the worker while the run lives
+//! ```
+
+mod diff;
+mod folder;
+mod git;
+mod mirror;
+mod roots;
+mod tree;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use application::ports::{Diff, HandlerError, Workspace, Workspaces};
+use async_trait::async_trait;
+use domain::{JobId, Repository};
+
+pub use roots::Roots;
+
+use crate::environment::Environment;
+use crate::failure;
+use folder::RunFolder;
+use git::Git;
+use mirror::Mirrors;
+use tree::Checkout;
+
+/// Checkouts with git, below one base folder. Several workers may share the folder.
+pub struct GitWorkspaces {
+    runs: PathBuf,
+    roots: Roots,
+    git: Arc<Git>,
+    mirrors: Mirrors,
+}
+
+impl GitWorkspaces {
+    pub fn new(base: &Path, roots: Roots, environment: &Environment) -> Self {
+        let git = Arc::new(Git::new(environment.path()));
+        Self {
+            runs: base.join("runs"),
+            roots,
+            mirrors: Mirrors::new(base.join("mirrors"), Arc::clone(&git)),
+            git,
+        }
+    }
+
+    /// Removes what runs of dead workers left; returns how many. Folders of living runs are locked and stay.
+    pub async fn sweep(&self) -> io::Result<usize> {
+        let runs = self.runs.clone();
+        let swept = tokio::task::spawn_blocking(move || folder::sweep(&runs));
+        swept.await.map_err(io::Error::other)?
+    }
+
+    async fn make_folder(&self, job: JobId, attempt: u32) -> Result<RunFolder, HandlerError> {
+        let (runs, name) = (self.runs.clone(), format!("{job}-{attempt}"));
+        let made = tokio::task::spawn_blocking(move || RunFolder::create(&runs, &name));
+        made.await
+            .map_err(|error| failure::retry("WORKER_FILES", error.to_string()))?
+    }
+}
+
+#[async_trait]
+impl Workspaces for GitWorkspaces {
+    async fn open(
+        &self,
+        job: JobId,
+        attempt: u32,
+        repository: Option<&Repository>,
+    ) -> Result<Box<dyn Workspace>, HandlerError> {
+        // Refused before anything is made.
+        let source = match repository {
+            Some(repository) => Some(self.mirrors.locate(repository, &self.roots).await?),
+            None => None,
+        };
+        let folder = self.make_folder(job, attempt).await?;
+        let checkout = match source {
+            Some(source) => {
+                let mirror = self.mirrors.fetch(&source).await?;
+                let base = source.commit;
+                Some(Checkout::create(Arc::clone(&self.git), mirror, &folder, base).await?)
+            }
+            None => None,
+        };
+        Ok(Box::new(RunWorkspace { folder, checkout }))
+    }
+}
+
+struct RunWorkspace {
+    folder: RunFolder,
+    checkout: Option<Checkout>,
+}
+
+#[async_trait]
+impl Workspace for RunWorkspace {
+    fn directory(&self) -> &Path {
+        self.folder.tree()
+    }
+
+    async fn diff(&self) -> Result<Option<Diff>, HandlerError> {
+        match &self.checkout {
+            Some(checkout) => checkout.diff().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn close(self: Box<Self>) {
+        self.folder.remove().await;
+    }
+}

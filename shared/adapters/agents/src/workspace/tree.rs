@@ -1,0 +1,91 @@
+//! A run's own repository: its objects borrowed from the mirror, its refs and configuration its own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use application::ports::HandlerError;
+
+use super::folder::{RunFolder, private_folder};
+use super::git::Git;
+use crate::failure;
+
+pub(super) struct Checkout {
+    pub(super) git: Arc<Git>,
+    pub(super) mirror: PathBuf,
+    pub(super) tree: PathBuf,
+    /// What comparing needs, out of the run's reach.
+    pub(super) diff: PathBuf,
+    /// The commit that the run starts from.
+    pub(super) base: String,
+}
+
+impl Checkout {
+    pub(super) async fn create(
+        git: Arc<Git>,
+        mirror: PathBuf,
+        folder: &RunFolder,
+        base: String,
+    ) -> Result<Self, HandlerError> {
+        let checkout = Self {
+            git,
+            mirror,
+            tree: folder.tree().to_owned(),
+            diff: folder.beside("diff"),
+            base,
+        };
+        checkout.init().await?;
+        checkout.borrow()?;
+        let mut command = checkout.git.command();
+        command
+            .current_dir(&checkout.tree)
+            .args(["checkout", "--quiet", "--detach"])
+            .arg(&checkout.base);
+        checkout.git.run(command, "check the revision out").await?;
+        checkout.remember_index()?;
+        Ok(checkout)
+    }
+
+    async fn init(&self) -> Result<(), HandlerError> {
+        let format = if self.base.len() == 64 {
+            "sha256"
+        } else {
+            "sha1"
+        };
+        let mut command = self.git.command();
+        command
+            .args(["init", "--quiet", "--template=", "--initial-branch=main"])
+            .arg(format!("--object-format={format}"))
+            .arg(&self.tree);
+        self.git.run(command, "create the run's repository").await?;
+        Ok(())
+    }
+
+    fn borrow(&self) -> Result<(), HandlerError> {
+        let own = self.tree.join(".git");
+        let alternates = own.join("objects/info/alternates");
+        let mut objects = self.mirror.join("objects").into_os_string();
+        objects.push("\n");
+        fs::create_dir_all(own.join("objects/info"))
+            .and_then(|()| fs::write(&alternates, objects.as_encoded_bytes()))
+            .map_err(|error| failure::io("write", &alternates, &error))?;
+        // Where the user's repository is shallow, so is the mirror, and so is this.
+        copy_if_there(&self.mirror.join("shallow"), &own.join("shallow"))
+    }
+
+    /// Keeps the index of the checkout: comparing then reads changed files only.
+    fn remember_index(&self) -> Result<(), HandlerError> {
+        private_folder(&self.diff.join("objects"))
+            .map_err(|error| failure::io("create the folder", &self.diff, &error))?;
+        copy_if_there(&self.tree.join(".git/index"), &self.diff.join("index"))
+    }
+}
+
+fn copy_if_there(from: &Path, to: &Path) -> Result<(), HandlerError> {
+    match fs::copy(from, to) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(failure::io("write", to, &error))
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,69 @@
+//! A tenant's jobs, newest first, by what a client filters for.
+
+use application::ports::JobFilter;
+use domain::{Job, JobId, JobKind, TenantId};
+use tokio_postgres::types::ToSql;
+
+use crate::PostgresStore;
+use crate::error::Failure;
+use crate::json::text;
+use crate::rows::{self, JOB};
+
+/// Only the conditions that are asked for stand in the statement, so that each combination gets a plan of its own.
+pub(crate) async fn list(
+    store: &PostgresStore,
+    tenant: TenantId,
+    filter: JobFilter,
+) -> Result<Vec<Job>, Failure> {
+    let tenant = tenant.as_uuid();
+    let limit = i64::from(filter.limit);
+    let kind = filter.kind.map(JobKind::as_str);
+    let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
+    let priority = filter.priority.map(|priority| i16::from(priority.rank()));
+    let tags: Option<Vec<String>> = filter.tag.map(|tag| vec![text(&tag)]);
+    let title = filter.title.as_deref().map(contains);
+    let before = filter.before.map(JobId::as_uuid);
+
+    let mut sql = format!("SELECT {JOB} FROM jobs j WHERE j.tenant_id = $1");
+    let mut params: Vec<&(dyn ToSql + Sync)> = vec![&tenant, &limit];
+    let mut add = |condition: &str, value| {
+        params.push(value);
+        sql.push_str(&format!(" AND {condition} ").replace('?', &format!("${}", params.len())));
+    };
+    if let Some(kind) = &kind {
+        add("j.kind = ?", kind);
+    }
+    if !states.is_empty() {
+        add("j.state = ANY (?::text[])", &states);
+    }
+    if let Some(priority) = &priority {
+        add("j.priority = ?", priority);
+    }
+    if let Some(tags) = &tags {
+        // The second half is what the index says of its rows.
+        add("j.tags @> ?::text[] AND j.tags <> '{}'", tags);
+    }
+    if let Some(title) = &title {
+        add("j.title ILIKE ?", title);
+    }
+    if let Some(before) = &before {
+        add("j.id < ?", before);
+    }
+    sql.push_str(" ORDER BY j.id DESC LIMIT $2");
+
+    let client = store.client().await?;
+    let list = client.prepare_cached(&sql).await?;
+    let rows = client.query(&list, &params).await?;
+    rows.iter()
+        .map(|row| rows::job(row).map(|stored| stored.job))
+        .collect()
+}
+
+/// A pattern for ILIKE in which the text means itself.
+fn contains(title: &str) -> String {
+    let literal = text(title)
+        .replace('\\', "\\\\")
+        .replace('%', "\\%")
+        .replace('_', "\\_");
+    format!("%{literal}%")
+}

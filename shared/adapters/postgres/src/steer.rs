@@ -1,0 +1,182 @@
+//! What a person or client asks of one job, decided by the domain on the locked row.
+
+use std::sync::LazyLock;
+
+use application::ports::{Message, Refused, SteerError, Steered};
+use deadpool_postgres::Transaction;
+use domain::{Action, EventKind, Job, JobId, JobState, TenantId, Timestamp};
+use serde_json::Map;
+
+use crate::PostgresStore;
+use crate::error::Failure;
+use crate::events::{self, Events};
+use crate::pipeline::prepare;
+use crate::rows::{self, JOB, StoredJob, int};
+use crate::slots::{self, Changes, Keys, Slots};
+use crate::submit::{backlog, is_due, message, room};
+
+static LOCK_JOB: LazyLock<String> = LazyLock::new(|| {
+    format!("SELECT {JOB} FROM jobs j WHERE j.tenant_id = $1 AND j.id = $2 FOR UPDATE")
+});
+
+const WRITE: &str = "UPDATE jobs SET state = $2, failures = $3, run_after = $4, stop_requested_at = $5,
+        published_at = CASE WHEN $6 THEN $7::timestamptz END, updated_at = $7, queued_at = $8, finished_at = $9,
+        event_seq = $10
+    WHERE id = $1";
+
+/// The outer result is the store's, the inner one the answer to the client.
+pub(crate) async fn steer(
+    store: &PostgresStore,
+    tenant: TenantId,
+    job: JobId,
+    action: Action,
+    now: Timestamp,
+) -> Result<Result<Option<Steered>, SteerError>, Failure> {
+    // All queues of the tenant: the limit on its backlog counts them together.
+    let keys = Keys::of_tenants([tenant]);
+    let mut client = store.client().await?;
+    let tx = client.transaction().await?;
+    prepare(
+        &tx,
+        &[
+            slots::LOCK,
+            &slots::READ,
+            &LOCK_JOB,
+            WRITE,
+            events::INSERT,
+            &slots::APPLY,
+        ],
+    )
+    .await?;
+    let ((), slots, found) = futures::try_join!(
+        slots::lock(&tx, &keys),
+        slots::read(&tx, &keys),
+        lock_job(&tx, tenant, job)
+    )?;
+    let Some(before) = found else {
+        return Ok(Ok(None));
+    };
+    let after = match decide(&before.job, action, &slots, now) {
+        Ok(after) => after,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    let Some(event) = event(&before.job, &after) else {
+        return Ok(Ok(Some(unchanged(before.job))));
+    };
+    let steered = write(&tx, &before, after, event, &slots, now).await?;
+    tx.commit().await?;
+    Ok(Ok(Some(steered)))
+}
+
+async fn lock_job(
+    tx: &Transaction<'_>,
+    tenant: TenantId,
+    job: JobId,
+) -> Result<Option<StoredJob>, Failure> {
+    let lock = tx.prepare_cached(&LOCK_JOB).await?;
+    let row = tx
+        .query_opt(&lock, &[&tenant.as_uuid(), &job.as_uuid()])
+        .await?;
+    row.as_ref().map(rows::job).transpose()
+}
+
+fn decide(before: &Job, action: Action, slots: &Slots, now: Timestamp) -> Result<Job, SteerError> {
+    let after = before.clone().steer(action, now)?;
+    if after.state() == JobState::Queued {
+        room_for(before, slots)?;
+    }
+    Ok(after)
+}
+
+/// A pending job is part of the backlog already; it must not count twice.
+fn room_for(before: &Job, slots: &Slots) -> Result<(), Refused> {
+    let counted = u32::from(before.state() == JobState::Pending);
+    let waiting = backlog(before.tenant, slots).saturating_sub(counted);
+    room(before.tenant, slots, waiting, 1)
+}
+
+/// `None`: nothing changed that a reader would want to know, so nothing is written.
+fn event(before: &Job, after: &Job) -> Option<EventKind> {
+    match after.state() {
+        JobState::Queued => Some(EventKind::Queued),
+        JobState::Cancelled => Some(EventKind::Cancelled),
+        JobState::Stopped => Some(EventKind::Stopped),
+        _ => (before.stop_requested_at != after.stop_requested_at)
+            .then_some(EventKind::StopRequested),
+    }
+}
+
+fn unchanged(job: Job) -> Steered {
+    Steered {
+        job,
+        publish: Vec::new(),
+        slots: Vec::new(),
+    }
+}
+
+async fn write(
+    tx: &Transaction<'_>,
+    before: &StoredJob,
+    after: Job,
+    event: EventKind,
+    slots: &Slots,
+    now: Timestamp,
+) -> Result<Steered, Failure> {
+    let queue = after.queue();
+    let publish = published_at_once(&after, slots, now);
+    let mut changes = Changes::default();
+    changes.moved(queue, before.job.state(), after.state());
+    changes.of(queue).published += i32::from(publish.is_some()) - i32::from(before.published);
+    let seq = before.event_seq + 1;
+    let mut events = Events::default();
+    events.add(
+        (after.tenant, after.id),
+        seq,
+        event,
+        after.attempt,
+        &Map::new(),
+    )?;
+    let ((), (), slots) = futures::try_join!(
+        write_job(tx, &after, seq, publish.is_some(), now),
+        events.insert(tx, now),
+        changes.apply(tx)
+    )?;
+    Ok(Steered {
+        job: after,
+        publish: publish.into_iter().collect(),
+        slots,
+    })
+}
+
+/// A job that was just queued gets its message in the same transaction, by the rule of a submit.
+fn published_at_once(after: &Job, slots: &Slots, now: Timestamp) -> Option<Message> {
+    let room = slots.get(&after.queue())?.publishable_at_once();
+    (room > 0 && is_due(after, now)).then(|| message(after))
+}
+
+async fn write_job(
+    tx: &Transaction<'_>,
+    job: &Job,
+    event_seq: i64,
+    published: bool,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let write = tx.prepare_cached(WRITE).await?;
+    tx.execute(
+        &write,
+        &[
+            &job.id.as_uuid(),
+            &job.state().as_str(),
+            &int(job.failures),
+            &job.run_after,
+            &job.stop_requested_at,
+            &published,
+            &now,
+            &job.queued_at,
+            &job.finished_at,
+            &event_seq,
+        ],
+    )
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,3 @@
+use application::store_contract;
+
+store_contract!(crate::schema::store);

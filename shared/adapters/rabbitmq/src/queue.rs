@@ -1,0 +1,123 @@
+use std::time::Duration;
+
+use application::ports::{JobQueue, Message, QueueError, Receipt, Visit};
+use async_trait::async_trait;
+use domain::QueueKey;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use lapin::uri::AMQPUri;
+use tokio::time::timeout;
+
+use crate::declare::Declared;
+use crate::error::{ANSWER_WITHIN, answered, in_words, is_not_found, no_answer};
+use crate::lanes::Lanes;
+use crate::link::Link;
+use crate::names::Names;
+use crate::publish::{PUBLISH_LANES, Publisher};
+use crate::visits::{VISIT_LANES, Visits};
+
+#[derive(Debug, Clone)]
+pub struct RabbitConfig {
+    /// `amqp[s]://[user:password@]host[:port]/virtual-host`
+    pub url: String,
+    /// What the names of all queues begin with, so that installations can share a virtual host.
+    pub prefix: String,
+    /// Quorum queues instead of classic ones: for a cluster that must keep messages when it loses a node, at three
+    /// times the memory and twenty times the latency. Queues that are there already stay as they are.
+    pub quorum: bool,
+    /// How long a visit may stay open. It covers a claim's transaction, not a job's run.
+    pub visit_held_max: Duration,
+}
+
+impl RabbitConfig {
+    pub const VISIT_HELD_MAX: Duration = Duration::from_secs(60);
+}
+
+/// The job queue of one process: a connection to publish on and one to visit with, so that a broker that holds
+/// publishers back (memory or disk alarm) still hands messages out.
+pub struct RabbitQueue {
+    publisher: Publisher,
+    visits: Visits,
+    names: Names,
+}
+
+impl RabbitQueue {
+    /// Does not wait for the broker to be there: [`check`](JobQueue::check) tells. Fails on a URL that cannot be used.
+    /// Needs a Tokio runtime.
+    pub fn open(config: &RabbitConfig) -> Result<Self, QueueError> {
+        let uri: AMQPUri = config.url.parse().map_err(|error| {
+            QueueError(format!(
+                "the AMQP URL cannot be used ({error}); expected amqp[s]://[user:password@]host[:port]/virtual-host"
+            ))
+        })?;
+        let names = Names::new(&config.prefix);
+        let publishing = Link::new(uri.clone(), "orchestrator publish");
+        let visiting = Link::new(uri, "orchestrator visit");
+        Ok(Self {
+            publisher: Publisher::new(
+                Lanes::new(publishing, true, PUBLISH_LANES),
+                Declared::new(names.clone(), config.quorum),
+                names.clone(),
+            ),
+            visits: Visits::new(
+                Lanes::new(visiting, false, VISIT_LANES),
+                names.clone(),
+                config.visit_held_max,
+            ),
+            names,
+        })
+    }
+}
+
+#[async_trait]
+impl JobQueue for RabbitQueue {
+    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Message>, QueueError> {
+        self.publisher.publish(messages).await
+    }
+
+    async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError> {
+        self.visits.visit(queue, n).await
+    }
+
+    async fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {
+        self.visits.ack(receipt).await
+    }
+
+    async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError> {
+        self.visits.give_back(receipt).await
+    }
+
+    async fn has_marker(&self) -> Result<bool, QueueError> {
+        let opened = self.visits.lanes().link().channel().await?;
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let asking = opened.channel.queue_declare(
+            self.names.marker().into(),
+            options,
+            FieldTable::default(),
+        );
+        match timeout(ANSWER_WITHIN, asking).await {
+            Ok(Ok(_)) => Ok(true),
+            Ok(Err(error)) if is_not_found(&error) => Ok(false),
+            Ok(Err(error)) => Err(in_words(&error)),
+            Err(_) => Err(no_answer("look for the marker")),
+        }
+    }
+
+    async fn set_marker(&self) -> Result<(), QueueError> {
+        let opened = self.visits.lanes().link().channel().await?;
+        let declaring = opened.channel.queue_declare(
+            self.names.marker().into(),
+            QueueDeclareOptions::durable(),
+            FieldTable::default(),
+        );
+        answered("set the marker", declaring).await.map(drop)
+    }
+
+    async fn check(&self) -> Result<(), QueueError> {
+        self.publisher.check().await?;
+        self.visits.lanes().link().channel().await.map(drop)
+    }
+}

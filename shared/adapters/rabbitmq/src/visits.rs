@@ -1,0 +1,185 @@
+//! Takes messages out of queues and keeps them on their channel until they are acked or given back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use application::ports::{QueueError, Receipt, Visit};
+use domain::QueueKey;
+use futures::future::try_join_all;
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
+use lapin::types::ShortString;
+use tokio::task::AbortHandle;
+use tokio::time::{Instant, interval, timeout};
+
+use crate::error::{ANSWER_WITHIN, answered, in_words, is_not_found, no_answer};
+use crate::lanes::{Lane, Lanes};
+use crate::names::Names;
+use crate::publish::job_of;
+
+/// Visits that are open at once; more wait. A channel is some 40 KB in the broker.
+pub(crate) const VISIT_LANES: usize = 64;
+
+/// The receipt of a visit that found nothing, which nobody has to keep anything for.
+const NOTHING_TAKEN: u64 = 0;
+
+pub(crate) struct Visits {
+    shared: Arc<Shared>,
+    names: Names,
+    sweeper: AbortHandle,
+}
+
+struct Shared {
+    lanes: Lanes,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    receipts: u64,
+    by_receipt: HashMap<u64, OpenVisit>,
+}
+
+struct OpenVisit {
+    lane: Lane,
+    last_tag: u64,
+    since: Instant,
+}
+
+impl Visits {
+    /// A visit that is neither acked nor given back within `held_max` was lost by its caller: its channel is closed,
+    /// so its messages go back.
+    pub(crate) fn new(lanes: Lanes, names: Names, held_max: Duration) -> Self {
+        let shared = Arc::new(Shared {
+            lanes,
+            open: Mutex::default(),
+        });
+        let sweeper = tokio::spawn(sweep(Arc::clone(&shared), held_max)).abort_handle();
+        Self {
+            shared,
+            names,
+            sweeper,
+        }
+    }
+
+    pub(crate) fn lanes(&self) -> &Lanes {
+        &self.shared.lanes
+    }
+
+    pub(crate) async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError> {
+        let nothing = || Visit {
+            jobs: Vec::new(),
+            receipt: Receipt(NOTHING_TAKEN),
+        };
+        if n == 0 {
+            return Ok(nothing());
+        }
+        let lane = self.lanes().take().await?;
+        let name: ShortString = self.names.queue(queue).into();
+        // All requests at once: those beyond the end of the queue are answered by a short "empty", which costs less
+        // than asking first how many there are.
+        let gets = (0..n).map(|_| {
+            let options = BasicGetOptions { no_ack: false };
+            lane.channel().basic_get(name.clone(), options)
+        });
+        let taken = match timeout(ANSWER_WITHIN, try_join_all(gets)).await {
+            Ok(Ok(taken)) => taken,
+            // Never published to, or expired. The error has closed the channel.
+            Ok(Err(error)) if is_not_found(&error) => return Ok(nothing()),
+            Ok(Err(error)) => return Err(in_words(&error)),
+            Err(_) => return Err(no_answer("get messages")),
+        };
+        let mut jobs = Vec::with_capacity(taken.len());
+        let mut last_tag = None;
+        for message in taken.into_iter().flatten() {
+            last_tag = Some(message.delivery_tag);
+            match job_of(&message.data) {
+                Some(job) => jobs.push(job),
+                None => tracing::warn!(%name, "a message that names no job is thrown away"),
+            }
+        }
+        let Some(last_tag) = last_tag else {
+            self.lanes().put_back(lane);
+            return Ok(nothing());
+        };
+        let receipt = self.shared.open().add(OpenVisit {
+            lane,
+            last_tag,
+            since: Instant::now(),
+        });
+        Ok(Visit { jobs, receipt })
+    }
+
+    pub(crate) async fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {
+        let Some(visit) = self.close(receipt)? else {
+            return Ok(());
+        };
+        let options = BasicAckOptions { multiple: true };
+        let acking = visit.lane.channel().basic_ack(visit.last_tag, options);
+        answered("ack", acking).await?;
+        self.lanes().put_back(visit.lane);
+        Ok(())
+    }
+
+    pub(crate) async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError> {
+        let Some(visit) = self.close(receipt)? else {
+            return Ok(());
+        };
+        let options = BasicNackOptions {
+            multiple: true,
+            requeue: true,
+        };
+        let nacking = visit.lane.channel().basic_nack(visit.last_tag, options);
+        answered("give back", nacking).await?;
+        self.lanes().put_back(visit.lane);
+        Ok(())
+    }
+
+    fn close(&self, receipt: Receipt) -> Result<Option<OpenVisit>, QueueError> {
+        if receipt.0 == NOTHING_TAKEN {
+            return Ok(None);
+        }
+        match self.shared.open().by_receipt.remove(&receipt.0) {
+            Some(visit) => Ok(Some(visit)),
+            None => Err(QueueError(
+                "the visit took too long, its messages went back to their queue".to_owned(),
+            )),
+        }
+    }
+}
+
+impl Drop for Visits {
+    fn drop(&mut self) {
+        self.sweeper.abort();
+    }
+}
+
+impl Shared {
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn add(&mut self, visit: OpenVisit) -> Receipt {
+        self.receipts += 1;
+        self.by_receipt.insert(self.receipts, visit);
+        Receipt(self.receipts)
+    }
+}
+
+async fn sweep(shared: Arc<Shared>, held_max: Duration) {
+    let mut rounds = interval(held_max / 4);
+    loop {
+        rounds.tick().await;
+        let mut lost = 0;
+        shared.open().by_receipt.retain(|_, visit| {
+            let keep = visit.since.elapsed() < held_max;
+            lost += u32::from(!keep);
+            keep
+        });
+        if lost > 0 {
+            tracing::warn!(lost, "visits were neither acked nor given back");
+        }
+    }
+}

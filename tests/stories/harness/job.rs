@@ -1,0 +1,133 @@
+//! One job, as its owner follows it.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::Value;
+
+use super::sse::{Event, EventStream};
+use super::{Answer, Api, PATIENCE, eventually};
+
+const FINISHED: [&str; 6] = [
+    "completed",
+    "partially_completed",
+    "failed",
+    "timeout",
+    "stopped",
+    "cancelled",
+];
+
+#[derive(Clone)]
+pub struct Job {
+    pub id: String,
+    api: Api,
+    path: String,
+}
+
+impl Job {
+    pub fn new(api: &Api, list: &str, id: &str) -> Self {
+        Self {
+            id: id.to_owned(),
+            api: api.clone(),
+            path: format!("{list}/{id}"),
+        }
+    }
+
+    pub async fn get(&self) -> Value {
+        self.api.get(&self.path).await.expect(200).json()
+    }
+
+    /// `/logs`, `/diff`, ...
+    pub async fn part(&self, name: &str) -> Answer {
+        self.api.get(&format!("{}/{name}", self.path)).await
+    }
+
+    /// `stop`, `cancel`, ...
+    pub async fn act(&self, action: &str) -> Answer {
+        self.api.post_empty(&format!("{}/{action}", self.path)).await
+    }
+
+    /// Waits for a status; any other end of the job is a failure at once.
+    pub async fn reaches(&self, status: &str) -> Value {
+        self.reaches_within(status, PATIENCE).await
+    }
+
+    pub async fn reaches_within(&self, status: &str, limit: Duration) -> Value {
+        let began = tokio::time::Instant::now();
+        loop {
+            let job = self.get().await;
+            let now = job["status"].as_str().unwrap_or_default();
+            if now == status {
+                return job;
+            }
+            if FINISHED.contains(&now) || began.elapsed() > limit {
+                let log = self.part("logs").await.text();
+                panic!("the job is {now} and not {status} after {:?}: {job:#}\n{log}", began.elapsed());
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    /// Waits for the end, whatever it is.
+    pub async fn finished(&self) -> Value {
+        let what = format!("the end of job {}", self.id);
+        eventually(&what, PATIENCE, async || {
+            let job = self.get().await;
+            let status = job["status"].as_str().unwrap_or_default();
+            FINISHED.contains(&status).then_some(job)
+        })
+        .await
+    }
+
+    pub async fn log(&self) -> String {
+        self.part("logs").await.expect(200).text()
+    }
+
+    pub async fn diff(&self) -> String {
+        self.part("diff").await.expect(200).text()
+    }
+
+    pub async fn attempts(&self) -> Vec<Value> {
+        items(&self.part("attempts").await)
+    }
+
+    /// How each run ended, in order.
+    pub async fn outcomes(&self) -> Vec<String> {
+        let attempts = self.attempts().await;
+        let outcome = |attempt: &Value| attempt["outcome"].as_str().unwrap_or("-").to_owned();
+        attempts.iter().map(outcome).collect()
+    }
+
+    pub async fn artifacts(&self) -> Vec<Value> {
+        items(&self.part("artifacts").await)
+    }
+
+    pub async fn artifact(&self, id: &str) -> Answer {
+        self.part(&format!("artifacts/{id}")).await.expect(200)
+    }
+
+    /// The stream of events, behind `last_seen` where that is given.
+    pub async fn stream(&self, last_seen: Option<i64>) -> EventStream {
+        let mut request = self.api.request(Method::GET, &format!("{}/events", self.path));
+        if let Some(id) = last_seen {
+            request = request.header("last-event-id", id.to_string());
+        }
+        EventStream::new(request.send().await.expect("the stream opens"))
+    }
+
+    /// All events of a finished job.
+    pub async fn events(&self) -> Vec<Event> {
+        self.stream(None).await.rest(PATIENCE).await
+    }
+
+    pub async fn event_kinds(&self) -> Vec<String> {
+        let events = self.events().await;
+        events.into_iter().map(|event| event.kind).collect()
+    }
+}
+
+fn items(answer: &Answer) -> Vec<Value> {
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let list = answer.json();
+    list["items"].as_array().expect("a list").clone()
+}

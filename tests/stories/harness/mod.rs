@@ -1,0 +1,26 @@
+//! Starts the real program, in either mode, and speaks to it as its users do: over HTTP and the command line.
+//! Knows nothing of the program's inside.
+
+mod api;
+mod binary;
+mod cli;
+mod job;
+mod process;
+mod repo;
+mod services;
+mod sse;
+mod stand;
+mod stand_processes;
+mod tenant;
+mod wait;
+mod watchdog;
+
+pub use api::{Answer, Api};
+pub use cli::Cli;
+pub use job::Job;
+pub use process::is_alive;
+pub use repo::Repo;
+pub use sse::Event;
+pub use stand::{Mode, Plan, Stand};
+pub use tenant::{Quota, Tenant};
+pub use wait::{PATIENCE, eventually, instant, lines_of, number_in};

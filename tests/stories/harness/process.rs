@@ -1,0 +1,99 @@
+//! One process of the program, with its log in a file.
+
+use std::fs::File;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::Pid;
+
+use super::{eventually, watchdog};
+
+pub struct Process {
+    pub name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command` in a process group of its own; what it says goes to `log`, after what is there.
+    pub fn start(name: &str, mut command: Command, log: &Path) -> Self {
+        let file = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the log can be opened");
+        let stderr = file.try_clone().expect("the log can be shared");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(file)
+            .stderr(stderr)
+            .process_group(0)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} cannot be started: {error}"));
+        let process = Self {
+            name: name.to_owned(),
+            child,
+            log: log.to_owned(),
+        };
+        watchdog::watch(process.group());
+        process
+    }
+
+    /// The process itself, and nothing that it started: what a crash of it alone looks like.
+    pub fn kill_alone(&mut self) {
+        self.signal(Signal::SIGKILL);
+        let _ = self.child.wait();
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.group()), signal)
+            .unwrap_or_else(|error| panic!("{} cannot be sent {signal}: {error}", self.name));
+    }
+
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child's state can be asked for")
+    }
+
+    /// The exit code, of a process that ends by itself within `limit`.
+    pub async fn ended(&mut self, limit: Duration) -> i32 {
+        let what = format!("{} ends", self.name);
+        let status = eventually(&what, limit, async || self.has_ended()).await;
+        status
+            .code()
+            .unwrap_or_else(|| panic!("{} was ended by signal {:?}", self.name, status.signal()))
+    }
+
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    fn group(&self) -> i32 {
+        i32::try_from(self.child.id()).expect("process ids are positive")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let group = Pid::from_raw(self.group());
+        // Whoever is left in the group, even when the process itself has ended.
+        let _ = killpg(group, Signal::SIGKILL);
+        let _ = self.child.wait();
+        watchdog::forget(self.group());
+    }
+}
+
+/// True while a process with this id works. One that ended and was not waited for yet is not alive.
+pub fn is_alive(pid: i32) -> bool {
+    if kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH) {
+        return false;
+    }
+    // The state stands behind the name, which may hold anything, parentheses included.
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        !matches!(state, Some('Z' | 'X'))
+    })
+}

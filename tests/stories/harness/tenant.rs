@@ -1,0 +1,121 @@
+//! A tenant of a stand: every story has its own, so that stories can share a stand.
+
+use serde_json::{Value, json};
+
+use super::{Answer, Api, Job};
+
+pub const SESSIONS: &str = "/api/v1/sessions";
+pub const TRAININGS: &str = "/api/v1/fine-tuning/jobs";
+
+#[derive(Debug, Clone, Copy)]
+pub struct Quota {
+    pub sessions: u32,
+    pub waiting: u32,
+}
+
+impl Default for Quota {
+    fn default() -> Self {
+        Self {
+            sessions: 10,
+            waiting: 10_000,
+        }
+    }
+}
+
+pub struct Tenant {
+    pub id: String,
+    pub slug: String,
+    /// Acts for this tenant, with the admin's key.
+    pub api: Api,
+}
+
+impl Tenant {
+    pub async fn create(admin: &Api, quota: Quota) -> Self {
+        let unique = uuid::Uuid::new_v4().simple().to_string();
+        let slug = format!("t-{}", &unique[..12]);
+        let body = json!({
+            "slug": slug,
+            "name": slug,
+            "quotas": {"session": quota.sessions, "training": 1},
+            "max_queued": quota.waiting,
+        });
+        let created = admin.post("/api/v1/tenants", &body).await.expect(201).json();
+        let id = created["id"].as_str().expect("a tenant has an id").to_owned();
+        Self {
+            api: admin.acting_for(&id),
+            id,
+            slug,
+        }
+    }
+
+    /// Submits a session with this agent, and what `more` adds or changes.
+    pub async fn session(&self, agent: Value, more: Value) -> Job {
+        self.offer(agent, more).await.0
+    }
+
+    /// The same, with the answer to the submission.
+    pub async fn offer(&self, agent: Value, more: Value) -> (Job, Answer) {
+        let answer = self.api.post(SESSIONS, &session(agent, more)).await.expect(201);
+        let id = answer.json()["id"].as_str().expect("a session has an id").to_owned();
+        (self.job(&id), answer)
+    }
+
+    pub fn job(&self, id: &str) -> Job {
+        Job::new(&self.api, SESSIONS, id)
+    }
+
+    /// Submits a session that runs a shell line in an empty folder.
+    pub async fn command(&self, line: &str) -> Job {
+        self.command_with(line, json!({})).await
+    }
+
+    pub async fn command_with(&self, line: &str, more: Value) -> Job {
+        self.session(json!({"kind": "command", "run": line}), more).await
+    }
+
+    pub async fn echo(&self) -> Job {
+        self.session(json!({"kind": "echo"}), json!({})).await
+    }
+
+    pub async fn training(&self, body: &Value) -> Job {
+        let answer = self.api.post(TRAININGS, body).await.expect(201).json();
+        let id = answer["id"].as_str().expect("a job has an id");
+        Job::new(&self.api, TRAININGS, id)
+    }
+
+    /// All sessions of the tenant, page by page.
+    pub async fn sessions(&self, filter: &str) -> Vec<Value> {
+        let mut all = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let mut path = format!("{SESSIONS}?limit=200{filter}");
+            if let Some(cursor) = &cursor {
+                path = format!("{path}&cursor={cursor}");
+            }
+            let page = self.api.get(&path).await.expect(200).json();
+            all.extend(page["items"].as_array().expect("a list").iter().cloned());
+            match page["next_cursor"].as_str() {
+                Some(next) => cursor = Some(next.to_owned()),
+                None => return all,
+            }
+        }
+    }
+
+    /// The tenant's queue of sessions.
+    pub async fn queue(&self) -> Value {
+        let queues = self.api.get("/api/v1/queues").await.expect(200).json();
+        let items = queues["items"].as_array().expect("a list");
+        let session = items.iter().find(|queue| queue["kind"] == "session");
+        session.expect("a queue of sessions").clone()
+    }
+}
+
+/// The body of a session.
+pub fn session(agent: Value, more: Value) -> Value {
+    let mut body = json!({"title": "a story's session", "agent": agent});
+    let fields = body.as_object_mut().expect("an object");
+    if let Value::Object(more) = more {
+        fields.extend(more);
+    }
+    body
+}

@@ -1,0 +1,49 @@
+//! Sees to it that nothing outlives the tests, even when they are killed: a small shell that knows the process groups
+//! in use, and ends them when this process is gone, which it notices by the end of its input.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{ChildStdin, Command, Stdio};
+use std::sync::{Mutex, OnceLock};
+
+const SCRIPT: &str = r#"
+groups=
+while read -r verb group; do
+  rest=
+  for other in $groups; do [ "$other" = "$group" ] || rest="$rest $other"; done
+  case $verb in
+    watch) groups="$rest $group" ;;
+    forget) groups=$rest ;;
+  esac
+done
+for group in $groups; do kill -KILL "-$group"; done
+"#;
+
+pub fn watch(group: i32) {
+    tell("watch", group);
+}
+
+pub fn forget(group: i32) {
+    tell("forget", group);
+}
+
+fn tell(verb: &str, group: i32) {
+    static INPUT: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
+    let input = INPUT.get_or_init(|| Mutex::new(start()));
+    let mut input = input.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    // Without the watchdog the stands still clean up after themselves.
+    let _ = writeln!(input, "{verb} {group}");
+}
+
+fn start() -> ChildStdin {
+    let mut shell = Command::new("/bin/sh")
+        .args(["-c", SCRIPT])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        // Not reached by the Ctrl-C that ends the tests.
+        .process_group(0)
+        .spawn()
+        .expect("/bin/sh can be started");
+    shell.stdin.take().expect("the input is piped")
+}
