@@ -13,7 +13,7 @@ use reqwest::{Method, RequestBuilder, Response, Url};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-pub use error::{ClientError, Problem};
+pub use error::ClientError;
 pub use lines::Lines;
 pub use sse::{Event, Events};
 
@@ -23,7 +23,7 @@ use types::Page;
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long an answer may take; streams are not bound by it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Items asked for at once; the API gives no more.
 const PAGE: usize = 200;
 const TENANT_HEADER: HeaderName = HeaderName::from_static("x-tenant-id");
@@ -42,15 +42,14 @@ impl Client {
         let unusable = |why: String| ClientError::Address(base.to_owned(), why);
         let mut url = Url::parse(base).map_err(|error| unusable(error.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(unusable("it must begin with http:// or https://".to_owned()));
+            return Err(unusable(
+                "it must begin with http:// or https://".to_owned(),
+            ));
         }
         if !url.path().ends_with('/') {
             url.set_path(&format!("{}/", url.path()));
         }
-        let tenant = tenant
-            .map(HeaderValue::from_str)
-            .transpose()
-            .map_err(|_| unusable("the tenant's name is not a slug or an id".to_owned()))?;
+        let tenant = tenant.map(tenant_header).transpose()?;
         let mut builder = reqwest::Client::builder()
             .connect_timeout(CONNECT_TIMEOUT)
             .user_agent(concat!("orchestrator/", env!("CARGO_PKG_VERSION")));
@@ -69,7 +68,15 @@ impl Client {
         })
     }
 
-    /// The same connection, for another tenant.
+    /// The same connection and key, acting for another tenant.
+    pub fn for_tenant(&self, tenant: &str) -> Result<Self, ClientError> {
+        Ok(Self {
+            tenant: Some(tenant_header(tenant)?),
+            ..self.clone()
+        })
+    }
+
+    /// The same connection with another key, for that key's own tenant.
     pub fn with_key(&self, key: Secret) -> Self {
         Self {
             key: Some(key),
@@ -137,7 +144,11 @@ impl Client {
     }
 
     /// A text that is not JSON, piece by piece, as long as the server goes on.
-    pub async fn text(&self, path: &str, query: &[(&str, String)]) -> Result<Response, ClientError> {
+    pub async fn text(
+        &self,
+        path: &str,
+        query: &[(&str, String)],
+    ) -> Result<Response, ClientError> {
         self.answer(self.request(Method::GET, path, query)?).await
     }
 
@@ -222,6 +233,10 @@ impl Client {
             self.base(),
         ))
     }
+}
+
+fn tenant_header(tenant: &str) -> Result<HeaderValue, ClientError> {
+    HeaderValue::from_str(tenant).map_err(|_| ClientError::Tenant(tenant.to_owned()))
 }
 
 fn is_loopback(url: &Url) -> bool {

@@ -9,7 +9,7 @@ mod migrate;
 mod openapi;
 mod producer;
 mod queue;
-mod serving;
+pub mod serving;
 mod session;
 mod tenant;
 mod worker;

@@ -24,17 +24,16 @@ pub fn worker_config(settings: &Settings) -> workers::WorkerConfig {
         lease: seconds(settings.lease_seconds, defaults.lease),
         grace: seconds(settings.grace_seconds, defaults.grace),
         drain: seconds(settings.drain_seconds, defaults.drain),
-        log_limit_bytes: settings
-            .log_limit_bytes
-            .unwrap_or(defaults.log_limit_bytes),
+        log_limit_bytes: settings.log_limit_bytes.unwrap_or(defaults.log_limit_bytes),
         ..defaults
     }
 }
 
 /// This machine's name, for people who look at the list of workers.
 fn host_name() -> String {
-    let name = nix::unistd::gethostname().ok();
-    let name = name.and_then(|name| name.into_string().ok());
-    name.filter(|name| !name.is_empty())
-        .unwrap_or_else(|| "localhost".to_owned())
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "localhost".to_owned(),
+        name => name.to_owned(),
+    }
 }

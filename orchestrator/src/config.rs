@@ -54,6 +54,9 @@ pub struct Settings {
     /// Variables of the worker's environment that runs may see, beside `PATH` and the language.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub agent_variables: Option<Vec<String>>,
+    /// Program and arguments that train models; when not set, the reference trainer.
+    #[serde(deserialize_with = "lists::parsed_if_set")]
+    pub trainer: Option<Vec<String>>,
     pub lease_seconds: Option<u64>,
     pub grace_seconds: Option<u64>,
     /// How long a worker that was told to leave lets its jobs go on.
@@ -63,6 +66,10 @@ pub struct Settings {
     pub database_url: Option<Secret>,
     pub amqp_url: Option<Secret>,
     pub redis_url: Option<Secret>,
+    /// What names in RabbitMQ and Redis begin with, so that installations can share them.
+    pub namespace: String,
+    /// Quorum queues in RabbitMQ, for a cluster that must not lose messages with a node.
+    pub quorum_queues: bool,
     /// When not set, `artifacts` in the data folder. Producers and workers must share it.
     pub artifacts_dir: Option<PathBuf>,
     /// The API that client commands speak to.
@@ -96,6 +103,7 @@ impl Default for Settings {
             agents: None,
             roots: None,
             agent_variables: None,
+            trainer: None,
             lease_seconds: None,
             grace_seconds: None,
             drain_seconds: None,
@@ -103,6 +111,8 @@ impl Default for Settings {
             database_url: None,
             amqp_url: None,
             redis_url: None,
+            namespace: "orchestrator".to_owned(),
+            quorum_queues: false,
             artifacts_dir: None,
             url: None,
             key: None,

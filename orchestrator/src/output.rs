@@ -56,7 +56,7 @@ pub fn say(text: impl Display) {
 pub fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Dynamic)
         .set_header(columns.iter().map(|name| name.to_uppercase()));
     if !io::stdout().is_terminal() {

@@ -64,6 +64,13 @@ fn unreadable(status: StatusCode) -> Problem {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // Serde would take a list for an object, field by field in the order of the code.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::invalid_at(
+            "",
+            "invalid type: a list, expected an object",
+        ));
+    }
     let mut json = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let pointer = pointer(error.path());
@@ -100,9 +107,22 @@ fn wrong(pointer: &str, error: &serde_json::Error) -> Problem {
     let detail = if reason.starts_with("missing field") {
         "is required".to_owned()
     } else {
-        reason.replace("unknown variant", "unknown value")
+        plain(&reason)
     };
     Problem::invalid_at(&pointer, detail)
+}
+
+/// In JSON's words instead of Rust's.
+fn plain(reason: &str) -> String {
+    let reason = match reason.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected an object"),
+        None => reason.to_owned(),
+    };
+    reason
+        .replace("unknown variant", "unknown value")
+        .replace("expected u32", "expected a whole number")
+        .replace("a sequence", "a list")
+        .replace("a map", "an object")
 }
 
 /// What the parser says, without the place: that is told apart.
@@ -177,7 +197,7 @@ mod tests {
             (r#"{"items":[{}]}"#, "\"/items/0/count\""),
             (r#"{"items":[],"a/b":1}"#, "\"/a~1b\""),
             (r#"{"items":[{"count":-1}]}"#, "\"/items/0/count\""),
-            ("[]", "\"/items\""),
+            ("[]", "\"\""),
             ("7", "\"\""),
         ] {
             let told = told(body);

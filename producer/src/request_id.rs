@@ -23,8 +23,7 @@ impl RequestId {
     fn accept(value: &HeaderValue) -> Option<Self> {
         let harmless = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
         let bytes = value.as_bytes();
-        let fine =
-            !bytes.is_empty() && bytes.len() <= LENGTH_MAX && bytes.iter().all(harmless);
+        let fine = !bytes.is_empty() && bytes.len() <= LENGTH_MAX && bytes.iter().all(harmless);
         fine.then(|| Self(value.clone()))
     }
 

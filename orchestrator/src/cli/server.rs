@@ -57,7 +57,12 @@ pub struct DemoArgs {
     pub keep: bool,
 
     /// Port to serve on [default: a free one]
-    #[arg(long, value_name = "PORT", default_value_t = 0, hide_default_value = true)]
+    #[arg(
+        long,
+        value_name = "PORT",
+        default_value_t = 0,
+        hide_default_value = true
+    )]
     pub port: u16,
 
     /// What to log on standard error

@@ -29,7 +29,9 @@ Examples:
   orchestrator session list -o json")]
     List(SessionListArgs),
     /// Show one session
-    #[command(after_help = "Example:\n  orchestrator session get 0198c5a2-7e1b-7cc0-8000-0123456789ab -o json")]
+    #[command(
+        after_help = "Example:\n  orchestrator session get 0198c5a2-7e1b-7cc0-8000-0123456789ab -o json"
+    )]
     Get(OneSession),
     /// Follow a session's events to its end; the exit code tells how it ended
     #[command(after_help = "\
@@ -44,16 +46,24 @@ Examples:
   orchestrator session logs 0198c5a2-7e1b-7cc0-8000-0123456789ab --follow")]
     Logs(LogsArgs),
     /// Print what a session changed, as a patch
-    #[command(after_help = "Example:\n  orchestrator session diff 0198c5a2-7e1b-7cc0-8000-0123456789ab | git apply")]
+    #[command(
+        after_help = "Example:\n  orchestrator session diff 0198c5a2-7e1b-7cc0-8000-0123456789ab | git apply"
+    )]
     Diff(OneSession),
     /// Ask a running session to stop
-    #[command(after_help = "Example:\n  orchestrator session stop 0198c5a2-7e1b-7cc0-8000-0123456789ab")]
+    #[command(
+        after_help = "Example:\n  orchestrator session stop 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
     Stop(OneSession),
     /// Take back a session that has not started
-    #[command(after_help = "Example:\n  orchestrator session cancel 0198c5a2-7e1b-7cc0-8000-0123456789ab")]
+    #[command(
+        after_help = "Example:\n  orchestrator session cancel 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
     Cancel(OneSession),
     /// Queue a session again that failed, timed out or was stopped
-    #[command(after_help = "Example:\n  orchestrator session retry 0198c5a2-7e1b-7cc0-8000-0123456789ab")]
+    #[command(
+        after_help = "Example:\n  orchestrator session retry 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
     Retry(OneSession),
 }
 

@@ -1,9 +1,8 @@
 //! What can go wrong between us and the API, said so that a person knows what to do.
 
-use std::error::Error as _;
-
 use reqwest::StatusCode;
 use serde::Deserialize;
+use std::fmt::Write as _;
 
 use crate::exit::Exit;
 
@@ -28,6 +27,8 @@ pub struct Wrong {
 pub enum ClientError {
     #[error("`{0}` is not an address of the API: {1}")]
     Address(String, String),
+    #[error("`{0}` is not a tenant's slug or id")]
+    Tenant(String),
     #[error(
         "the API at {0} does not answer: {1}. Start it with `orchestrator dev`, or say where it is with --url"
     )]
@@ -36,7 +37,7 @@ pub enum ClientError {
     BrokeOff(String, String),
     #[error("what answers at {0} is not this version's API: {1}")]
     Garbled(String, String),
-    #[error("{}", refusal(.problem, *.status))]
+    #[error("{}", refusal(.problem.as_ref(), *.status))]
     Refused {
         status: StatusCode,
         problem: Option<Problem>,
@@ -52,7 +53,7 @@ impl ClientError {
         Self::Unreachable(base.to_owned(), root_cause(error))
     }
 
-    pub(super) fn broke_off(base: &str, error: &reqwest::Error) -> Self {
+    pub fn broke_off(base: &str, error: &reqwest::Error) -> Self {
         Self::BrokeOff(base.to_owned(), root_cause(error))
     }
 
@@ -90,7 +91,7 @@ impl ClientError {
 
     pub fn exit(&self) -> Exit {
         match self {
-            Self::Address(..) => Exit::Usage,
+            Self::Address(..) | Self::Tenant(_) => Exit::Usage,
             Self::Unreachable(..) | Self::BrokeOff(..) | Self::Garbled(..) => Exit::Failed,
             Self::NoKey(_) => Exit::Auth,
             Self::Refused { status, .. } => match status.as_u16() {
@@ -104,13 +105,13 @@ impl ClientError {
     }
 }
 
-fn refusal(problem: &Option<Problem>, status: StatusCode) -> String {
+fn refusal(problem: Option<&Problem>, status: StatusCode) -> String {
     let Some(problem) = problem else {
         return format!("the API answered {status}");
     };
     let mut text = format!("{}: {} ({})", problem.title, problem.detail, problem.code);
     for wrong in &problem.errors {
-        text.push_str(&format!("\n  {} {}", wrong.pointer, wrong.detail));
+        let _ = write!(text, "\n  {} {}", wrong.pointer, wrong.detail);
     }
     text
 }
@@ -156,8 +157,7 @@ mod tests {
 
     #[test]
     fn a_missing_key_is_told_apart_from_a_wrong_one() {
-        let missing =
-            ClientError::refused(StatusCode::UNAUTHORIZED, None, false, "http://x");
+        let missing = ClientError::refused(StatusCode::UNAUTHORIZED, None, false, "http://x");
         assert!(missing.to_string().contains("--key-file"), "{missing}");
         assert_eq!(missing.exit(), Exit::Auth);
         assert!(!refused(401).to_string().contains("--key-file"));

@@ -135,7 +135,13 @@ mod tests {
     #[test]
     fn a_message_is_its_lines_up_to_the_empty_one() {
         let mut frame = Frame::default();
-        for line in [": keep-alive", "id: 7", "event: started", "data: {", "data:}"] {
+        for line in [
+            ": keep-alive",
+            "id: 7",
+            "event: started",
+            "data: {",
+            "data:}",
+        ] {
             assert!(!frame.take(line), "{line}");
         }
         assert!(frame.take(""));

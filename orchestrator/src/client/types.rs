@@ -1,6 +1,6 @@
 //! The API's documents as far as this client reads them. Fields that it does not know are none of its business.
 
-use domain::{AttemptOutcome, EventKind, JobId, JobState, Timestamp};
+use domain::{EventKind, JobId, JobState, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -39,10 +39,8 @@ pub struct JobError {
 
 #[derive(Debug, Clone, Deserialize)]
 pub struct Attempt {
-    pub number: u32,
     pub started_at: Timestamp,
     pub finished_at: Option<Timestamp>,
-    pub outcome: Option<AttemptOutcome>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -66,7 +66,10 @@ async fn through_the_api(args: &KeyCreateArgs, config: &mut Config) -> anyhow::R
     let client = connect::from_config(config)?;
     let body = json!({"name": args.name, "role": args.role});
     let created: CreatedKey = client.post("keys", &body).await?;
-    announce(args.tenant.as_deref().unwrap_or("the caller's tenant"), args);
+    announce(
+        args.tenant.as_deref().unwrap_or("the caller's tenant"),
+        args,
+    );
     output::line(created.key)?;
     Ok(Exit::Ok)
 }

@@ -45,6 +45,6 @@ pub async fn run(args: ProducerArgs, loader: &Loader) -> anyhow::Result<Exit> {
         .context("the API broke off")?;
     ended.cancel();
     serving_metrics.await?;
-    services.close().await;
+    services.close();
     Ok(Exit::Ok)
 }

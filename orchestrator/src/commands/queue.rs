@@ -13,10 +13,7 @@ use crate::output::{self, Format};
 /// More queues than anybody reads.
 const QUEUES: usize = 100_000;
 
-pub async fn run(
-    command: QueueCommand,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(command: QueueCommand, loader: &Loader) -> anyhow::Result<Exit> {
     let QueueCommand::List(QueueListArgs { all, listing }) = command;
     let client = connect::client(&listing.connection, loader)?;
     let items = if all {
@@ -30,7 +27,9 @@ pub async fn run(
         output::json(&json!({ "items": items }))?;
         return Ok(Exit::Ok);
     }
-    let mut table = output::table(&["tenant", "kind", "waiting", "oldest", "running", "quota", ""]);
+    let mut table = output::table(&[
+        "tenant", "kind", "waiting", "oldest", "running", "quota", "",
+    ]);
     for item in items {
         let queue: Queue = serde_json::from_value(item)?;
         let age = queue.oldest_age_seconds.map(|seconds| {

@@ -35,7 +35,9 @@ impl Listening {
             Err(error) if error.kind() == ErrorKind::AddrInUse => bail!(
                 "port {port} of {host} is taken by another program. Choose another one with {flag}, or 0 for a free one"
             ),
-            Err(error) => Err(error).with_context(|| format!("{host}:{port} cannot be listened on")),
+            Err(error) => {
+                Err(error).with_context(|| format!("{host}:{port} cannot be listened on"))
+            }
         }
     }
 
@@ -55,7 +57,11 @@ impl Listening {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 let listening = Self::on(host, 0, "--metrics-port").await?;
                 let port = listening.address.port();
-                tracing::warn!(usual, port, "the usual metrics port is taken; using another one");
+                tracing::warn!(
+                    usual,
+                    port,
+                    "the usual metrics port is taken; using another one"
+                );
                 Ok(listening)
             }
             other => other.with_context(|| format!("{host}:{usual} cannot be listened on")),

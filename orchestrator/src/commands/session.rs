@@ -14,10 +14,7 @@ use crate::cli::SessionCommand;
 use crate::config::Loader;
 use crate::exit::Exit;
 
-pub async fn run(
-    command: SessionCommand,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(command: SessionCommand, loader: &Loader) -> anyhow::Result<Exit> {
     match command {
         SessionCommand::Run(args) => submit::run(args, loader).await,
         SessionCommand::List(args) => list::run(args, loader).await,

@@ -12,10 +12,7 @@ use crate::output::{self, Format};
 /// More tenants than anybody reads.
 const TENANTS: usize = 1_000_000;
 
-pub async fn run(
-    command: TenantCommand,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(command: TenantCommand, loader: &Loader) -> anyhow::Result<Exit> {
     match command {
         TenantCommand::Create(args) => create(args, loader).await,
         TenantCommand::List(listing) => list(listing, loader).await,
@@ -24,10 +21,7 @@ pub async fn run(
     Ok(Exit::Ok)
 }
 
-async fn create(
-    args: TenantCreateArgs,
-    loader: &Loader,
-) -> anyhow::Result<()> {
+async fn create(args: TenantCreateArgs, loader: &Loader) -> anyhow::Result<()> {
     let client = connect::client(&args.connection, loader)?;
     let body = json!({
         "name": args.name.as_ref().unwrap_or(&args.slug),
@@ -40,25 +34,16 @@ async fn create(
     show(vec![created], args.output, false)
 }
 
-async fn list(
-    listing: Listing,
-    loader: &Loader,
-) -> anyhow::Result<()> {
+async fn list(listing: Listing, loader: &Loader) -> anyhow::Result<()> {
     let client = connect::client(&listing.connection, loader)?;
     let tenants = client.list("tenants", &[], TENANTS).await?;
     show(tenants, listing.output, true)
 }
 
-async fn set_quota(
-    args: TenantQuotaArgs,
-    loader: &Loader,
-) -> anyhow::Result<()> {
+async fn set_quota(args: TenantQuotaArgs, loader: &Loader) -> anyhow::Result<()> {
     // It becomes a part of the address, so it must be no more than a name.
     let is_name = |text: &str| {
-        !text.is_empty()
-            && text
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || c == '-')
+        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
     };
     if !is_name(&args.tenant) {
         return Err(UsageError(format!("`{}` is not a tenant's slug or id", args.tenant)).into());
@@ -91,7 +76,14 @@ fn show(mut documents: Vec<Value>, format: Format, many: bool) -> anyhow::Result
         };
     }
     let columns = [
-        "slug", "name", "sessions", "training", "max queued", "weight", "id", "",
+        "slug",
+        "name",
+        "sessions",
+        "training",
+        "max queued",
+        "weight",
+        "id",
+        "",
     ];
     let mut table = output::table(&columns);
     for document in documents {

@@ -47,6 +47,6 @@ pub async fn run(args: WorkerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     workers::run(services.ports.clone(), tools, metrics, config, shutdown).await?;
     ended.cancel();
     serving_metrics.await?;
-    services.close().await;
+    services.close();
     Ok(Exit::Ok)
 }

@@ -9,10 +9,7 @@ use crate::config::Loader;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 
-pub async fn run(
-    args: WorkersArgs,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(args: WorkersArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.listing.connection, loader)?;
     let document: Value = client.get("workers", &[]).await?;
     if args.listing.output == Format::Json {

@@ -165,7 +165,10 @@ mod tests {
         let first = DataDir::open(&folder).unwrap().claim().unwrap();
         let refused = DataDir::open(&folder).unwrap().claim().unwrap_err();
         let text = refused.to_string();
-        assert!(text.contains(&format!("id {}", std::process::id())), "{text}");
+        assert!(
+            text.contains(&format!("id {}", std::process::id())),
+            "{text}"
+        );
         assert!(text.contains("--data-dir"), "{text}");
         drop(first);
         DataDir::open(&folder).unwrap().claim().unwrap();

@@ -9,9 +9,7 @@ use std::sync::Arc;
 use adapter_embedded::{
     EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
 };
-use application::ports::{
-    BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, TenantStore,
-};
+use application::ports::{BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, TenantStore};
 use async_trait::async_trait;
 use domain::{ArtifactId, TenantId};
 use futures::stream::BoxStream;

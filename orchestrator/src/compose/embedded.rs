@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use adapter_artifacts::ArtifactFolder;
+use adapter_artifacts::FolderBlobs;
 use adapter_embedded::{
     EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
 };
@@ -39,7 +39,7 @@ impl Embedded {
             ready: Arc::new(EmbeddedReady::default()),
             locks: Arc::new(EmbeddedLocks::default()),
             bus: Arc::new(EmbeddedBus::default()),
-            blobs: Arc::new(ArtifactFolder::open(&artifacts)?),
+            blobs: Arc::new(FolderBlobs::open(&artifacts)?),
             clock: Arc::new(SystemClock::default()),
             ids: Arc::new(SystemIds::default()),
         };

@@ -1,5 +1,6 @@
 //! What a worker runs jobs with: agents, trainers, and the places where they work.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{GitWorkspaces, Roots};
 use adapter_agents::{CommandAgent, EchoAgent, Environment};
+use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
 use application::ports::Agent;
 use domain::AgentKind;
@@ -27,16 +29,21 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     match workspaces.sweep().await {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),
-        Err(error) => tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left"),
+        Err(error) => {
+            tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left")
+        }
     }
-    let kinds = settings.agents.clone().unwrap_or_else(|| vec![AgentKind::Echo]);
+    let kinds = settings
+        .agents
+        .clone()
+        .unwrap_or_else(|| vec![AgentKind::Echo]);
     let agents = kinds
         .into_iter()
         .map(|kind| agent(kind, settings, &environment))
         .collect();
     Ok(Tools {
         agents,
-        trainers: vec![],
+        trainers: vec![Arc::new(trainer(settings, environment, roots))],
         workspaces: Arc::new(workspaces),
     })
 }
@@ -50,6 +57,16 @@ fn agent(kind: AgentKind, settings: &Settings, environment: &Environment) -> Arc
             output_limits(settings),
         )),
     }
+}
+
+/// The operator's own trainer or, where none is named, the reference trainer in this binary.
+fn trainer(settings: &Settings, environment: Environment, roots: Roots) -> SubprocessTrainer {
+    let command = match settings.trainer.as_deref() {
+        None | Some([]) => SubprocessTrainer::of_this_program(TRAINER),
+        Some(words) => words.iter().map(OsString::from).collect(),
+    };
+    let limits = output_limits(settings);
+    SubprocessTrainer::new(guard(), command, environment, roots, limits)
 }
 
 fn guard() -> GuardCommand {

@@ -25,6 +25,9 @@ const NUMBERS: [&str; 7] = [
     "log_limit_bytes",
 ];
 
+/// Settings that are true or false.
+const SWITCHES: [&str; 1] = ["quorum_queues"];
+
 /// The name of the variable that sets `key`.
 fn variable(key: &str) -> String {
     let upper = key.to_ascii_uppercase();
@@ -158,14 +161,25 @@ impl Environment {
             if text.is_empty() {
                 continue;
             }
-            let value = match text.parse::<u64>() {
-                Ok(number) if NUMBERS.contains(&key.as_str()) => Value::from(number),
-                _ => Value::from(text),
-            };
-            dict.insert(key.clone(), value);
+            dict.insert(key.clone(), typed(key, text));
         }
         Self(dict)
     }
+}
+
+/// A variable's text as what its key is; what does not fit is refused as it stands.
+fn typed(key: &str, text: &str) -> Value {
+    if NUMBERS.contains(&key)
+        && let Ok(number) = text.parse::<u64>()
+    {
+        return Value::from(number);
+    }
+    if SWITCHES.contains(&key)
+        && let Ok(switch) = text.parse::<bool>()
+    {
+        return Value::from(switch);
+    }
+    Value::from(text)
 }
 
 impl Provider for Environment {

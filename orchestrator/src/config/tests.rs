@@ -14,7 +14,11 @@ struct Given {
     port: Option<u16>,
 }
 
-fn load(file: &str, environment: &[(&str, &str)], flag: Option<u16>) -> Result<Config, ConfigError> {
+fn load(
+    file: &str,
+    environment: &[(&str, &str)],
+    flag: Option<u16>,
+) -> Result<Config, ConfigError> {
     let mut toml = tempfile::NamedTempFile::new().unwrap();
     toml.write_all(file.as_bytes()).unwrap();
     let keys = keys().unwrap();
@@ -71,7 +75,10 @@ fn services_are_named_by_their_usual_variables() {
     assert_eq!(config.source("database_url"), "DATABASE_URL");
     assert!(config.settings.redis_url.is_none());
     let shown = config.shown().unwrap();
-    assert!(shown.iter().all(|(_, value)| !value.contains("secret")), "{shown:?}");
+    assert!(
+        shown.iter().all(|(_, value)| !value.contains("secret")),
+        "{shown:?}"
+    );
 }
 
 #[test]
@@ -112,14 +119,20 @@ fn a_text_that_looks_like_a_number_stays_a_text() {
 #[test]
 fn mistakes_are_named_with_their_key_and_place() {
     let text = mistake("prot = 1\nport = 2\nhots = 'x'", &[]);
-    assert!(text.contains("`hots`, `prot`, which are not known"), "{text}");
+    assert!(
+        text.contains("`hots`, `prot`, which are not known"),
+        "{text}"
+    );
     assert!(text.contains("metrics_port"), "names what is known: {text}");
 
     let text = mistake("", &[("ORCHESTRATOR_PORT", "eighty")]);
     assert!(text.contains("`port` (from ORCHESTRATOR_PORT)"), "{text}");
 
     let text = mistake("", &[("ORCHESTRATOR_AGENTS", "echo,magic")]);
-    assert!(text.contains("`agents` (from ORCHESTRATOR_AGENTS)"), "{text}");
+    assert!(
+        text.contains("`agents` (from ORCHESTRATOR_AGENTS)"),
+        "{text}"
+    );
     assert!(text.contains("`magic` is not a kind of agent"), "{text}");
 
     let text = mistake("kinds = ''", &[]);
@@ -131,5 +144,8 @@ fn mistakes_are_named_with_their_key_and_place() {
 fn a_file_that_was_asked_for_must_be_there() {
     let missing = PathBuf::from("/nowhere/orchestrator.toml");
     let error = File::read(Some(missing), &keys().unwrap()).err().unwrap();
-    assert!(error.to_string().contains("/nowhere/orchestrator.toml"), "{error}");
+    assert!(
+        error.to_string().contains("/nowhere/orchestrator.toml"),
+        "{error}"
+    );
 }

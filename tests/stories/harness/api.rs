@@ -78,7 +78,8 @@ impl Api {
     }
 
     pub async fn patch(&self, path: &str, body: &Value) -> Answer {
-        self.send(self.request(Method::PATCH, path).json(body)).await
+        self.send(self.request(Method::PATCH, path).json(body))
+            .await
     }
 
     /// A body that need not be JSON.
@@ -116,7 +117,13 @@ pub struct Answer {
 impl Answer {
     #[track_caller]
     pub fn expect(self, status: u16) -> Self {
-        assert_eq!(self.status, status, "{} answered {}", self.asked, self.text());
+        assert_eq!(
+            self.status,
+            status,
+            "{} answered {}",
+            self.asked,
+            self.text()
+        );
         self
     }
 
@@ -131,7 +138,11 @@ impl Answer {
         assert_eq!(problem["status"], status, "{}: {problem}", answer.asked);
         for member in ["type", "title", "detail", "request_id"] {
             let text = problem[member].as_str().unwrap_or_default();
-            assert!(!text.is_empty(), "{}: no {member} in {problem}", answer.asked);
+            assert!(
+                !text.is_empty(),
+                "{}: no {member} in {problem}",
+                answer.asked
+            );
         }
         problem
     }
@@ -150,7 +161,8 @@ impl Answer {
 
     #[track_caller]
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{} answered no JSON ({error}): {}", self.asked, self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| {
+            panic!("{} answered no JSON ({error}): {}", self.asked, self.text())
+        })
     }
 }

@@ -12,7 +12,11 @@ pub fn binary() -> &'static Path {
     BINARY.get_or_init(|| match std::env::var_os("ORCHESTRATOR_BIN") {
         Some(path) => {
             let path = PathBuf::from(path);
-            assert!(path.is_file(), "ORCHESTRATOR_BIN={} is no file", path.display());
+            assert!(
+                path.is_file(),
+                "ORCHESTRATOR_BIN={} is no file",
+                path.display()
+            );
             path
         }
         None => build(),
@@ -31,7 +35,13 @@ fn build() -> PathBuf {
     let mut command = Command::new(cargo);
     command
         .current_dir(checkout())
-        .args(["build", "--package", "orchestrator", "--bin", "orchestrator"])
+        .args([
+            "build",
+            "--package",
+            "orchestrator",
+            "--bin",
+            "orchestrator",
+        ])
         .arg("--message-format=json-render-diagnostics")
         .stdin(Stdio::null())
         .stderr(Stdio::inherit());
@@ -39,7 +49,10 @@ fn build() -> PathBuf {
         command.arg("--release");
     }
     let output = command.output().expect("cargo can be started");
-    assert!(output.status.success(), "`cargo build --package orchestrator` failed");
+    assert!(
+        output.status.success(),
+        "`cargo build --package orchestrator` failed"
+    );
     // One JSON message a line; the one of the program says where it lies, whatever the target folder.
     String::from_utf8_lossy(&output.stdout)
         .lines()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde_json::Value;
 
 use super::sse::{Event, EventStream};
@@ -44,7 +44,9 @@ impl Job {
 
     /// `stop`, `cancel`, ...
     pub async fn act(&self, action: &str) -> Answer {
-        self.api.post_empty(&format!("{}/{action}", self.path)).await
+        self.api
+            .post_empty(&format!("{}/{action}", self.path))
+            .await
     }
 
     /// Waits for a status; any other end of the job is a failure at once.
@@ -52,7 +54,17 @@ impl Job {
         self.reaches_within(status, PATIENCE).await
     }
 
-    pub async fn reaches_within(&self, status: &str, limit: Duration) -> Value {
+    /// The same for a job that was over and goes on.
+    pub async fn reaches_again(&self, status: &str) -> Value {
+        let what = format!("job {} is {status} again", self.id);
+        eventually(&what, PATIENCE, async || {
+            let job = self.get().await;
+            (job["status"] == status).then_some(job)
+        })
+        .await
+    }
+
+    async fn reaches_within(&self, status: &str, limit: Duration) -> Value {
         let began = tokio::time::Instant::now();
         loop {
             let job = self.get().await;
@@ -62,7 +74,10 @@ impl Job {
             }
             if FINISHED.contains(&now) || began.elapsed() > limit {
                 let log = self.part("logs").await.text();
-                panic!("the job is {now} and not {status} after {:?}: {job:#}\n{log}", began.elapsed());
+                panic!(
+                    "the job is {now} and not {status} after {:?}: {job:#}\n{log}",
+                    began.elapsed()
+                );
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -81,6 +96,19 @@ impl Job {
 
     pub async fn log(&self) -> String {
         self.part("logs").await.expect(200).text()
+    }
+
+    /// The log as it is written.
+    pub async fn follow_log(&self) -> LogStream {
+        let request = self
+            .api
+            .request(Method::GET, &format!("{}/logs?follow=true", self.path));
+        let response = request.send().await.expect("the log opens");
+        assert_eq!(response.status(), 200);
+        LogStream {
+            response,
+            read: String::new(),
+        }
     }
 
     pub async fn diff(&self) -> String {
@@ -108,7 +136,9 @@ impl Job {
 
     /// The stream of events, behind `last_seen` where that is given.
     pub async fn stream(&self, last_seen: Option<i64>) -> EventStream {
-        let mut request = self.api.request(Method::GET, &format!("{}/events", self.path));
+        let mut request = self
+            .api
+            .request(Method::GET, &format!("{}/events", self.path));
         if let Some(id) = last_seen {
             request = request.header("last-event-id", id.to_string());
         }
@@ -123,6 +153,43 @@ impl Job {
     pub async fn event_kinds(&self) -> Vec<String> {
         let events = self.events().await;
         events.into_iter().map(|event| event.kind).collect()
+    }
+}
+
+/// A log that goes on.
+pub struct LogStream {
+    response: Response,
+    read: String,
+}
+
+impl LogStream {
+    /// Reads until the text so far ends with `end`.
+    pub async fn until(&mut self, end: &str) {
+        while !self.read.ends_with(end) {
+            assert!(
+                self.more().await,
+                "the log ended before `{end}`: {}",
+                self.read
+            );
+        }
+    }
+
+    /// All of it, when the server has ended it.
+    pub async fn rest(mut self) -> String {
+        while self.more().await {}
+        self.read
+    }
+
+    async fn more(&mut self) -> bool {
+        let chunk = tokio::time::timeout(PATIENCE, self.response.chunk()).await;
+        let chunk =
+            chunk.unwrap_or_else(|_| panic!("the log neither goes on nor ends: {}", self.read));
+        let Some(chunk) = chunk.expect("the log goes on") else {
+            return false;
+        };
+        self.read
+            .push_str(std::str::from_utf8(&chunk).expect("the log is UTF-8"));
+        true
     }
 }
 

@@ -19,7 +19,7 @@ pub use api::{Answer, Api};
 pub use cli::Cli;
 pub use job::Job;
 pub use process::is_alive;
-pub use repo::Repo;
+pub use repo::{Repo, git};
 pub use sse::Event;
 pub use stand::{Mode, Plan, Stand};
 pub use tenant::{Quota, Tenant};

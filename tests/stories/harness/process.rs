@@ -55,7 +55,9 @@ impl Process {
     }
 
     pub fn has_ended(&mut self) -> Option<ExitStatus> {
-        self.child.try_wait().expect("a child's state can be asked for")
+        self.child
+            .try_wait()
+            .expect("a child's state can be asked for")
     }
 
     /// The exit code, of a process that ends by itself within `limit`.
@@ -93,7 +95,10 @@ pub fn is_alive(pid: i32) -> bool {
     }
     // The state stands behind the name, which may hold anything, parentheses included.
     std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
-        let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+        let state = stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next());
         !matches!(state, Some('Z' | 'X'))
     })
 }

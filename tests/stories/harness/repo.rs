@@ -39,12 +39,15 @@ impl Repo {
     /// A clone beside it, to try a patch on.
     pub fn cloned(&self) -> PathBuf {
         let target = self.path().with_extension("clone");
-        git(Path::new("/"), &[
-            "clone",
-            "--quiet",
-            &self.path().display().to_string(),
-            &target.display().to_string(),
-        ]);
+        git(
+            Path::new("/"),
+            &[
+                "clone",
+                "--quiet",
+                &self.path().display().to_string(),
+                &target.display().to_string(),
+            ],
+        );
         target
     }
 

@@ -1,7 +1,6 @@
-//! What a stand has for itself of the shared services: a database, a virtual host, a numbered Redis database. Made when
-//! the stand starts and gone with it.
+//! What a stand has for itself of the shared services: a database, a virtual host, and a name that its keys in Redis
+//! begin with. Made when the stand starts and gone with it.
 
-use std::fs::{File, TryLockError};
 use std::time::Duration;
 
 use application::testing::service_url;
@@ -9,50 +8,45 @@ use reqwest::Url;
 use serde_json::json;
 use tokio_postgres::NoTls;
 
-use super::{Api, PATIENCE, eventually};
+use super::Api;
 
-/// Redis has 16 databases unless configured otherwise; the first one is left to others.
-const REDIS_DATABASES: std::ops::RangeInclusive<u32> = 1..=15;
+const REDIS_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub struct Services {
     name: String,
     postgres: Url,
     rabbitmq: Url,
-    /// Without it, stands share the virtual host: queues are named after tenants, which are theirs alone anyway.
+    /// Without it, stands share the virtual host, where their queues are told apart by the stand's name, and stay.
     management: Option<Url>,
     redis: Url,
-    /// Keeps the Redis database from other stands, those of other test processes included.
-    _redis_claim: File,
 }
 
 impl Services {
     pub async fn create() -> Self {
-        let unique = uuid::Uuid::new_v4().simple().to_string();
-        let (number, claim) = claim_redis_database().await;
-        let mut redis = given("REDIS_URL");
-        redis.set_path(&format!("/{number}"));
+        let unique = format!("{:012x}", fastrand::u64(..) >> 16);
         let services = Self {
-            name: format!("story_{}", &unique[..12]),
+            name: format!("story_{unique}"),
             postgres: given("DATABASE_URL"),
             rabbitmq: given("AMQP_URL"),
             management: std::env::var_os("RABBITMQ_MANAGEMENT_URL").map(|url| {
                 let url = url.to_string_lossy();
                 Url::parse(&url).expect("RABBITMQ_MANAGEMENT_URL is a URL")
             }),
-            redis,
-            _redis_claim: claim,
+            redis: given("REDIS_URL"),
         };
         services
-            .on_postgres(&format!("CREATE DATABASE {} TEMPLATE template0", services.name))
+            .on_postgres(&format!(
+                "CREATE DATABASE {} TEMPLATE template0",
+                services.name
+            ))
             .await
             .expect("a database can be created");
         services.create_vhost().await;
-        services.empty_redis().expect("Redis can be emptied");
         services
     }
 
     /// What the program is told.
-    pub fn variables(&self) -> [(&'static str, String); 3] {
+    pub fn variables(&self) -> [(&'static str, String); 4] {
         let mut postgres = self.postgres.clone();
         postgres.set_path(&format!("/{}", self.name));
         let mut rabbitmq = self.rabbitmq.clone();
@@ -63,7 +57,14 @@ impl Services {
             ("DATABASE_URL", postgres.to_string()),
             ("AMQP_URL", rabbitmq.to_string()),
             ("REDIS_URL", self.redis.to_string()),
+            ("ORCHESTRATOR_NAMESPACE", self.name.clone()),
         ]
+    }
+
+    pub fn passwords(&self) -> Vec<String> {
+        let urls = [&self.postgres, &self.rabbitmq, &self.redis];
+        let passwords = urls.iter().filter_map(|url| url.password());
+        passwords.map(str::to_owned).collect()
     }
 
     async fn on_postgres(&self, statement: &str) -> Result<(), tokio_postgres::Error> {
@@ -81,11 +82,19 @@ impl Services {
         };
         let api = Api::new(management.as_str().trim_end_matches('/'), None);
         let vhost = format!("/api/vhosts/{}", self.name);
-        let answer = api.send(api.request(reqwest::Method::PUT, &vhost).json(&json!({}))).await;
+        let answer = api
+            .send(api.request(reqwest::Method::PUT, &vhost).json(&json!({})))
+            .await;
         assert!(answer.status < 300, "{}", answer.text());
-        let permissions = format!("/api/permissions/{}/{}", self.name, self.rabbitmq.username());
+        let permissions = format!(
+            "/api/permissions/{}/{}",
+            self.name,
+            self.rabbitmq.username()
+        );
         let all = json!({"configure": ".*", "write": ".*", "read": ".*"});
-        let answer = api.send(api.request(reqwest::Method::PUT, &permissions).json(&all)).await;
+        let answer = api
+            .send(api.request(reqwest::Method::PUT, &permissions).json(&all))
+            .await;
         assert!(answer.status < 300, "{}", answer.text());
     }
 
@@ -97,10 +106,17 @@ impl Services {
         }
     }
 
-    fn empty_redis(&self) -> redis::RedisResult<()> {
+    /// Removes what begins with the stand's name.
+    fn clean_redis(&self) -> redis::RedisResult<()> {
         let client = redis::Client::open(self.redis.as_str())?;
-        let mut connection = client.get_connection_with_timeout(Duration::from_secs(10))?;
-        redis::cmd("FLUSHDB").exec(&mut connection)
+        let mut connection = client.get_connection_with_timeout(REDIS_TIMEOUT)?;
+        // Keys may begin with a brace, which marks what a cluster keeps together.
+        let pattern = format!("*{}*", self.name);
+        let keys: Vec<Vec<u8>> = redis::cmd("KEYS").arg(pattern).query(&mut connection)?;
+        if keys.is_empty() {
+            return Ok(());
+        }
+        redis::cmd("DEL").arg(keys).exec(&mut connection)
     }
 
     async fn remove(&self) {
@@ -108,8 +124,8 @@ impl Services {
         if let Err(error) = self.on_postgres(&drop_database).await {
             eprintln!("the database {} was left behind: {error}", self.name);
         }
-        if let Err(error) = self.empty_redis() {
-            eprintln!("Redis was not emptied: {error}");
+        if let Err(error) = self.clean_redis() {
+            eprintln!("keys in Redis were left behind: {error}");
         }
         self.delete_vhost().await;
     }
@@ -134,20 +150,4 @@ impl Drop for Services {
 fn given(variable: &str) -> Url {
     let url = service_url(variable).expect("services are wanted");
     Url::parse(&url).unwrap_or_else(|error| panic!("{variable} is no URL: {error}"))
-}
-
-/// The number of a Redis database that nobody else's stand has.
-async fn claim_redis_database() -> (u32, File) {
-    eventually("a free Redis database", PATIENCE * 10, async || {
-        REDIS_DATABASES.into_iter().find_map(|number| {
-            let path = std::env::temp_dir().join(format!("orchestrator-stories-redis-{number}.lock"));
-            let file = File::options().create(true).append(true).open(path).expect("a lock file");
-            match file.try_lock() {
-                Ok(()) => Some((number, file)),
-                Err(TryLockError::WouldBlock) => None,
-                Err(TryLockError::Error(error)) => panic!("no locks in the temporary folder: {error}"),
-            }
-        })
-    })
-    .await
 }

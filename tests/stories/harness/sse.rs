@@ -22,7 +22,12 @@ impl EventStream {
         assert_eq!(response.status(), 200, "{}", response.url());
         let content_type = response.headers().get("content-type");
         let content_type = content_type.and_then(|value| value.to_str().ok());
-        assert_eq!(content_type, Some("text/event-stream"), "{}", response.url());
+        assert_eq!(
+            content_type,
+            Some("text/event-stream"),
+            "{}",
+            response.url()
+        );
         Self {
             response,
             unread: Vec::new(),

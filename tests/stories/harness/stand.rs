@@ -132,7 +132,11 @@ impl Stand {
             installation,
             seen: Vec::new(),
         };
-        stand.seen = stand.logs().into_iter().map(|(path, text)| (path, text.len())).collect();
+        stand.seen = stand
+            .logs()
+            .into_iter()
+            .map(|(path, text)| (path, text.len()))
+            .collect();
         stand
     }
 
@@ -145,7 +149,10 @@ impl Stand {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}", self.installation.port.load(Ordering::SeqCst))
+        format!(
+            "http://127.0.0.1:{}",
+            self.installation.port.load(Ordering::SeqCst)
+        )
     }
 
     pub fn admin_key(&self) -> String {
@@ -181,6 +188,12 @@ impl Stand {
         folder.keep()
     }
 
+    /// The passwords that this installation was told; none in embedded mode.
+    pub fn passwords(&self) -> Vec<String> {
+        let services = self.installation.services.as_ref();
+        services.map_or_else(Vec::new, Services::passwords)
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.installation.folder.path().join("data")
     }
@@ -203,7 +216,9 @@ impl Stand {
     fn show_logs(&self) {
         for (path, text) in self.logs() {
             let seen = self.seen.iter().find(|(known, _)| *known == path);
-            let since = text.get(seen.map_or(0, |(_, length)| *length)..).unwrap_or(&text);
+            let since = text
+                .get(seen.map_or(0, |(_, length)| *length)..)
+                .unwrap_or(&text);
             let lines: Vec<&str> = since.lines().collect();
             let hidden = lines.len().saturating_sub(LOG_LINES_SHOWN);
             eprintln!("--- {} ({hidden} lines before these)", path.display());

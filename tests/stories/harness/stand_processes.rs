@@ -142,14 +142,21 @@ impl Stand {
 
     /// The same, with its worktrees in a folder of its own.
     pub fn start_worker_in(&self, data_dir: &Path) -> String {
-        let number = self.installation.started_workers.fetch_add(1, Ordering::SeqCst) + 1;
+        let number = self
+            .installation
+            .started_workers
+            .fetch_add(1, Ordering::SeqCst)
+            + 1;
         let name = format!("worker-{number}");
         let mut command = self.operator_command();
         command
             .arg("worker")
             .args(self.worker_flags())
             .args(["--metrics-port", "0"])
-            .env("ORCHESTRATOR_ARTIFACTS_DIR", self.data_dir().join("artifacts"))
+            .env(
+                "ORCHESTRATOR_ARTIFACTS_DIR",
+                self.data_dir().join("artifacts"),
+            )
             .arg("--data-dir")
             .arg(data_dir);
         self.start(&name, command);
@@ -162,7 +169,10 @@ impl Stand {
         eventually(&format!("{count} workers"), PATIENCE, async || {
             let workers = admin.get("/api/v1/workers").await.expect(200).json();
             let workers = workers["items"].as_array().expect("a list").clone();
-            let alive = workers.iter().filter(|worker| worker["alive"] == true).count();
+            let alive = workers
+                .iter()
+                .filter(|worker| worker["alive"] == true)
+                .count();
             (alive == count).then_some(())
         })
         .await;
@@ -234,8 +244,15 @@ impl Stand {
     }
 
     fn set_admin_key(&self, key: &str) {
-        assert!(key.starts_with("orc_") && !key.contains(char::is_whitespace), "no key: {key}");
-        let mut admin = self.installation.admin_key.lock().unwrap_or_else(PoisonError::into_inner);
+        assert!(
+            key.starts_with("orc_") && !key.contains(char::is_whitespace),
+            "no key: {key}"
+        );
+        let mut admin = self
+            .installation
+            .admin_key
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         key.clone_into(&mut admin);
     }
 }

@@ -31,16 +31,23 @@ pub struct Tenant {
 
 impl Tenant {
     pub async fn create(admin: &Api, quota: Quota) -> Self {
-        let unique = uuid::Uuid::new_v4().simple().to_string();
-        let slug = format!("t-{}", &unique[..12]);
+        let unique = format!("{:012x}", fastrand::u64(..) >> 16);
+        let slug = format!("t-{unique}");
         let body = json!({
             "slug": slug,
             "name": slug,
             "quotas": {"session": quota.sessions, "training": 1},
             "max_queued": quota.waiting,
         });
-        let created = admin.post("/api/v1/tenants", &body).await.expect(201).json();
-        let id = created["id"].as_str().expect("a tenant has an id").to_owned();
+        let created = admin
+            .post("/api/v1/tenants", &body)
+            .await
+            .expect(201)
+            .json();
+        let id = created["id"]
+            .as_str()
+            .expect("a tenant has an id")
+            .to_owned();
         Self {
             api: admin.acting_for(&id),
             id,
@@ -55,8 +62,15 @@ impl Tenant {
 
     /// The same, with the answer to the submission.
     pub async fn offer(&self, agent: Value, more: Value) -> (Job, Answer) {
-        let answer = self.api.post(SESSIONS, &session(agent, more)).await.expect(201);
-        let id = answer.json()["id"].as_str().expect("a session has an id").to_owned();
+        let answer = self
+            .api
+            .post(SESSIONS, &session(agent, more))
+            .await
+            .expect(201);
+        let id = answer.json()["id"]
+            .as_str()
+            .expect("a session has an id")
+            .to_owned();
         (self.job(&id), answer)
     }
 
@@ -70,7 +84,8 @@ impl Tenant {
     }
 
     pub async fn command_with(&self, line: &str, more: Value) -> Job {
-        self.session(json!({"kind": "command", "run": line}), more).await
+        self.session(json!({"kind": "command", "run": line}), more)
+            .await
     }
 
     pub async fn echo(&self) -> Job {
@@ -112,7 +127,8 @@ impl Tenant {
 
 /// The body of a session.
 pub fn session(agent: Value, more: Value) -> Value {
-    let mut body = json!({"title": "a story's session", "agent": agent});
+    let mut body =
+        json!({"title": "a story's session", "agent": agent, "max_duration_seconds": 120});
     let fields = body.as_object_mut().expect("an object");
     if let Value::Object(more) = more {
         fields.extend(more);

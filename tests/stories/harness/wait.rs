@@ -43,7 +43,9 @@ pub fn number_in(path: &Path) -> Option<i32> {
 
 /// An instant of an answer of the API.
 pub fn instant(value: &Value) -> DateTime<Utc> {
-    let text = value.as_str().unwrap_or_else(|| panic!("{value} is no instant"));
+    let text = value
+        .as_str()
+        .unwrap_or_else(|| panic!("{value} is no instant"));
     text.parse()
         .unwrap_or_else(|error| panic!("{text} is no instant: {error}"))
 }

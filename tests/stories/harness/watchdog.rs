@@ -30,7 +30,9 @@ pub fn forget(group: i32) {
 fn tell(verb: &str, group: i32) {
     static INPUT: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let input = INPUT.get_or_init(|| Mutex::new(start()));
-    let mut input = input.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut input = input
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     // Without the watchdog the stands still clean up after themselves.
     let _ = writeln!(input, "{verb} {group}");
 }

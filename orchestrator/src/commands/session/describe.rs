@@ -1,6 +1,7 @@
 //! Sessions and events in words.
 
 use serde_json::Value;
+use std::fmt::Write as _;
 
 use crate::client::types::{Job, JobEvent};
 use crate::output;
@@ -15,7 +16,10 @@ pub fn job(job: &Job) -> anyhow::Result<()> {
     add("title", job.title.clone());
     add("status", status(job));
     add("priority", job.priority.clone());
-    add("attempts", format!("{} of {}", job.attempt, job.max_attempts));
+    add(
+        "attempts",
+        format!("{} of {}", job.attempt, job.max_attempts),
+    );
     if !job.tags.is_empty() {
         add("tags", job.tags.join(", "));
     }
@@ -25,6 +29,9 @@ pub fn job(job: &Job) -> anyhow::Result<()> {
     }
     if let Some(at) = job.finished_at {
         add("finished", output::instant(at));
+    }
+    if let Some(message) = job.progress.as_ref().and_then(|said| said.message.clone()) {
+        add("progress", message);
     }
     if let Some(error) = &job.error {
         add("error", format!("{} ({})", error.message, error.code));
@@ -43,7 +50,7 @@ pub fn status(job: &Job) -> String {
     }
     let running = job.status.holds_slot().then_some(job.progress.as_ref());
     if let Some(fraction) = running.flatten().and_then(|progress| progress.fraction) {
-        text.push_str(&format!(" {:.0} %", fraction * 100.0));
+        let _ = write!(text, " {:.0} %", fraction * 100.0);
     }
     text
 }
@@ -55,7 +62,11 @@ fn result(value: &Value) -> String {
         Value::Object(diff) => {
             let number = |name: &str| diff.get(name).and_then(Value::as_u64).unwrap_or_default();
             let files = diff.get("files").and_then(Value::as_array);
-            let names: Vec<&str> = files.into_iter().flatten().filter_map(Value::as_str).collect();
+            let names: Vec<&str> = files
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             format!(
                 "{} files, +{} -{}: {}",
                 names.len(),
@@ -72,16 +83,20 @@ fn result(value: &Value) -> String {
 pub fn event(event: &JobEvent) -> String {
     let mut text = format!("{}  {}", event.at.format("%H:%M:%S"), event.kind);
     if event.attempt > 1 {
-        text.push_str(&format!("  run {}", event.attempt));
+        let _ = write!(text, "  run {}", event.attempt);
     }
     if let Some(fraction) = event.data.get("fraction").and_then(Value::as_f64) {
-        text.push_str(&format!("  {:.0} %", fraction * 100.0));
+        let _ = write!(text, "  {:.0} %", fraction * 100.0);
     }
     if let Some(message) = event.data.get("message").and_then(Value::as_str) {
-        text.push_str(&format!("  {message}"));
+        let _ = write!(text, "  {message}");
     }
-    if let Some(why) = event.data.get("error").and_then(|error| error.get("message")) {
-        text.push_str(&format!("  {}", why.as_str().unwrap_or_default()));
+    if let Some(why) = event
+        .data
+        .get("error")
+        .and_then(|error| error.get("message"))
+    {
+        let _ = write!(text, "  {}", why.as_str().unwrap_or_default());
     }
     text
 }

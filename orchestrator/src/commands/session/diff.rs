@@ -9,12 +9,11 @@ use crate::config::Loader;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 
-pub async fn run(
-    args: OneSession,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(args: OneSession, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.connection, loader)?;
-    let answer = client.text(&format!("sessions/{}/diff", args.id), &[]).await?;
+    let answer = client
+        .text(&format!("sessions/{}/diff", args.id), &[])
+        .await?;
     let patch = answer
         .bytes()
         .await

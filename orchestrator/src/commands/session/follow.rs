@@ -1,5 +1,7 @@
 //! From here to the end of a session: its events and its log as they come.
 
+use std::time::Duration;
+
 use domain::JobId;
 use serde_json::Value;
 
@@ -8,6 +10,9 @@ use crate::client::types::Job;
 use crate::client::{Client, ClientError, Event};
 use crate::exit::Exit;
 use crate::output::{self, Format};
+
+/// A server that leaves ends its streams; it, or another one, is there again in a moment.
+pub const COME_BACK: Duration = Duration::from_millis(500);
 
 /// Events to standard error, the log to standard output (or, as JSON, the session's document at its end).
 pub async fn to_the_end(client: &Client, id: JobId, format: Format) -> anyhow::Result<Exit> {
@@ -24,7 +29,10 @@ pub async fn to_the_end(client: &Client, id: JobId, format: Format) -> anyhow::R
     };
     let job: Job = serde_json::from_value(document)?;
     if let Some(error) = &job.error {
-        output::say(format_args!("{}: {} ({})", job.status, error.message, error.code));
+        output::say(format_args!(
+            "{}: {} ({})",
+            job.status, error.message, error.code
+        ));
     }
     Ok(Exit::of_job(job.status))
 }
@@ -39,6 +47,7 @@ async fn events(client: &Client, id: JobId) -> anyhow::Result<Value> {
                 if let Some(document) = finished(client, id).await? {
                     return Ok(document);
                 }
+                tokio::time::sleep(COME_BACK).await;
             }
         }
     }

@@ -9,10 +9,7 @@ use crate::config::Loader;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 
-pub async fn run(
-    args: OneSession,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(args: OneSession, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.connection, loader)?;
     let document: Value = client.get(&format!("sessions/{}", args.id), &[]).await?;
     match args.output {

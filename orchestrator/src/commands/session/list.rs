@@ -11,10 +11,7 @@ use crate::config::Loader;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 
-pub async fn run(
-    args: SessionListArgs,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(args: SessionListArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.connection, loader)?;
     let limit = usize::try_from(args.limit)?;
     let items = client.list("sessions", &query(&args), limit).await?;
@@ -27,15 +24,25 @@ pub async fn run(
     ]);
     for item in items {
         let job: Job = serde_json::from_value(item)?;
-        let waited = job.queued_at.zip(job.started_at).map(|(from, to)| to - from);
-        let ran = job.started_at.zip(job.finished_at).map(|(from, to)| to - from);
+        let waited = job
+            .queued_at
+            .zip(job.started_at)
+            .map(|(from, to)| to - from);
+        let ran = job
+            .started_at
+            .zip(job.finished_at)
+            .map(|(from, to)| to - from);
         table.add_row([
             job.id.to_string(),
             describe::status(&job),
             job.priority.clone(),
             format!("{}/{}", job.attempt, job.max_attempts),
             // A session that waits again has waited for an earlier run; that is not what is asked here.
-            output::or_nothing(waited.filter(|span| *span >= chrono::TimeDelta::zero()).map(output::duration)),
+            output::or_nothing(
+                waited
+                    .filter(|span| *span >= chrono::TimeDelta::zero())
+                    .map(output::duration),
+            ),
             output::or_nothing(ran.map(output::duration)),
             output::instant(job.created_at),
             job.title.clone(),
@@ -48,10 +55,17 @@ pub async fn run(
 fn query(args: &SessionListArgs) -> Vec<(&'static str, String)> {
     let mut query = Vec::new();
     if !args.status.is_empty() {
-        let states: Vec<&str> = args.status.iter().map(|state| JobState::as_str(*state)).collect();
+        let states: Vec<&str> = args
+            .status
+            .iter()
+            .map(|state| JobState::as_str(*state))
+            .collect();
         query.push(("state", states.join(",")));
     }
-    query.extend(args.priority.map(|priority| ("priority", priority.to_string())));
+    query.extend(
+        args.priority
+            .map(|priority| ("priority", priority.to_string())),
+    );
     query.extend(args.tag.clone().map(|tag| ("tag", tag)));
     query
 }

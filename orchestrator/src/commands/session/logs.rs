@@ -7,10 +7,7 @@ use crate::config::Loader;
 use crate::exit::Exit;
 use crate::output;
 
-pub async fn run(
-    args: LogsArgs,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(args: LogsArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.connection, loader)?;
     let query = [("follow", args.follow.to_string())];
     let path = format!("sessions/{}/logs", args.id);

@@ -10,11 +10,7 @@ use crate::config::Loader;
 use crate::exit::Exit;
 use crate::output::{self, Format};
 
-pub async fn run(
-    verb: &str,
-    args: OneSession,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(verb: &str, args: OneSession, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.connection, loader)?;
     let document: Value = client.act(&format!("sessions/{}/{verb}", args.id)).await?;
     match args.output {

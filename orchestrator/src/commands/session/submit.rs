@@ -15,10 +15,7 @@ use crate::output::{self, Format};
 /// A title that is made of a command line is cut here.
 const TITLE_CHARS: usize = 80;
 
-pub async fn run(
-    args: RunArgs,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(args: RunArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let body = body(&args)?;
     let client = connect::client(&args.connection, loader)?;
     let document: Value = client.post("sessions", &body).await?;
@@ -45,12 +42,24 @@ fn body(args: &RunArgs) -> Result<Value, UsageError> {
     let mut set = |name: &str, value: Option<Value>| {
         body.extend(value.map(|value| (name.to_owned(), value)));
     };
-    set("prompt", (!args.prompt.is_empty()).then(|| args.prompt.clone().into()));
-    set("priority", args.priority.map(|priority| priority.as_str().into()));
+    set(
+        "prompt",
+        (!args.prompt.is_empty()).then(|| args.prompt.clone().into()),
+    );
+    set(
+        "priority",
+        args.priority.map(|priority| priority.as_str().into()),
+    );
     set("max_duration_seconds", args.max_duration.map(Value::from));
     set("max_attempts", args.max_attempts.map(Value::from));
-    set("tags", (!args.tags.is_empty()).then(|| args.tags.clone().into()));
-    set("keep", (!args.keep.is_empty()).then(|| args.keep.clone().into()));
+    set(
+        "tags",
+        (!args.tags.is_empty()).then(|| args.tags.clone().into()),
+    );
+    set(
+        "keep",
+        (!args.keep.is_empty()).then(|| args.keep.clone().into()),
+    );
     if let Some(path) = &args.repo {
         let path = absolute(path)?;
         let reference = args.reference.as_deref().unwrap_or("HEAD");
@@ -139,9 +148,30 @@ mod tests {
     #[test]
     fn everything_that_was_said_is_sent() {
         let words = [
-            "--title", "t", "--prompt", "p", "--priority", "high", "--max-duration", "60",
-            "--max-attempts", "2", "--tag", "a", "--tag", "b", "--keep", "R.txt", "--repo", "/",
-            "--ref", "main", "--", "cargo", "test", "--all",
+            "--title",
+            "t",
+            "--prompt",
+            "p",
+            "--priority",
+            "high",
+            "--max-duration",
+            "60",
+            "--max-attempts",
+            "2",
+            "--tag",
+            "a",
+            "--tag",
+            "b",
+            "--keep",
+            "R.txt",
+            "--repo",
+            "/",
+            "--ref",
+            "main",
+            "--",
+            "cargo",
+            "test",
+            "--all",
         ];
         let expected = json!({
             "title": "t", "prompt": "p", "priority": "high", "max_duration_seconds": 60,

@@ -13,10 +13,7 @@ use crate::config::Loader;
 use crate::exit::{Exit, WaitedTooLong};
 use crate::output::{self, Format};
 
-pub async fn run(
-    args: WatchArgs,
-    loader: &Loader,
-) -> anyhow::Result<Exit> {
+pub async fn run(args: WatchArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.connection, loader)?;
     let watching = watch(&client, &args);
     let Some(seconds) = args.timeout else {
@@ -44,6 +41,7 @@ async fn watch(client: &Client, args: &WatchArgs) -> anyhow::Result<Exit> {
                     let job: Job = serde_json::from_value(document)?;
                     return Ok(Exit::of_job(job.status));
                 }
+                tokio::time::sleep(follow::COME_BACK).await;
             }
         }
     }

@@ -20,3 +20,4 @@ pub mod workspace;
 pub use command::CommandAgent;
 pub use echo::EchoAgent;
 pub use environment::Environment;
+pub use progress::without_nul;

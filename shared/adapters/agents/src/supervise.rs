@@ -15,7 +15,7 @@ use crate::output::Console;
 /// The guard itself gives up on processes that hang in the kernel after five seconds.
 const KILL_PATIENCE: Duration = Duration::from_secs(8);
 /// When all is dead its pipes end at once; this is for a log that is slow to take the rest.
-const STREAM_PATIENCE: Duration = Duration::from_secs(60);
+const STREAM_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for the end. `streams` carries the program's output and ends with it. When this returns, the program and all
 /// that it started are dead, whatever the result.
@@ -92,10 +92,16 @@ pub fn refused(error: &StartError, program: &str, codes: (&str, &str)) -> Handle
                     "`{program}` was not found on the worker, or its interpreter was not; install it there or correct the name"
                 ),
             ),
-            ErrorKind::PermissionDenied => fail(
+            ErrorKind::PermissionDenied if program.contains('/') => fail(
                 other,
                 format!(
                     "`{program}` may not be executed: {error}; is it a program, and executable?"
+                ),
+            ),
+            ErrorKind::PermissionDenied => fail(
+                other,
+                format!(
+                    "`{program}` was not found where the worker may look: {error} for a folder of its PATH, or for the program itself"
                 ),
             ),
             ErrorKind::ArgumentListTooLong => fail(

@@ -1,4 +1,8 @@
 //! What a command's run shows, hands over, and means.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic as the test does"
+)]
 
 mod common;
 

@@ -1,4 +1,8 @@
 //! Nothing that a run started outlives it, whatever ends it.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic as the test does"
+)]
 
 mod common;
 

@@ -1,4 +1,8 @@
 //! Runs work on checkouts of their own; the user's repository is only read.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic as the test does"
+)]
 
 mod common;
 
@@ -343,6 +347,21 @@ async fn shallow_repositories_and_those_with_sha256_work_too() {
         assert_eq!(diff.stat.files, ["more"], "{name}");
         workspace.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_repository_of_another_user_is_read_all_the_same() {
+    // Only root can give files away; for others every repository of this test is their own.
+    let place = Place::new();
+    let repo = place.repo();
+    if nix::unistd::geteuid().is_root() {
+        let changed = Command::new("chown")
+            .args(["-R", "65534:65534"])
+            .arg(&repo)
+            .status();
+        assert!(changed.unwrap().success());
+    }
+    place.open(&repo, "HEAD").await.unwrap().close().await;
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use domain::{ArtifactId, TenantId};
 use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path as Key;
-use object_store::{Error, ObjectStore, ObjectStoreExt, WriteMultipart};
+use object_store::{Error, ObjectStoreExt, WriteMultipart};
 use tokio::io::AsyncReadExt;
 
 /// How much of a file is in memory at once, times two: one part is filled while another is written.

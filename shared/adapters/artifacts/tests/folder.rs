@@ -1,4 +1,8 @@
 //! What is stored comes back whole, and only to its tenant.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic as the test does"
+)]
 
 use std::fs;
 use std::path::Path;

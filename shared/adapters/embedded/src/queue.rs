@@ -11,7 +11,7 @@ use crate::mutex::lock;
 
 /// A visit that is neither acked nor given back for this long was lost by its caller: its messages go back. A claim
 /// takes milliseconds.
-const VISIT_HELD_MAX: Duration = Duration::from_secs(60);
+const VISIT_HELD_MAX: Duration = Duration::from_mins(1);
 
 /// The queues of one process. Its marker is missing after a start, which is how the engine learns that all messages
 /// of before are gone.

@@ -1,46 +1,33 @@
 //! The in-process adapters keep the contracts of their ports.
 
-use std::sync::Arc;
-
-use adapter_embedded::{EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady};
-use application::ports::{EventBus, JobQueue, Locks, ReadySet};
-
 mod queue {
-    use super::{Arc, EmbeddedQueue, JobQueue};
+    use std::sync::Arc;
 
-    async fn open() -> Option<Arc<dyn JobQueue>> {
-        Some(Arc::new(EmbeddedQueue::default()))
-    }
+    use adapter_embedded::EmbeddedQueue;
 
-    application::queue_contract!(open);
+    application::queue_contract!(Some(Arc::new(EmbeddedQueue::default())));
 }
 
 mod ready {
-    use super::{Arc, EmbeddedReady, ReadySet};
+    use std::sync::Arc;
 
-    async fn open() -> Option<Arc<dyn ReadySet>> {
-        Some(Arc::new(EmbeddedReady::default()))
-    }
+    use adapter_embedded::EmbeddedReady;
 
-    application::ready_contract!(open);
+    application::ready_contract!(Some(Arc::new(EmbeddedReady::default())));
 }
 
 mod locks {
-    use super::{Arc, EmbeddedLocks, Locks};
+    use std::sync::Arc;
 
-    async fn open() -> Option<Arc<dyn Locks>> {
-        Some(Arc::new(EmbeddedLocks::default()))
-    }
+    use adapter_embedded::EmbeddedLocks;
 
-    application::locks_contract!(open);
+    application::locks_contract!(Some(Arc::new(EmbeddedLocks::default())));
 }
 
 mod bus {
-    use super::{Arc, EmbeddedBus, EventBus};
+    use std::sync::Arc;
 
-    async fn open() -> Option<Arc<dyn EventBus>> {
-        Some(Arc::new(EmbeddedBus::default()))
-    }
+    use adapter_embedded::EmbeddedBus;
 
-    application::bus_contract!(open);
+    application::bus_contract!(Some(Arc::new(EmbeddedBus::default())));
 }

@@ -94,7 +94,7 @@ fn server(error: &tokio_postgres::Error, operation: &str) -> StoreError {
 fn passes(state: &SqlState) -> bool {
     // Classes: connection, authorization, transaction rollback (deadlock, serialization), resources, operator.
     let class = ["08", "28", "40", "53", "57", "58"];
-    class.contains(&&state.code()[..2])
+    class.iter().any(|class| state.code().starts_with(class))
         || [
             SqlState::LOCK_NOT_AVAILABLE,
             SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,

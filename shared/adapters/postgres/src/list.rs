@@ -44,7 +44,7 @@ pub(crate) async fn list(
         add("j.tags @> ?::text[] AND j.tags <> '{}'", tags);
     }
     if let Some(title) = &title {
-        add("j.title ILIKE ?", title);
+        add("j.title ~ ?", title);
     }
     if let Some(before) = &before {
         add("j.id < ?", before);
@@ -59,11 +59,30 @@ pub(crate) async fn list(
         .collect()
 }
 
-/// A pattern for ILIKE in which the text means itself.
+/// A regular expression in which each letter stands for both its cases and everything else for itself. The server's
+/// own idea of case depends on how its database was made, and may end at ASCII.
 fn contains(title: &str) -> String {
-    let literal = text(title)
-        .replace('\\', "\\\\")
-        .replace('%', "\\%")
-        .replace('_', "\\_");
-    format!("%{literal}%")
+    let mut pattern = String::with_capacity(title.len() * 4);
+    for letter in text(title).chars() {
+        let cases: Vec<char> = letter.to_lowercase().chain(letter.to_uppercase()).collect();
+        if let ([lower, upper], true) = (cases.as_slice(), letter.is_alphabetic()) {
+            pattern.extend(['[', letter, *lower, *upper, ']']);
+        } else if letter.is_alphanumeric() {
+            pattern.push(letter);
+        } else {
+            pattern.extend(['\\', letter]);
+        }
+    }
+    pattern
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_names_both_cases_and_escapes_the_rest() {
+        assert_eq!(contains("aÄ1"), "[aaA][ÄäÄ]1");
+        assert_eq!(contains("ß.*\\ \0"), "ß\\.\\*\\\\\\ \\\u{fffd}");
+    }
 }

@@ -3,7 +3,7 @@
 use std::str::FromStr;
 
 use application::ports::StoreError;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 
@@ -15,13 +15,23 @@ static MIGRATOR: Migrator = sqlx::migrate!("../../../migrations/postgres");
 /// migrations are under a lock of the database.
 pub async fn migrate(settings: &Settings) -> Result<(), StoreError> {
     let mut connection = connect(settings).await?;
-    let migrated = MIGRATOR
-        .run(&mut connection)
-        .await
-        .map_err(|error| StoreError::Corrupt(format!("migrating the schema: {error}")));
+    let migrated = MIGRATOR.run(&mut connection).await.map_err(refused);
     // What was migrated is committed; a failure to say goodbye changes nothing.
     let _ = connection.close().await;
     migrated
+}
+
+fn refused(error: MigrateError) -> StoreError {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            StoreError::Unavailable(format!("migrating the schema: {error}"))
+        }
+        MigrateError::VersionMissing(version) => StoreError::Corrupt(format!(
+            "the schema was made by a newer version of the orchestrator: migration {version} is not known here; \
+             use that version, or another database"
+        )),
+        error => StoreError::Corrupt(format!("migrating the schema: {error}")),
+    }
 }
 
 async fn connect(settings: &Settings) -> Result<PgConnection, StoreError> {

@@ -25,16 +25,19 @@ const QUEUES_AT_ONCE: u32 = 256;
 const OVERDUE_AT_ONCE: i64 = 10_000;
 
 /// Queues with room and a due job, the emptiest first, so that one with nothing in the broker never waits behind one
-/// that is topped up. The inner limits keep it to a look or two into an index for each queue.
+/// that is topped up. The inner orders and limits make it a look or two into the index for each queue, whatever the
+/// planner knows of the table.
 const CANDIDATES: &str = "SELECT s.tenant_id, s.kind FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
     CROSS JOIN LATERAL (
         (SELECT FROM jobs j
         WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued' AND j.published_at IS NULL
-            AND j.run_after IS NULL LIMIT 1)
+            AND j.run_after IS NULL
+        ORDER BY j.priority, j.id LIMIT 1)
         UNION ALL
         (SELECT FROM jobs j
         WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued' AND j.published_at IS NULL
-            AND j.run_after <= $3 LIMIT 1)
+            AND j.run_after <= $3
+        ORDER BY j.run_after LIMIT 1)
         LIMIT 1
     ) AS due
     WHERE s.queued > s.published AND s.published < 2::int8 * s.quota + $2 AND NOT s.paused AND t.active

@@ -177,6 +177,14 @@ struct NewCheckpoint {
 impl Said {
     fn take(&mut self, run: &mut Run, report: Report) -> Result<(), Failure> {
         let Report { tenant, job, .. } = report;
+        if let Some(progress) = report.progress {
+            if let Value::Object(entries) =
+                serde_json::to_value(&progress).map_err(Failure::unexpected)?
+            {
+                self.event((tenant, job), run, EventKind::Progress, &entries)?;
+            }
+            self.progress.insert(job, Some(jsonb(&progress)?));
+        }
         for checkpoint in report.checkpoints {
             run.checkpoint += 1;
             self.checkpoints.push(NewCheckpoint {
@@ -188,14 +196,6 @@ impl Said {
             });
             let number = data([("number", run.checkpoint.into())]);
             self.event((tenant, job), run, EventKind::Checkpoint, &number)?;
-        }
-        if let Some(progress) = report.progress {
-            if let Value::Object(entries) =
-                serde_json::to_value(&progress).map_err(Failure::unexpected)?
-            {
-                self.event((tenant, job), run, EventKind::Progress, &entries)?;
-            }
-            self.progress.insert(job, Some(jsonb(&progress)?));
         }
         self.logs
             .extend(report.logs.into_iter().map(|chunk| (tenant, job, chunk)));

@@ -10,19 +10,11 @@ use futures::{StreamExt, stream};
 use lapin::Channel;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use crate::error::{answered, in_words, is_precondition_failed, no_answer};
+use crate::error::{ANSWER_WITHIN, answered, in_words, is_precondition_failed, no_answer};
 use crate::link::Link;
 use crate::names::Names;
-
-/// A queue that nobody has visited or declared for so long is deleted by the broker, with what is in it: then the
-/// reconciler sends the messages again. Longer than any job runs, since a tenant whose slots are all taken is not
-/// visited.
-const IDLE_QUEUE_EXPIRES: Duration = Duration::from_secs(7 * 24 * 3600);
-
-/// After so long a queue is declared again, which counts as use: one that is published to never expires.
-const DECLARED_COUNTS_FOR: Duration = Duration::from_secs(3600);
 
 /// Queues remembered as declared. Beyond that all are forgotten, which costs a declaration each.
 const DECLARED_KEPT: usize = 100_000;
@@ -33,7 +25,12 @@ const DECLARE_WINDOW: usize = 200;
 pub(crate) struct Declared {
     names: Names,
     arguments: FieldTable,
+    /// After so long a queue is declared again, which counts as use: one that is published to never expires.
+    counts_for: Duration,
     known: Mutex<Known>,
+    /// One after the other: a quorum queue that two declare at once refuses messages for a moment, though both were
+    /// told that it is there.
+    turn: tokio::sync::Mutex<()>,
 }
 
 #[derive(Default)]
@@ -44,16 +41,19 @@ struct Known {
 }
 
 impl Declared {
-    pub(crate) fn new(names: Names, quorum: bool) -> Self {
+    pub(crate) fn new(names: Names, quorum: bool, expires: Duration) -> Self {
         let kind = if quorum { "quorum" } else { "classic" };
-        let expires = i64::try_from(IDLE_QUEUE_EXPIRES.as_millis()).unwrap_or(i64::MAX);
+        let counts_for = expires / 4;
+        let expires = i64::try_from(expires.as_millis()).unwrap_or(i64::MAX);
         let mut arguments = FieldTable::default();
         arguments.insert("x-queue-type".into(), AMQPValue::LongString(kind.into()));
         arguments.insert("x-expires".into(), AMQPValue::LongLongInt(expires));
         Self {
             names,
             arguments,
+            counts_for,
             known: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
         }
     }
 
@@ -65,6 +65,11 @@ impl Declared {
         queues: impl Iterator<Item = QueueKey>,
     ) -> Result<(), QueueError> {
         let unknown = self.unknown(generation, queues);
+        if unknown.is_empty() {
+            return Ok(());
+        }
+        let _turn = self.turn.lock().await;
+        let unknown = self.unknown(generation, unknown.into_iter());
         if unknown.is_empty() {
             return Ok(());
         }
@@ -100,7 +105,7 @@ impl Declared {
                 known
                     .since
                     .get(queue)
-                    .is_none_or(|since| since.elapsed() >= DECLARED_COUNTS_FOR)
+                    .is_none_or(|since| since.elapsed() >= self.counts_for)
             })
             .collect();
         unknown.sort_unstable();
@@ -140,7 +145,7 @@ impl Declared {
     async fn declare_alone(&self, link: &Link, queue: QueueKey) -> Result<(), QueueError> {
         let opened = link.channel().await?;
         let declaring = self.declare_one(&opened.channel, queue);
-        match tokio::time::timeout(crate::error::ANSWER_WITHIN, declaring).await {
+        match timeout(ANSWER_WITHIN, declaring).await {
             Ok(Ok(_)) => Ok(()),
             // It is there, made with other settings of before: it serves until it expires.
             Ok(Err((_, error))) if is_precondition_failed(&error) => Ok(()),

@@ -25,12 +25,16 @@ pub struct RabbitConfig {
     /// Quorum queues instead of classic ones: for a cluster that must keep messages when it loses a node, at three
     /// times the memory and twenty times the latency. Queues that are there already stay as they are.
     pub quorum: bool,
+    /// A queue that nobody has published to or visited for so long is deleted by the broker, with what is in it; the
+    /// reconciler sends such messages again. Longer than jobs run: a tenant whose slots are all taken is not visited.
+    pub idle_queue_expires: Duration,
     /// How long a visit may stay open. It covers a claim's transaction, not a job's run.
     pub visit_held_max: Duration,
 }
 
 impl RabbitConfig {
-    pub const VISIT_HELD_MAX: Duration = Duration::from_secs(60);
+    pub const IDLE_QUEUE_EXPIRES: Duration = Duration::from_hours(7 * 24);
+    pub const VISIT_HELD_MAX: Duration = Duration::from_mins(1);
 }
 
 /// The job queue of one process: a connection to publish on and one to visit with, so that a broker that holds
@@ -56,7 +60,7 @@ impl RabbitQueue {
         Ok(Self {
             publisher: Publisher::new(
                 Lanes::new(publishing, true, PUBLISH_LANES),
-                Declared::new(names.clone(), config.quorum),
+                Declared::new(names.clone(), config.quorum, config.idle_queue_expires),
                 names.clone(),
             ),
             visits: Visits::new(

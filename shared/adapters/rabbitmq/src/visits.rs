@@ -93,9 +93,10 @@ impl Visits {
         let mut last_tag = None;
         for message in taken.into_iter().flatten() {
             last_tag = Some(message.delivery_tag);
-            match job_of(&message.data) {
-                Some(job) => jobs.push(job),
-                None => tracing::warn!(%name, "a message that names no job is thrown away"),
+            if let Some(job) = job_of(&message.data) {
+                jobs.push(job);
+            } else {
+                tracing::warn!(%name, "a message that names no job is thrown away");
             }
         }
         let Some(last_tag) = last_tag else {
@@ -111,7 +112,7 @@ impl Visits {
     }
 
     pub(crate) async fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {
-        let Some(visit) = self.close(receipt)? else {
+        let Some(visit) = self.close(&receipt)? else {
             return Ok(());
         };
         let options = BasicAckOptions { multiple: true };
@@ -122,7 +123,7 @@ impl Visits {
     }
 
     pub(crate) async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError> {
-        let Some(visit) = self.close(receipt)? else {
+        let Some(visit) = self.close(&receipt)? else {
             return Ok(());
         };
         let options = BasicNackOptions {
@@ -135,7 +136,7 @@ impl Visits {
         Ok(())
     }
 
-    fn close(&self, receipt: Receipt) -> Result<Option<OpenVisit>, QueueError> {
+    fn close(&self, receipt: &Receipt) -> Result<Option<OpenVisit>, QueueError> {
         if receipt.0 == NOTHING_TAKEN {
             return Ok(None);
         }

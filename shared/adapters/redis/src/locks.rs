@@ -29,12 +29,7 @@ impl Default for LockScripts {
 }
 
 impl Redis {
-    fn on_line<'a>(
-        &self,
-        script: &'a Script,
-        resource: &str,
-        owner: &str,
-    ) -> ScriptInvocation<'a> {
+    fn on_line<'a>(&self, script: &'a Script, resource: &str, owner: &str) -> ScriptInvocation<'a> {
         let mut call = script.prepare_invoke();
         for key in self.keys.lock(resource) {
             call.key(key);
@@ -59,10 +54,7 @@ impl Locks for Redis {
     ) -> Result<LockState, CoordinationError> {
         let mut call = self.on_line(&self.lock_scripts.acquire, resource, owner);
         call.arg(millis(ttl));
-        let ahead: u32 = self
-            .link
-            .call(Call::Script(&call), OnBreak::Repeat)
-            .await?;
+        let ahead: u32 = self.link.call(Call::Script(&call), OnBreak::Repeat).await?;
         Ok(match ahead {
             0 => LockState::Held,
             ahead => LockState::Waiting { ahead },

@@ -23,10 +23,7 @@ impl Default for ReadyScripts {
     fn default() -> Self {
         macro_rules! with_queues {
             ($file:literal) => {
-                Script::new(concat!(
-                    include_str!("lua/queue.lua"),
-                    include_str!($file)
-                ))
+                Script::new(concat!(include_str!("lua/queue.lua"), include_str!($file)))
             };
         }
         Self {
@@ -69,10 +66,7 @@ impl ReadySet for Redis {
             call.arg(kind.as_str());
         }
         // Not repeated: what was picked twice is out of sight until the queue's next snapshot.
-        let answer: Vec<String> = self
-            .link
-            .call(Call::Script(&call), OnBreak::GiveUp)
-            .await?;
+        let answer: Vec<String> = self.link.call(Call::Script(&call), OnBreak::GiveUp).await?;
         parse_pick(&answer)
             .ok_or_else(|| CoordinationError(format!("Redis: not an answer to a pick: {answer:?}")))
     }

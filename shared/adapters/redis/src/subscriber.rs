@@ -312,9 +312,7 @@ impl Listener {
     }
 }
 
-async fn answered<T>(
-    command: impl Future<Output = redis::RedisResult<T>>,
-) -> Result<T, Broken> {
+async fn answered<T>(command: impl Future<Output = redis::RedisResult<T>>) -> Result<T, Broken> {
     match timeout(ANSWER_WITHIN, command).await {
         Ok(answer) => Ok(answer?),
         Err(_) => Err(Broken("no answer".to_owned())),

@@ -7,43 +7,19 @@ use std::sync::Arc;
 use adapter_redis::Redis;
 use support::fresh_config;
 
-fn open_redis() -> Option<Arc<Redis>> {
+fn open() -> Option<Arc<Redis>> {
     let config = fresh_config()?;
-    Some(Arc::new(Redis::open(&config).expect("the URL is usable")))
+    Some(Arc::new(Redis::open(&config).expect("a usable URL")))
 }
 
 mod ready {
-    use std::sync::Arc;
-
-    use application::ports::ReadySet;
-
-    async fn open() -> Option<Arc<dyn ReadySet>> {
-        Some(super::open_redis()?)
-    }
-
-    application::ready_contract!(open);
+    application::ready_contract!(super::open());
 }
 
 mod locks {
-    use std::sync::Arc;
-
-    use application::ports::Locks;
-
-    async fn open() -> Option<Arc<dyn Locks>> {
-        Some(super::open_redis()?)
-    }
-
-    application::locks_contract!(open);
+    application::locks_contract!(super::open());
 }
 
 mod bus {
-    use std::sync::Arc;
-
-    use application::ports::EventBus;
-
-    async fn open() -> Option<Arc<dyn EventBus>> {
-        Some(super::open_redis()?)
-    }
-
-    application::bus_contract!(open);
+    application::bus_contract!(super::open());
 }

@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 const HAPPENS_WITHIN: Duration = Duration::from_secs(20);
 const POLL_EVERY: Duration = Duration::from_millis(10);
-const TTL: Duration = Duration::from_secs(60);
+const TTL: Duration = Duration::from_mins(1);
 
 fn queue(number: u128) -> QueueKey {
     QueueKey {
@@ -45,24 +45,27 @@ fn changed(job: u128) -> Signal {
 }
 
 async fn pick(redis: &Redis) -> Pick {
-    redis.pick(&JobKind::ALL, 1).await.unwrap()
+    redis.pick(&JobKind::ALL, 1).await.expect("pick")
 }
 
 /// Removes all that this test wrote, as a `FLUSHALL` would.
 async fn wipe(config: &RedisConfig) {
-    let client = redis::Client::open(config.url.as_str()).unwrap();
-    let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+    let client = redis::Client::open(config.url.as_str()).expect("a usable URL");
+    let mut connection = client
+        .get_multiplexed_async_connection()
+        .await
+        .expect("a connection");
     let keys: Vec<String> = redis::cmd("KEYS")
         .arg(format!("*{}*", config.prefix))
         .query_async(&mut connection)
         .await
-        .unwrap();
+        .expect("KEYS");
     assert!(!keys.is_empty());
     let () = redis::cmd("DEL")
         .arg(keys)
         .query_async(&mut connection)
         .await
-        .unwrap();
+        .expect("DEL");
 }
 
 /// A Redis behind a network that can be broken.
@@ -70,8 +73,8 @@ async fn behind_proxy() -> Option<(Redis, Proxy)> {
     let mut config = fresh_config()?;
     let proxy = Proxy::before(&config.url).await;
     config.url = proxy.url(&config.url);
-    let redis = Redis::open(&config).unwrap();
-    redis.check().await.unwrap();
+    let redis = Redis::open(&config).expect("a usable URL");
+    redis.check().await.expect("a healthy Redis");
     Some((redis, proxy))
 }
 

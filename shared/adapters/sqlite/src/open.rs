@@ -29,9 +29,21 @@ pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
         .min_connections(1)
         .connect_with(options.clone())
         .await
-        .map_err(failed)?;
+        .map_err(|error| at(path, failed(error)))?;
     let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "on"));
     Ok(SqliteStore { writer, readers })
+}
+
+/// The error, with the file that it is about.
+fn at(path: &Path, error: StoreError) -> StoreError {
+    let path = path.display();
+    match error {
+        StoreError::Unavailable(why) => StoreError::Unavailable(format!(
+            "{path}: {why} (its folder must exist and be writable)"
+        )),
+        StoreError::Full(why) => StoreError::Full(format!("{path}: {why}")),
+        StoreError::Corrupt(why) => StoreError::Corrupt(format!("{path}: {why}")),
+    }
 }
 
 fn options(path: &Path) -> SqliteConnectOptions {
@@ -58,4 +70,58 @@ fn pool(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use application::ports::{JobStore, Submission};
+    use application::testing::store::World;
+    use application::testing::{StoreUnderTest, make};
+
+    use super::*;
+
+    /// A file system of a few megabytes that fills up would need privileges; a file that may not grow is the same to
+    /// SQLite.
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_keeps_what_is_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("store.db");
+        let store = SqliteStore::open(&path).await.unwrap();
+        store.migrate().await.unwrap();
+        let bound = sqlx::query("PRAGMA max_page_count = 200").execute(&store.writer);
+        bound.await.unwrap();
+        let world = World::new(StoreUnderTest::new(Arc::new(store.clone())));
+        let tenant = world.tenant("acme").await;
+        let first = world.submitted(&tenant, make::new_session("first")).await;
+        let mut taken = 1;
+        let error = loop {
+            let jobs = world.sessions(&tenant, 200);
+            let tenant = tenant.id;
+            let submission = vec![Submission { tenant, jobs }];
+            match store.submit(submission, world.now()).await {
+                Ok(_) => taken += 200,
+                Err(error) => break error,
+            }
+            assert!(taken < 10_000, "the file may not grow that far");
+        };
+        assert!(matches!(error, StoreError::Full(_)), "{error:?}");
+        assert_eq!(world.counts(first.queue()).await.1, taken);
+        world.no_drift().await;
+        let worker = world.worker().await;
+        world.run(worker, &first).await;
+    }
+
+    #[tokio::test]
+    async fn a_reader_of_the_store_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("store.db"))
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        let written = sqlx::query("DELETE FROM tenants").execute(&store.readers);
+        let error = written.await.unwrap_err().to_string();
+        assert!(error.contains("readonly"), "{error}");
+    }
 }

@@ -47,8 +47,10 @@ impl Deltas {
         // Counts stop at zero; the reconciler repairs what made them wrong.
         sqlx::query(
             "UPDATE tenant_slots
-             SET pending = max(0, pending + d.pending), queued = max(0, queued + d.queued),
-                 published = max(0, published + d.published), running = max(0, running + d.running),
+             SET pending = max(0, tenant_slots.pending + d.pending),
+                 queued = max(0, tenant_slots.queued + d.queued),
+                 published = max(0, tenant_slots.published + d.published),
+                 running = max(0, tenant_slots.running + d.running),
                  version = version + 1
              FROM (SELECT unhex(value ->> 'tenant') AS tenant_id, value ->> 'kind' AS kind,
                           value ->> 'pending' AS pending, value ->> 'queued' AS queued,

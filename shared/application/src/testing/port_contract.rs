@@ -1,6 +1,6 @@
 //! How a contract suite is run against an adapter: one test a contract, each with a fresh adapter.
 
-/// `$open` is an async function that opens an adapter nobody has used, as `Option<Arc<dyn Port>>`; `None` where the
+/// `$open` makes an adapter nobody has used, an `Option<Arc<_>>`; `None` where the
 /// services it needs are not wanted (see [`service_url`](crate::testing::service_url)).
 #[macro_export]
 macro_rules! port_contract {
@@ -8,7 +8,7 @@ macro_rules! port_contract {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $contract() {
-                if let Some(port) = $open().await {
+                if let Some(port) = $open {
                     $crate::testing::$suite::$contract(port).await;
                 }
             }

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use crate::ports::{HandlerError, Interruption, RunContext};
 
 /// No real process of a test needs longer to say something.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a run has said so far.
 #[derive(Debug, Clone, Default)]

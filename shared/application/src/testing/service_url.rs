@@ -13,11 +13,11 @@ pub fn service_url(variable: &str) -> Option<String> {
     if std::env::var("ORCHESTRATOR_TEST_MODE").is_ok_and(|mode| mode == "embedded") {
         return None;
     }
-    match std::env::var(variable) {
-        Ok(url) => Some(url),
-        Err(_) => panic!(
-            "{variable} is not set. Start the services with `scripts/services up` and load their URLs with \
+    let url = std::env::var(variable).unwrap_or_else(|error| {
+        panic!(
+            "{variable}: {error}. Start the services with `scripts/services up` and load their URLs with \
              `eval \"$(scripts/services env)\"`, or set ORCHESTRATOR_TEST_MODE=embedded to leave these tests out."
-        ),
-    }
+        )
+    });
+    Some(url)
 }

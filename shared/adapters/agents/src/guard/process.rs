@@ -23,7 +23,7 @@ use super::{GuardCommand, strays};
 /// A report is far shorter; more is not from a guard.
 const REPORT_BYTES: u64 = 4096;
 /// How long a guard may take to say that the program started. Long, since a busy machine is slow to execute.
-const START_PATIENCE: Duration = Duration::from_secs(60);
+const START_PATIENCE: Duration = Duration::from_mins(1);
 
 /// Which run a process belongs to; every process of a run has it in its environment.
 #[derive(Debug, Clone, Copy)]

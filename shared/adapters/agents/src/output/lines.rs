@@ -189,7 +189,7 @@ mod tests {
     fn a_secret_longer_than_a_piece_is_swallowed_to_its_end() {
         let mut text = text(&[]);
         let mut line = b"token=".to_vec();
-        line.extend([b'k'; 40_000]);
+        line.extend(vec![b'k'; 40_000]);
         line.extend_from_slice(b" after\n");
         let seen = text.feed(&line);
         assert_eq!(seen.replace("[redacted]", ""), "token= after\n");

@@ -24,10 +24,8 @@ impl Records {
             if !self.dropping {
                 self.pending.extend_from_slice(piece);
             }
-            if piece.ends_with(b"\n") {
-                if !std::mem::take(&mut self.dropping) {
-                    lines.push(std::mem::take(&mut self.pending));
-                }
+            if piece.ends_with(b"\n") && !std::mem::take(&mut self.dropping) {
+                lines.push(std::mem::take(&mut self.pending));
             }
         }
         lines

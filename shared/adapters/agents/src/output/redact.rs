@@ -69,10 +69,9 @@ impl Redactor {
     pub fn redact(&self, line: &str, seam: &mut Seam) -> String {
         let mut rest = line;
         if seam.in_key_block {
-            if !scan::is_key_material(rest) {
-                seam.in_key_block = false;
-            } else {
-                seam.in_key_block = !rest.contains(scan::KEY_END);
+            let goes_on = scan::is_key_material(rest);
+            seam.in_key_block = goes_on && !rest.contains(scan::KEY_END);
+            if goes_on {
                 return String::new();
             }
         }

@@ -101,21 +101,18 @@ impl Git {
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| not_started(&error))?;
         let finished = tokio::time::timeout(PATIENCE, read(&mut child, limit)).await;
-        match finished {
-            Ok(said) => {
-                said.map_err(|error| retry("GIT_FAILED", format!("git could not {what}: {error}")))
-            }
-            Err(_) => {
-                end(&mut child).await;
-                Err(retry(
-                    "GIT_TIMEOUT",
-                    format!(
-                        "git did not {what} within {} minutes and was ended",
-                        PATIENCE.as_secs() / 60
-                    ),
-                ))
-            }
+        if let Ok(said) = finished {
+            return said
+                .map_err(|error| retry("GIT_FAILED", format!("git could not {what}: {error}")));
         }
+        end(&mut child).await;
+        Err(retry(
+            "GIT_TIMEOUT",
+            format!(
+                "git did not {what} within {} minutes and was ended",
+                PATIENCE.as_secs() / 60
+            ),
+        ))
     }
 }
 

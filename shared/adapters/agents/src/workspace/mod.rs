@@ -28,7 +28,7 @@ use application::ports::{Diff, HandlerError, Workspace, Workspaces};
 use async_trait::async_trait;
 use domain::{JobId, Repository};
 
-pub use roots::Roots;
+pub use roots::{Roots, RootsError};
 
 use crate::environment::Environment;
 use crate::failure;

@@ -15,7 +15,7 @@ const TENANTS: usize = 3;
 const QUOTA: u32 = 5;
 const JOBS: usize = 60;
 const SUBMISSION: usize = 10;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Claims, finishes, submits, relays and reconciles at once, over the same few queues: nothing deadlocks, no quota is
 /// ever exceeded, every job runs to its end exactly once, and the counts come out even.
@@ -39,7 +39,7 @@ async fn everybody_at_once_keeps_quotas_and_counts() {
     let relaying = until_all_ran(&world, &tenants, async || relay(&world, &messages).await);
     let reconciling = until_all_ran(&world, &tenants, async || {
         let engine = &world.store.engine;
-        let stale = Duration::from_secs(3600);
+        let stale = Duration::from_hours(1);
         let reconciled = engine.reconcile(stale, world.now()).await.unwrap();
         assert_eq!(reconciled.drifted, [], "the counts drifted");
     });
@@ -126,7 +126,7 @@ async fn work(world: &World, worker: WorkerRef, inbox: &Inbox, messages: &Outbox
     let claimed = engine.claim(worker, requests, world.now()).await.unwrap();
     assert_eq!(claimed.gone, [], "a message was sent twice");
     within_quota(&claimed.slots);
-    let finishes = claimed
+    let runs = claimed
         .jobs
         .iter()
         .map(|job| {
@@ -134,7 +134,7 @@ async fn work(world: &World, worker: WorkerRef, inbox: &Inbox, messages: &Outbox
             world.finish_of(job, Ending::Completed(result))
         })
         .collect();
-    let finished = engine.finish(worker, finishes, world.now()).await.unwrap();
+    let finished = engine.finish(worker, runs, world.now()).await.unwrap();
     assert_eq!(finished.fenced, []);
     relay(world, messages).await;
 }

@@ -29,7 +29,7 @@ pub async fn a_claimed_job_runs_on_its_worker(store: StoreUnderTest) {
         updated_at: world.now(),
         ..job.clone()
     };
-    assert_eq!(claimed.jobs, [expected.clone()]);
+    assert_eq!(claimed.jobs, std::slice::from_ref(&expected));
     assert_eq!((claimed.refused.len(), claimed.gone.len()), (0, 0));
     assert_eq!(world.get(&job).await, expected);
     let [slot] = claimed.slots[..] else {
@@ -190,7 +190,7 @@ pub async fn what_may_not_run_now_waits_without_a_message(store: StoreUnderTest)
     let world = World::new(store);
     let tenant = world.tenant("acme").await;
     let mut delayed = make::new_session("not due");
-    delayed.run_after = Some(world.now() + Duration::from_secs(60));
+    delayed.run_after = Some(world.now() + Duration::from_mins(1));
     let delayed = world.submitted(&tenant, delayed).await;
     let worker = world.worker().await;
     let early = world.claim(worker, &[&delayed]).await;

@@ -30,7 +30,7 @@ pub async fn counts_stay_right_through_any_life(store: StoreUnderTest) {
         }
     }
     life.everything_is_right().await;
-    life.to_the_end().await;
+    life.run_to_the_end().await;
     for tenant in &life.tenants {
         for job in life.jobs(tenant, &[]).await {
             assert!(job.state().is_finished(), "{} is {}", job.id, job.state());
@@ -137,9 +137,8 @@ impl Life {
             let jobs = &self.world.store.jobs;
             let steered = jobs.steer(tenant.id, job.id, action, self.world.now());
             // Most are not allowed; that they then write nothing shows in the counts.
-            match steered.await {
-                Err(SteerError::Store(broken)) => panic!("{action}: {broken}"),
-                Ok(_) | Err(_) => {}
+            if let Err(SteerError::Store(broken)) = steered.await {
+                panic!("{action}: {broken}");
             }
         }
     }
@@ -216,7 +215,7 @@ impl Life {
     }
 
     /// Starts what is pending and runs what waits, until nothing is left to do.
-    async fn to_the_end(&mut self) {
+    async fn run_to_the_end(&mut self) {
         for tenant in self.tenants.clone() {
             for job in self.jobs(&tenant, &[JobState::Pending]).await {
                 let jobs = &self.world.store.jobs;

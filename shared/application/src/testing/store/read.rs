@@ -99,7 +99,7 @@ pub async fn a_list_is_what_all_its_filters_let_through(store: StoreUnderTest) {
     lists(all(), &[&third, &second, &first]).await;
     let kind = Some(JobKind::Session);
     lists(JobFilter { kind, ..all() }, &[&third, &first]).await;
-    let states = vec![JobState::Pending, JobState::Failed];
+    let states = vec![JobState::Pending, JobState::Failed, JobState::Pending];
     lists(JobFilter { states, ..all() }, &[&second]).await;
     let states = vec![JobState::Pending, JobState::Queued];
     lists(JobFilter { states, ..all() }, &[&third, &second, &first]).await;

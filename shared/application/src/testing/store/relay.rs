@@ -20,7 +20,7 @@ pub async fn a_relay_goes_by_priority_then_by_age(store: StoreUnderTest) {
     waiting[1].priority = Priority::Low;
     waiting[3].priority = Priority::Critical;
     waiting[4].priority = Priority::High;
-    waiting[5].run_after = Some(world.now() + Duration::from_secs(60));
+    waiting[5].run_after = Some(world.now() + Duration::from_mins(1));
     waiting[5].priority = Priority::Critical;
     world.submit(waiting.clone()).await;
     assert_eq!(relay(&world, 100).await.publish, [], "the window is full");
@@ -31,7 +31,7 @@ pub async fn a_relay_goes_by_priority_then_by_age(store: StoreUnderTest) {
         relayed.extend(ids(&relay(&world, 100).await));
     }
     assert_eq!(relayed, expected[..4], "one place, one message");
-    world.pass(Duration::from_secs(60));
+    world.pass(Duration::from_mins(1));
     run_through(&world, &first[4]).await;
     let late = ids(&relay(&world, 100).await);
     assert_eq!(late, [waiting[5].id], "due now, and the most urgent");

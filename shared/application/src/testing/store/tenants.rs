@@ -11,7 +11,7 @@ use crate::testing::make;
 pub async fn a_tenant_reads_back_as_it_was_created(store: StoreUnderTest) {
     let world = World::new(store);
     let mut new = make::new_tenant("acme");
-    new.name = "Äcme \"&\" Söhne".to_owned();
+    new.name.push_str(" \"&\" Söhne");
     new.quotas.session = 7;
     new.quotas.training = 3;
     new.weight = 5;

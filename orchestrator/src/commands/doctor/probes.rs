@@ -1,0 +1,119 @@
+//! One question to each thing that the configured mode needs.
+
+use std::future::Future;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use application::ports::{JobQueue as _, ReadySet as _};
+use serde::Serialize;
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
+
+use crate::compose::{data_dir, services};
+use crate::config::{Secret, Settings};
+
+/// Longer than any of the services may take to say that it is there.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+#[derive(Debug, Serialize)]
+pub struct Probe {
+    pub name: &'static str,
+    pub ok: bool,
+    pub milliseconds: u128,
+    pub finding: String,
+}
+
+/// Services are asked where one of them is configured: then all three are needed.
+pub async fn all(settings: &Settings) -> Vec<Probe> {
+    let mut probes = vec![
+        probe("git", program("git", &["--version"])).await,
+        probe("sh", program("/bin/sh", &["-c", "echo works"])).await,
+        probe("data folder", folder(&settings.data_dir)).await,
+    ];
+    let services = [
+        &settings.database_url,
+        &settings.amqp_url,
+        &settings.redis_url,
+    ];
+    if services.iter().any(|url| url.is_some()) {
+        probes.push(probe("PostgreSQL", postgres(settings)).await);
+        probes.push(probe("RabbitMQ", rabbitmq(settings)).await);
+        probes.push(probe("Redis", redis(settings)).await);
+        probes.push(probe("artifacts", folder(&settings.artifacts_dir())).await);
+    }
+    probes
+}
+
+async fn probe(name: &'static str, asking: impl Future<Output = anyhow::Result<String>>) -> Probe {
+    let asked = Instant::now();
+    let answer = timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
+        bail!("no answer within {} s", PATIENCE.as_secs());
+    });
+    let milliseconds = asked.elapsed().as_millis();
+    let (ok, finding) = match answer {
+        Ok(finding) => (true, finding),
+        Err(error) => (false, format!("{error:#}")),
+    };
+    Probe {
+        name,
+        ok,
+        milliseconds,
+        finding,
+    }
+}
+
+async fn program(name: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = Command::new(name)
+        .args(arguments)
+        .output()
+        .await
+        .with_context(|| format!("{name} cannot be started; sessions need it"))?;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    if !output.status.success() {
+        bail!(
+            "{name} failed: {}",
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(said)
+}
+
+/// Writable, or its parent is, so that it can be made.
+async fn folder(path: &Path) -> anyhow::Result<String> {
+    let path = std::path::absolute(path)?;
+    let existing = path.ancestors().find(|folder| folder.exists());
+    let existing = existing.context("no part of its path exists")?;
+    let writable = nix::unistd::access(existing, nix::unistd::AccessFlags::W_OK);
+    writable.with_context(|| format!("{} cannot be written to", existing.display()))?;
+    if existing != path {
+        return Ok(format!("{} is made when it is needed", path.display()));
+    }
+    Ok(match data_dir::running_url(&path) {
+        Some(url) => format!("{}; a `dev` says that it is at {url}", path.display()),
+        None => path.display().to_string(),
+    })
+}
+
+fn set<'a>(url: Option<&'a Secret>, name: &str) -> anyhow::Result<&'a Secret> {
+    url.with_context(|| format!("{name} is not set; services mode needs all three services"))
+}
+
+async fn postgres(settings: &Settings) -> anyhow::Result<String> {
+    let url = set(settings.database_url.as_ref(), "DATABASE_URL")?;
+    let store = services::connect(url).await?;
+    services::check_schema(&store).await?;
+    Ok(format!("{}, with the tables of this version", url.shown()))
+}
+
+async fn rabbitmq(settings: &Settings) -> anyhow::Result<String> {
+    let url = set(settings.amqp_url.as_ref(), "AMQP_URL")?;
+    services::open_queue(url, settings)?.check().await?;
+    Ok(url.shown())
+}
+
+async fn redis(settings: &Settings) -> anyhow::Result<String> {
+    let url = set(settings.redis_url.as_ref(), "REDIS_URL")?;
+    services::open_redis(url, settings)?.check().await?;
+    Ok(url.shown())
+}

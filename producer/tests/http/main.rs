@@ -1,0 +1,17 @@
+//! The HTTP side as a client sees it: the router over the real embedded adapters, one module a subject.
+
+mod access;
+mod bulk;
+mod files;
+mod health;
+mod keys;
+mod lists;
+mod openapi;
+mod pages;
+mod problems;
+mod sessions;
+mod site;
+mod steering;
+mod streams;
+mod tenants;
+mod validation;

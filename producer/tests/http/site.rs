@@ -1,0 +1,420 @@
+//! A whole installation in a folder: SQLite, the embedded queue and bus, artifacts, and the router over them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_artifacts::FolderBlobs;
+use adapter_embedded::{
+    EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
+};
+use adapter_sqlite::SqliteStore;
+use application::ports::{ClaimRequest, Finish, NewWorker, Ports, Report};
+use application::use_cases::{NewKey, create_key, create_tenant};
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode, header};
+use domain::{
+    Ending, Job, JobKind, JobResult, NewTenant, Quotas, Role, SessionResult, Tenant, WorkerId,
+    WorkerRef, settle,
+};
+use futures::StreamExt as _;
+use producer::{ProducerConfig, router};
+use serde_json::Value;
+use telemetry::Metrics;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt as _;
+
+/// Far longer than anything here takes; a test that waits for it has failed.
+pub const DEADLINE: Duration = Duration::from_secs(20);
+
+pub struct Site {
+    pub router: Router,
+    pub ports: Ports,
+    pub store: SqliteStore,
+    pub metrics: Arc<Metrics>,
+    pub draining: CancellationToken,
+    /// The tenants `acme` and `globex`.
+    pub acme: Tenant,
+    pub globex: Tenant,
+    /// Keys of `acme`, and one of a member of `globex`.
+    pub admin: String,
+    pub lead: String,
+    pub member: String,
+    pub viewer: String,
+    pub stranger: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    pub async fn start() -> Self {
+        Self::with(ProducerConfig {
+            stream_poll: Duration::from_millis(50),
+            ..ProducerConfig::default()
+        })
+        .await
+    }
+
+    pub async fn with(config: ProducerConfig) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(&folder.path().join("store.db"))
+            .await
+            .unwrap();
+        store.migrate().await.unwrap();
+        let shared = Arc::new(store.clone());
+        let ports = Ports {
+            jobs: shared.clone(),
+            engine: shared.clone(),
+            tenants: shared.clone(),
+            keys: shared,
+            queue: Arc::new(EmbeddedQueue::default()),
+            ready: Arc::new(EmbeddedReady::default()),
+            locks: Arc::new(EmbeddedLocks::default()),
+            bus: Arc::new(EmbeddedBus::default()),
+            blobs: Arc::new(FolderBlobs::open(&folder.path().join("artifacts")).unwrap()),
+            clock: Arc::new(SystemClock::default()),
+            ids: Arc::new(SystemIds::default()),
+        };
+        let acme = tenant(&ports, "acme").await;
+        let globex = tenant(&ports, "globex").await;
+        let metrics = Metrics::new();
+        let draining = CancellationToken::new();
+        Self {
+            router: router(ports.clone(), metrics.clone(), config, draining.clone()),
+            admin: key(&ports, &acme, Role::Admin).await,
+            lead: key(&ports, &acme, Role::Lead).await,
+            member: key(&ports, &acme, Role::Member).await,
+            viewer: key(&ports, &acme, Role::Viewer).await,
+            stranger: key(&ports, &globex, Role::Member).await,
+            store,
+            ports,
+            metrics,
+            draining,
+            acme,
+            globex,
+            _folder: folder,
+        }
+    }
+
+    pub fn get(&self, path: &str) -> Ask<'_> {
+        self.ask(Method::GET, path)
+    }
+
+    pub fn post(&self, path: &str) -> Ask<'_> {
+        self.ask(Method::POST, path)
+    }
+
+    /// A request with a member's key of `acme`.
+    pub fn ask(&self, method: Method, path: &str) -> Ask<'_> {
+        Ask {
+            site: self,
+            request: Request::builder().method(method).uri(path),
+            body: Body::empty(),
+            key: Some(self.member.clone()),
+        }
+    }
+
+    /// A queued session of `acme`; its id.
+    pub async fn session(&self, title: &str) -> String {
+        let body = serde_json::json!({"title": title, "agent": {"kind": "echo"}});
+        let answer = self.post("/api/v1/sessions").json(&body).send().await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        answer.json()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// A worker that holds a lease.
+    pub async fn worker(&self) -> WorkerRef {
+        let now = self.ports.clock.now();
+        let worker = NewWorker {
+            id: WorkerId::from_uuid(self.ports.ids.next(now)),
+            host: "here".to_owned(),
+            kinds: JobKind::ALL.to_vec(),
+            capacity: 4,
+        };
+        let until = now + Duration::from_mins(10);
+        self.ports
+            .engine
+            .register_worker(worker, until, now)
+            .await
+            .unwrap()
+    }
+
+    /// A worker of ours takes the job.
+    pub async fn claim(&self, worker: WorkerRef, id: &str) -> Job {
+        let job = self.job(id).await;
+        let request = ClaimRequest {
+            queue: job.queue(),
+            job: job.id,
+        };
+        let now = self.ports.clock.now();
+        let claimed = self
+            .ports
+            .engine
+            .claim(worker, vec![request], now)
+            .await
+            .unwrap();
+        claimed.jobs.into_iter().next().expect("the job is claimed")
+    }
+
+    /// The run of `job` says something.
+    pub async fn report(&self, worker: WorkerRef, report: Report) {
+        let now = self.ports.clock.now();
+        let fenced = self
+            .ports
+            .engine
+            .report(worker, vec![report], now)
+            .await
+            .unwrap();
+        assert!(fenced.is_empty());
+    }
+
+    /// The run of `job` ends.
+    pub async fn finish(&self, worker: WorkerRef, job: &Job, ending: Ending) {
+        let now = self.ports.clock.now();
+        let finish = Finish {
+            queue: job.queue(),
+            job: job.id,
+            fence: job.fence,
+            attempt: job.attempt,
+            settlement: settle(job, ending, now, 0.0).unwrap(),
+        };
+        let finished = self
+            .ports
+            .engine
+            .finish(worker, vec![finish], now)
+            .await
+            .unwrap();
+        assert!(finished.fenced.is_empty());
+    }
+
+    /// Claims and completes a job.
+    pub async fn run(&self, id: &str) {
+        let worker = self.worker().await;
+        let job = self.claim(worker, id).await;
+        self.finish(worker, &job, completed()).await;
+    }
+
+    pub async fn job(&self, id: &str) -> Job {
+        let id = id.parse().unwrap();
+        let found = self.ports.jobs.get(self.acme.id, id).await.unwrap();
+        found.expect("acme has the job")
+    }
+}
+
+pub fn completed() -> Ending {
+    Ending::Completed(JobResult::Session(SessionResult::default()))
+}
+
+pub fn empty_report(job: &Job) -> Report {
+    Report {
+        tenant: job.tenant,
+        job: job.id,
+        fence: job.fence,
+        attempt: job.attempt,
+        progress: None,
+        checkpoints: Vec::new(),
+        logs: Vec::new(),
+        artifacts: Vec::new(),
+    }
+}
+
+async fn tenant(ports: &Ports, slug: &str) -> Tenant {
+    let new = NewTenant {
+        slug: slug.to_owned(),
+        name: slug.to_owned(),
+        quotas: Quotas {
+            session: 2,
+            training: 1,
+        },
+        max_queued: 1_000,
+        weight: 1,
+    };
+    create_tenant(ports, new).await.unwrap()
+}
+
+pub async fn key(ports: &Ports, tenant: &Tenant, role: Role) -> String {
+    let new = NewKey {
+        tenant: tenant.id,
+        role,
+        name: format!("{role} of {}", tenant.slug),
+        expires_at: None,
+    };
+    create_key(ports, new).await.unwrap().1
+}
+
+/// A request in the making.
+pub struct Ask<'a> {
+    site: &'a Site,
+    request: axum::http::request::Builder,
+    body: Body,
+    key: Option<String>,
+}
+
+impl Ask<'_> {
+    pub fn key(mut self, key: &str) -> Self {
+        self.key = Some(key.to_owned());
+        self
+    }
+
+    pub fn no_key(mut self) -> Self {
+        self.key = None;
+        self
+    }
+
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn json(self, body: &Value) -> Self {
+        self.raw("application/json", body.to_string())
+    }
+
+    pub fn raw(mut self, content_type: &str, body: impl Into<Body>) -> Self {
+        self.request = self.request.header(header::CONTENT_TYPE, content_type);
+        self.body = body.into();
+        self
+    }
+
+    /// The answer with its whole body.
+    pub async fn send(self) -> Answer {
+        let response = self.open().await;
+        let status = response.status();
+        let headers = response.headers().clone();
+        let whole = axum::body::to_bytes(response.into_body(), usize::MAX);
+        let body = tokio::time::timeout(DEADLINE, whole)
+            .await
+            .expect("the body ends")
+            .unwrap();
+        Answer {
+            status,
+            headers,
+            body,
+        }
+    }
+
+    /// The answer before its body.
+    pub async fn open(self) -> axum::response::Response {
+        let mut request = self.request;
+        if let Some(key) = self.key {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {key}"));
+        }
+        let request = request.body(self.body).unwrap();
+        self.site.router.clone().oneshot(request).await.unwrap()
+    }
+
+    /// The answer as a stream that can be read bit by bit.
+    pub async fn stream(self) -> Reading {
+        let response = self.open().await;
+        assert_eq!(response.status(), StatusCode::OK);
+        Reading {
+            stream: response.into_body().into_data_stream().boxed(),
+            read: String::new(),
+        }
+    }
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("not JSON: {}", self.text()))
+    }
+
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    /// Asserts that this is a whole problem document of this code, and returns it.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text());
+        assert_eq!(self.header("content-type"), "application/problem+json");
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["type"], format!("/docs#{code}"));
+        assert!(!problem["title"].as_str().unwrap().is_empty());
+        assert!(
+            problem["detail"].as_str().unwrap().ends_with('.'),
+            "{problem}"
+        );
+        assert_eq!(problem["request_id"], self.header("x-request-id"));
+        assert!(!self.header("x-request-id").is_empty());
+        problem
+    }
+
+    /// Asserts that this is a validation problem with exactly this one pointer, and returns its detail.
+    #[track_caller]
+    pub fn invalid_at(&self, pointer: &str) -> String {
+        let problem = self.problem(422, "VALIDATION_ERROR");
+        let errors = problem["errors"].as_array().unwrap();
+        let pointers: Vec<&str> = errors
+            .iter()
+            .map(|error| error["pointer"].as_str().unwrap())
+            .collect();
+        assert_eq!(pointers, [pointer], "{problem}");
+        errors[0]["detail"].as_str().unwrap().to_owned()
+    }
+}
+
+/// A body that is read as it comes.
+pub struct Reading {
+    stream: futures::stream::BoxStream<'static, Result<Bytes, axum::Error>>,
+    read: String,
+}
+
+impl Reading {
+    /// Everything read until it contains `text`.
+    pub async fn until(&mut self, text: &str) -> &str {
+        while !self.read.contains(text) {
+            assert!(
+                self.more().await,
+                "the stream ended without {text}: {}",
+                self.read
+            );
+        }
+        &self.read
+    }
+
+    /// Everything to the end.
+    pub async fn to_end(mut self) -> String {
+        while self.more().await {}
+        self.read
+    }
+
+    async fn more(&mut self) -> bool {
+        let next = tokio::time::timeout(DEADLINE, self.stream.next())
+            .await
+            .unwrap_or_else(|_| panic!("nothing more came after: {}", self.read));
+        let Some(part) = next else {
+            return false;
+        };
+        self.read.push_str(&String::from_utf8_lossy(&part.unwrap()));
+        true
+    }
+}
+
+/// The ids (`seq`) and names of the events in a stream's text, in order.
+pub fn events_in(text: &str) -> Vec<(i64, String)> {
+    let field = |frame: &str, name: &str| {
+        frame
+            .lines()
+            .find_map(|line| line.strip_prefix(name).map(|value| value.trim().to_owned()))
+    };
+    text.split("\n\n")
+        .filter_map(|frame| {
+            let id = field(frame, "id:")?.parse().unwrap();
+            Some((id, field(frame, "event:")?))
+        })
+        .collect()
+}

@@ -1,0 +1,227 @@
+//! Bad input gets the place and the reason, and changes nothing.
+
+use serde_json::{Value, json};
+
+use crate::site::Site;
+
+fn session_with(field: &str, value: Value) -> Value {
+    let mut body = json!({"title": "fine", "agent": {"kind": "echo"}});
+    body[field] = value;
+    body
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_session_is_told_where_it_is_wrong() {
+    let site = Site::start().await;
+    let with = session_with;
+    let table = [
+        (
+            with("title", json!("x".repeat(10_000))),
+            "/title",
+            "at most 200",
+        ),
+        (with("title", json!("")), "/title", "empty"),
+        (with("title", json!("a\u{0}b")), "/title", "control"),
+        (with("title", json!(7)), "/title", "expected a string"),
+        (with("title", Value::Null), "/title", "expected a string"),
+        (with("priority", json!("urgent")), "/priority", "critical"),
+        (with("max_attempts", json!(0)), "/max_attempts", "between 1"),
+        (
+            with("max_attempts", json!(-1)),
+            "/max_attempts",
+            "whole number",
+        ),
+        (
+            with("max_attempts", json!("3")),
+            "/max_attempts",
+            "whole number",
+        ),
+        (
+            with("max_duration_seconds", json!(0)),
+            "/max_duration_seconds",
+            "between 1",
+        ),
+        (with("tags", json!("demo")), "/tags", "a list"),
+        (with("tags", json!(["ok", ""])), "/tags/1", "empty"),
+        (
+            with("tags", json!(["ok", 3])),
+            "/tags/1",
+            "expected a string",
+        ),
+        (with("metadata", json!([1])), "/metadata", "an object"),
+        (
+            with("metadata", json!({"a": {"b/c": ["x\u{0}"]}})),
+            "/metadata/a/b~1c/0",
+            "NUL",
+        ),
+        (
+            with("metadata", json!({"a": "x".repeat(20_000)})),
+            "/metadata",
+            "at most 16384",
+        ),
+        (with("colour", json!("red")), "/colour", "unknown field"),
+        (
+            with("agent", json!({"kind": "wizard"})),
+            "/agent/kind",
+            "echo or command",
+        ),
+        (
+            with("agent", json!({"kind": "echo", "wand": 1})),
+            "/agent/wand",
+            "unknown field",
+        ),
+        (
+            with("agent", json!({"kind": "echo", "run": "ls"})),
+            "/agent/run",
+            "not for the agent echo",
+        ),
+        (
+            with("agent", json!({"kind": "command"})),
+            "/agent",
+            "neither argv nor run",
+        ),
+        (
+            with(
+                "agent",
+                json!({"kind": "command", "run": "a", "argv": ["a"]}),
+            ),
+            "/agent",
+            "both argv and run",
+        ),
+        (
+            with("agent", json!({"kind": "command", "argv": []})),
+            "/agent/argv",
+            "program",
+        ),
+        (
+            with("agent", json!({"kind": "command", "run": ""})),
+            "/agent/run",
+            "empty",
+        ),
+        (with("agent", json!({})), "/agent/kind", "required"),
+        (with("agent", json!("echo")), "/agent", "expected an object"),
+        (
+            with("repository", json!({"path": "relative"})),
+            "/repository/path",
+            "absolute",
+        ),
+        (
+            with(
+                "repository",
+                json!({"path": "/a", "ref": "--upload-pack=x"}),
+            ),
+            "/repository/ref",
+            "branch",
+        ),
+        (
+            with("keep", json!(["../../etc/passwd"])),
+            "/keep/0",
+            "inside",
+        ),
+        (
+            with("run_after", json!("tomorrow")),
+            "/run_after",
+            "invalid",
+        ),
+        (with("parent_id", json!("x")), "/parent_id", "UUID"),
+        (json!({"agent": {"kind": "echo"}}), "/title", "required"),
+        (json!({"title": "a"}), "/agent", "required"),
+    ];
+    for (body, pointer, words) in table {
+        let answer = site.post("/api/v1/sessions").json(&body).send().await;
+        let detail = answer.invalid_at(pointer);
+        assert!(detail.contains(words), "{body}: {detail}");
+    }
+    let listed = site.get("/api/v1/sessions").send().await.json();
+    assert_eq!(listed["items"], json!([]));
+}
+
+#[tokio::test]
+async fn several_mistakes_are_told_at_once() {
+    let site = Site::start().await;
+    let body = json!({"title": " ", "agent": {"kind": "echo"}, "max_attempts": 0, "tags": [""]});
+    let answer = site.post("/api/v1/sessions").json(&body).send().await;
+    let problem = answer.problem(422, "VALIDATION_ERROR");
+    let mut pointers: Vec<&str> = problem["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| error["pointer"].as_str().unwrap())
+        .collect();
+    pointers.sort_unstable();
+    assert_eq!(pointers, ["/max_attempts", "/tags/0", "/title"]);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_training_job() {
+    let site = Site::start().await;
+    let good = json!({
+        "base_model": "tiny", "target_model_name": "mine", "provider": "subprocess",
+        "dataset": {"path": "/srv/data.jsonl"},
+    });
+    let with = |field: &str, value: Value| {
+        let mut body = good.clone();
+        body[field] = value;
+        body
+    };
+    let table = [
+        (with("provider", json!("cloud")), "/provider", "subprocess"),
+        (
+            with("dataset", json!({"path": "data.jsonl"})),
+            "/dataset/path",
+            "absolute",
+        ),
+        (with("dataset", json!({})), "/dataset/path", "required"),
+        (with("base_model", json!("")), "/base_model", "empty"),
+        (
+            with("parameters", json!({"note": "\u{0}"})),
+            "/parameters/note",
+            "NUL",
+        ),
+        (with("prompt", json!("hello")), "/prompt", "unknown field"),
+    ];
+    for (body, pointer, words) in table {
+        let answer = site
+            .post("/api/v1/fine-tuning/jobs")
+            .json(&body)
+            .send()
+            .await;
+        let detail = answer.invalid_at(pointer);
+        assert!(detail.contains(words), "{body}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_query() {
+    let site = Site::start().await;
+    let table = [
+        ("state=done", "/state", "completed"),
+        ("state=queued,done", "/state", "completed"),
+        ("priority=urgent", "/priority", "critical"),
+        ("limit=0", "/limit", "1 to 200"),
+        ("limit=201", "/limit", "1 to 200"),
+        ("limit=ten", "/limit", "1 to 200"),
+        ("limit=10&limit=20", "/limit", "more than once"),
+        ("q=a%00b", "/q", "control"),
+        ("tag=a%00b", "/tag", "control"),
+        ("sort=title", "/sort", "not a parameter"),
+        ("cursor=hello", "/cursor", "not a cursor"),
+    ];
+    for (query, pointer, words) in table {
+        let answer = site.get(&format!("/api/v1/sessions?{query}")).send().await;
+        let detail = answer.invalid_at(pointer);
+        assert!(detail.contains(words), "{query}: {detail}");
+    }
+    let id = site.session("a").await;
+    for (address, pointer) in [
+        (format!("{id}/events?after=-1"), "/after"),
+        (format!("{id}/logs?tail=0"), "/tail"),
+        (format!("{id}/logs?follow=yes"), "/follow"),
+    ] {
+        let answer = site
+            .get(&format!("/api/v1/sessions/{address}"))
+            .send()
+            .await;
+        answer.invalid_at(pointer);
+    }
+}
