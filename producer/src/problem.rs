@@ -10,8 +10,8 @@ use std::any::Any;
 use application::ports::{BlobError, Refused, StoreError};
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use domain::{Violation, Violations};
@@ -224,7 +224,7 @@ pub(crate) async fn render(request: Request, next: Next) -> Response {
     let problem = parts
         .extensions
         .remove::<Problem>()
-        .unwrap_or_else(|| of_framework(parts.status, &parts.headers, &asked));
+        .unwrap_or_else(|| of_framework(parts.status, &asked));
     let id = id.as_ref().map_or("", RequestId::as_str);
     let body = serde_json::to_vec(&problem.body(id)).unwrap_or_default();
     parts.headers.remove(CONTENT_LENGTH);
@@ -245,22 +245,18 @@ fn is_failure(response: &Response) -> bool {
     failed && content_type.is_none_or(|value| value.as_bytes().starts_with(b"text/plain"))
 }
 
-fn of_framework(status: StatusCode, headers: &HeaderMap, asked: &str) -> Problem {
+fn of_framework(status: StatusCode, asked: &str) -> Problem {
     match status {
         StatusCode::NOT_FOUND => Problem::new(
             &kinds::NOT_FOUND,
             format!("There is nothing at `{asked}`. /docs lists what there is."),
         ),
-        StatusCode::METHOD_NOT_ALLOWED => {
-            let allowed = headers.get(ALLOW).and_then(|value| value.to_str().ok());
-            Problem::new(
-                &kinds::METHOD_NOT_ALLOWED,
-                format!(
-                    "`{asked}` is not possible; this address knows {}.",
-                    allowed.unwrap_or("other methods")
-                ),
-            )
-        }
+        StatusCode::METHOD_NOT_ALLOWED => Problem::new(
+            &kinds::METHOD_NOT_ALLOWED,
+            format!(
+                "`{asked}` is not possible; the header Allow names the methods of this address."
+            ),
+        ),
         StatusCode::PAYLOAD_TOO_LARGE => {
             Problem::new(&kinds::BODY_TOO_LARGE, "Send a smaller body.")
         }
@@ -283,5 +279,39 @@ fn of_framework(status: StatusCode, headers: &HeaderMap, asked: &str) -> Problem
                 "The server made a mistake. Tell the operator, with the request_id.",
             )
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt as _;
+    use tower_http::catch_panic::CatchPanicLayer;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_answered_and_its_words_are_not() {
+        async fn broken() {
+            panic!("the password is swordfish");
+        }
+        let router: Router = Router::new()
+            .route("/broken", get(broken))
+            .layer(CatchPanicLayer::custom(from_panic))
+            .layer(from_fn(render));
+        let request = Request::get("/broken").body(Body::empty()).unwrap();
+        let response = router.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON);
+        let body = axum::body::to_bytes(response.into_body(), 10_000)
+            .await
+            .unwrap();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(
+            text.contains("INTERNAL_ERROR") && !text.contains("swordfish"),
+            "{text}"
+        );
     }
 }

@@ -15,6 +15,9 @@ const ASKED_QUEUES: u32 = 10_000;
 const ASK_PAUSE: Duration = Duration::from_millis(100);
 /// Jobs taken from one queue when nobody keeps the turns.
 const ASKED_JOBS: u32 = 16;
+const REBUILD: &str = "rebuild";
+/// A process that died while it rebuilt keeps others from it for so long; they ask the store meanwhile.
+const REBUILD_TTL: Duration = Duration::from_secs(5);
 
 pub(crate) enum Picked {
     Queue {
@@ -48,10 +51,12 @@ pub(crate) async fn pick(worker: &Worker, want: u32) -> Picked {
 
 /// Fills an empty ready set from the store; one process at a time does it.
 async fn rebuild(worker: &Worker) {
-    if !singleton::is_mine(worker, "rebuild").await {
+    if !singleton::is_mine(worker, REBUILD, REBUILD_TTL).await {
         return;
     }
-    match fill(worker).await {
+    let filled = fill(worker).await;
+    singleton::give_up(worker, REBUILD).await;
+    match filled {
         Ok(queues) => {
             worker
                 .metrics

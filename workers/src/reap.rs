@@ -19,7 +19,7 @@ pub(crate) async fn reap_loop(worker: Arc<Worker>) {
             () = worker.over.cancelled() => break,
             () = tokio::time::sleep(every) => {}
         }
-        if !singleton::is_mine(&worker, CHORE).await {
+        if !singleton::is_mine(&worker, CHORE, every * 2).await {
             continue;
         }
         if let Err(error) = reap(&worker).await {

@@ -14,8 +14,9 @@ const CHORE: &str = "reconcile";
 const QUEUES: u32 = 20_000;
 
 pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
+    let every = worker.config.reconcile_every;
     loop {
-        if singleton::is_mine(&worker, CHORE).await
+        if singleton::is_mine(&worker, CHORE, every * 2).await
             && let Err(error) = reconcile(&worker).await
         {
             tracing::warn!(%error, "counts and messages could not be reconciled");
@@ -27,7 +28,7 @@ pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
         }
         tokio::select! {
             () = worker.over.cancelled() => break,
-            () = tokio::time::sleep(worker.config.reconcile_every) => {}
+            () = tokio::time::sleep(every) => {}
         }
     }
     singleton::give_up(&worker, CHORE).await;

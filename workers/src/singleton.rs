@@ -7,16 +7,14 @@ use application::ports::LockState;
 
 use crate::life::Worker;
 
-/// How long a process that died keeps others from its chores.
-const TTL: Duration = Duration::from_secs(20);
-
-/// True when this worker is the one to do `chore` now.
-pub(crate) async fn is_mine(worker: &Worker, chore: &str) -> bool {
+/// True when this worker is the one to do `chore` now. A holder that died keeps others from it for `ttl`, so that is a
+/// little longer than the pause between two rounds.
+pub(crate) async fn is_mine(worker: &Worker, chore: &str, ttl: Duration) -> bool {
     let owner = worker.me.id.to_string();
     match worker
         .ports
         .locks
-        .acquire(&format!("chore:{chore}"), &owner, TTL)
+        .acquire(&format!("chore:{chore}"), &owner, ttl)
         .await
     {
         Ok(state) => state == LockState::Held,

@@ -30,7 +30,7 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),
         Err(error) => {
-            tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left")
+            tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left");
         }
     }
     let kinds = settings

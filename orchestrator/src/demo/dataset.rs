@@ -32,7 +32,7 @@ pub fn write(source: &Source, folder: &Path) -> anyhow::Result<PathBuf> {
     if lines.is_empty() {
         // Not a single text that we know: their names are texts, too.
         for file in source.files.iter().take(1000) {
-            let _ = write!(lines, "{}\n", json!({"text": file}));
+            let _ = writeln!(lines, "{}", json!({"text": file}));
         }
     }
     fs::write(&path, lines).with_context(|| format!("{} cannot be written", path.display()))?;
@@ -47,7 +47,7 @@ fn add(lines: &mut String, file: &Path) {
     for paragraph in text.split("\n\n") {
         let paragraph = paragraph.trim();
         if !paragraph.is_empty() && paragraph.len() <= EXAMPLE_BYTES && lines.len() < BYTES {
-            let _ = write!(lines, "{}\n", json!({"text": paragraph}));
+            let _ = writeln!(lines, "{}", json!({"text": paragraph}));
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Where logs go: standard error, as text for people or as JSON lines for machines.
+//! Where logs go: standard error, as text for people (in colour on a terminal only) or as JSON lines for machines.
+
+use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
@@ -14,6 +16,7 @@ pub enum LogFormat {
 pub fn init_tracing(filter: &str, format: LogFormat) -> Result<(), TryInitError> {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => builder.finish().try_init(),

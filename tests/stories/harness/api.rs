@@ -26,7 +26,7 @@ impl Api {
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         Self {
-            http: Client::new(),
+            http: Client::builder().no_proxy().build().expect("a client"),
             base: base.to_owned(),
             key: key.map(str::to_owned),
             tenant: None,
@@ -49,8 +49,10 @@ impl Api {
         }
     }
 
-    pub fn base(&self) -> &str {
-        &self.base
+    /// True when the server says that it is ready; false as well while nobody answers.
+    pub async fn is_ready(&self) -> bool {
+        let answer = self.request(Method::GET, "/health/ready").send().await;
+        answer.is_ok_and(|answer| answer.status() == 200)
     }
 
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::binary::binary;
 use super::process::Process;
-use super::{Mode, PATIENCE, Stand, eventually};
+use super::{Api, Mode, PATIENCE, Stand, eventually};
 
 /// Another process may take a port between its choice and its use.
 const PORT_TRIES: u32 = 3;
@@ -111,13 +111,12 @@ impl Stand {
 
     /// True when the process is ready to serve; false when it ended.
     async fn answers(&self, name: &str) -> bool {
-        let ready = format!("{}/health/ready", self.url());
+        let api = Api::new(&self.url(), None);
         eventually(&format!("{name} is ready"), PATIENCE, async || {
             if self.with(name, Process::has_ended).is_some() {
                 return Some(false);
             }
-            let response = reqwest::get(&ready).await.ok()?;
-            (response.status() == 200).then_some(true)
+            api.is_ready().await.then_some(true)
         })
         .await
     }

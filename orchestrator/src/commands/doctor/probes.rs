@@ -1,6 +1,6 @@
 //! One question to each thing that the configured mode needs.
 
-use std::future::Future;
+use std::future::{Future, ready};
 use std::path::Path;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub async fn all(settings: &Settings) -> Vec<Probe> {
     let mut probes = vec![
         probe("git", program("git", &["--version"])).await,
         probe("sh", program("/bin/sh", &["-c", "echo works"])).await,
-        probe("data folder", folder(&settings.data_dir)).await,
+        probe("data folder", ready(folder(&settings.data_dir))).await,
     ];
     let services = [
         &settings.database_url,
@@ -40,7 +40,7 @@ pub async fn all(settings: &Settings) -> Vec<Probe> {
         probes.push(probe("PostgreSQL", postgres(settings)).await);
         probes.push(probe("RabbitMQ", rabbitmq(settings)).await);
         probes.push(probe("Redis", redis(settings)).await);
-        probes.push(probe("artifacts", folder(&settings.artifacts_dir())).await);
+        probes.push(probe("artifacts", ready(folder(&settings.artifacts_dir()))).await);
     }
     probes
 }
@@ -80,7 +80,7 @@ async fn program(name: &str, arguments: &[&str]) -> anyhow::Result<String> {
 }
 
 /// Writable, or its parent is, so that it can be made.
-async fn folder(path: &Path) -> anyhow::Result<String> {
+fn folder(path: &Path) -> anyhow::Result<String> {
     let path = std::path::absolute(path)?;
     let existing = path.ancestors().find(|folder| folder.exists());
     let existing = existing.context("no part of its path exists")?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use application::ports::HandlerError;
 use domain::JobError;
+use nix::sys::statvfs::statvfs;
 
 /// What git, shells and most programs print when the disk is full, in the C locale.
 pub const DISK_FULL_WORDS: &str = "No space left on device";
@@ -31,6 +32,15 @@ pub fn io(doing: &str, path: &Path, error: &Error) -> HandlerError {
             path.display()
         ),
     )
+}
+
+/// True when next to nothing fits onto the disk that `path` is on. For programs that fail without saying why.
+pub fn is_full(path: &Path) -> bool {
+    const SPARE_BYTES: u64 = 64 * 1024;
+    statvfs(path).is_ok_and(|disk| {
+        let bytes = disk.blocks_available() * disk.fragment_size();
+        bytes < SPARE_BYTES || (disk.files() > 0 && disk.files_available() == 0)
+    })
 }
 
 /// `what` says what could not be done.

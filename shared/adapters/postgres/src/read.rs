@@ -33,7 +33,8 @@ pub(crate) async fn get(
 const QUEUES: &str = "SELECT s.tenant_id, s.kind, s.queued, s.running, s.quota, t.slug,
         s.paused OR NOT t.active AS paused,
         (SELECT min(j.queued_at) FROM jobs j
-            WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued') AS oldest_queued_at
+            WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued'
+                AND j.queued_at IS NOT NULL) AS oldest_queued_at
     FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
     WHERE s.tenant_id = $1 ORDER BY s.kind";
 

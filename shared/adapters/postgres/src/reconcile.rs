@@ -26,7 +26,7 @@ const DRIFTED: &str = "SELECT s.tenant_id, s.kind FROM tenant_slots s
     LEFT JOIN (SELECT tenant_id, kind, count(*) AS jobs FROM jobs
         WHERE state IN ('running', 'degraded') GROUP BY tenant_id, kind) r USING (tenant_id, kind)
     LEFT JOIN (SELECT tenant_id, kind, count(*) AS jobs FROM jobs
-        WHERE state = 'queued' GROUP BY tenant_id, kind) q USING (tenant_id, kind)
+        WHERE state = 'queued' AND queued_at IS NOT NULL GROUP BY tenant_id, kind) q USING (tenant_id, kind)
     LEFT JOIN (SELECT tenant_id, kind, count(*) AS jobs FROM jobs
         WHERE state = 'queued' AND published_at IS NOT NULL GROUP BY tenant_id, kind) m USING (tenant_id, kind)
     LEFT JOIN (SELECT tenant_id, kind, count(*) AS jobs FROM jobs

@@ -11,6 +11,7 @@ use tokio::process::Command;
 
 use super::git::{failed, git_dir};
 use super::tree::Checkout;
+use crate::failure::{DISK_FULL_WORDS, is_full};
 
 /// A larger patch is left out; the statistics stay, and a line in the patch's place says so.
 const PATCH_BYTES: u64 = 16 * 1024 * 1024;
@@ -29,7 +30,7 @@ impl Checkout {
             .ask(command, "compare the tree", STAT_BYTES)
             .await?;
         if !counted.success && !counted.is_cut {
-            return Err(failed("compare the tree", &counted.stderr));
+            return Err(failed("compare the tree", &counted.stderr, &self.diff));
         }
         let stat = parse_numstat(&counted.stdout);
         let mut command = self.compare();
@@ -51,7 +52,7 @@ impl Checkout {
             });
         }
         if !patch.success {
-            return Err(failed("compare the tree", &patch.stderr));
+            return Err(failed("compare the tree", &patch.stderr, &self.diff));
         }
         Ok(Diff {
             stat,
@@ -69,8 +70,8 @@ impl Checkout {
             return Ok(());
         }
         // A file that cannot be read, or a repository inside without a commit, is left out; a full disk is not.
-        if said.stderr.contains(crate::failure::DISK_FULL_WORDS) {
-            return Err(failed(what, &said.stderr));
+        if said.stderr.contains(DISK_FULL_WORDS) || is_full(&self.diff) {
+            return Err(failed(what, &said.stderr, &self.diff));
         }
         tracing::warn!(tree = %self.tree.display(), reason = said.stderr, "parts of a tree are not in its diff");
         Ok(())

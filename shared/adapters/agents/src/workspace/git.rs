@@ -14,7 +14,7 @@ use tokio::io::AsyncReadExt;
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 
-use crate::failure::{DISK_FULL_WORDS, disk_full, fail, retry};
+use crate::failure::{DISK_FULL_WORDS, disk_full, fail, is_full, retry};
 
 /// Processes of git at once; more would only wait for the same disk.
 const PARALLEL: usize = 8;
@@ -23,6 +23,8 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(10);
 /// For git to put its lock files away.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 const ERROR_BYTES: u64 = 16 * 1024;
+/// Of many complaints, the first ones say what is wrong.
+const ERROR_LINES: usize = 5;
 
 pub(super) struct Git {
     path: OsString,
@@ -77,13 +79,18 @@ impl Git {
         command
     }
 
-    /// Runs it to its end. `what` names the deed for errors, as in "fetch from /repo".
-    pub(super) async fn run(&self, command: Command, what: &str) -> Result<Vec<u8>, HandlerError> {
-        let said = self.ask(command, what, u64::MAX).await?;
+    /// Runs it to its end. `what` names the deed for errors, as in "fetch from /repo"; it writes at `place`.
+    pub(super) async fn run(
+        &self,
+        command: Command,
+        what: &str,
+        place: &Path,
+    ) -> Result<(), HandlerError> {
+        let said = self.ask(command, what, ERROR_BYTES).await?;
         if said.success {
-            return Ok(said.stdout);
+            return Ok(());
         }
-        Err(failed(what, &said.stderr))
+        Err(failed(what, &said.stderr, place))
     }
 
     /// Runs it to its end, or until it has said more than `limit` bytes.
@@ -167,15 +174,14 @@ fn not_started(error: &io::Error) -> HandlerError {
     retry("GIT_FAILED", format!("git could not be started: {error}"))
 }
 
-/// The failure of a command that ought to work.
-pub(super) fn failed(what: &str, stderr: &str) -> HandlerError {
-    if stderr.contains(DISK_FULL_WORDS) || stderr.contains("Disk quota exceeded") {
+/// The failure of a command that ought to work, and that writes at `place`.
+pub(super) fn failed(what: &str, stderr: &str, place: &Path) -> HandlerError {
+    if stderr.contains(DISK_FULL_WORDS) || is_full(place) {
         return disk_full(&format!("git could not {what}"));
     }
-    retry(
-        "GIT_FAILED",
-        format!("git could not {what}: {}", stderr.replace('\0', "")),
-    )
+    let lines: Vec<&str> = stderr.lines().take(ERROR_LINES).collect();
+    let reason = lines.join("\n").replace('\0', "");
+    retry("GIT_FAILED", format!("git could not {what}: {reason}"))
 }
 
 /// Output that is one line of text.

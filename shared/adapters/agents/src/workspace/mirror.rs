@@ -15,7 +15,7 @@ use domain::Repository;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
-use super::git::{Git, PATIENCE, failed, git_dir, line};
+use super::git::{Git, PATIENCE, git_dir, line};
 use super::roots::{Roots, RootsError};
 use crate::failure::{self, fail};
 
@@ -173,8 +173,7 @@ async fn update(git: &Git, source: &Source, mirror: &Path) -> Result<(), Handler
         .arg(&source.repository)
         .arg(format!("+{}:{reference}", source.commit));
     let what = format!("fetch from {}", source.repository.display());
-    git.run(command, &what).await?;
-    Ok(())
+    git.run(command, &what, mirror).await
 }
 
 async fn has(git: &Git, mirror: &Path, reference: &str) -> Result<bool, HandlerError> {
@@ -201,7 +200,7 @@ async fn init(git: &Git, source: &Source, mirror: &Path) -> Result<(), HandlerEr
         .arg(format!("--object-format={format}"))
         .arg(mirror);
     // Harmless where it was done before, and mends one that was cut short.
-    git.run(command, "create a mirror").await.map(drop)
+    git.run(command, "create a mirror", mirror).await
 }
 
 /// Holds off other workers that share the folder.
@@ -220,7 +219,7 @@ async fn lock(mirror: &Path) -> Result<File, HandlerError> {
     });
     match locked.await {
         Ok(file) => file.map_err(|error| failure::io("lock", &path, &error)),
-        Err(error) => Err(failed("lock a mirror", &error.to_string())),
+        Err(error) => Err(failure::retry("WORKER_FILES", error.to_string())),
     }
 }
 

@@ -34,7 +34,7 @@ use crate::environment::Environment;
 use crate::failure;
 use folder::RunFolder;
 use git::Git;
-use mirror::Mirrors;
+use mirror::{Mirrors, Source};
 use tree::Checkout;
 
 /// Checkouts with git, below one base folder. Several workers may share the folder.
@@ -63,6 +63,21 @@ impl GitWorkspaces {
         swept.await.map_err(io::Error::other)?
     }
 
+    async fn check_out(
+        &self,
+        source: Option<Source>,
+        folder: &RunFolder,
+    ) -> Result<Option<Checkout>, HandlerError> {
+        let Some(source) = source else {
+            return Ok(None);
+        };
+        let mirror = self.mirrors.fetch(&source).await?;
+        let git = Arc::clone(&self.git);
+        Checkout::create(git, mirror, folder, source.commit)
+            .await
+            .map(Some)
+    }
+
     async fn make_folder(&self, job: JobId, attempt: u32) -> Result<RunFolder, HandlerError> {
         let (runs, name) = (self.runs.clone(), format!("{job}-{attempt}"));
         let made = tokio::task::spawn_blocking(move || RunFolder::create(&runs, &name));
@@ -85,15 +100,13 @@ impl Workspaces for GitWorkspaces {
             None => None,
         };
         let folder = self.make_folder(job, attempt).await?;
-        let checkout = match source {
-            Some(source) => {
-                let mirror = self.mirrors.fetch(&source).await?;
-                let base = source.commit;
-                Some(Checkout::create(Arc::clone(&self.git), mirror, &folder, base).await?)
+        match self.check_out(source, &folder).await {
+            Ok(checkout) => Ok(Box::new(RunWorkspace { folder, checkout })),
+            Err(error) => {
+                folder.remove().await;
+                Err(error)
             }
-            None => None,
-        };
-        Ok(Box::new(RunWorkspace { folder, checkout }))
+        }
     }
 }
 

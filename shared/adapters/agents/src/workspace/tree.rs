@@ -14,7 +14,7 @@ pub(super) struct Checkout {
     pub(super) git: Arc<Git>,
     pub(super) mirror: PathBuf,
     pub(super) tree: PathBuf,
-    /// What comparing needs, out of the run's reach.
+    /// What comparing needs, where the run has no business.
     pub(super) diff: PathBuf,
     /// The commit that the run starts from.
     pub(super) base: String,
@@ -41,7 +41,8 @@ impl Checkout {
             .current_dir(&checkout.tree)
             .args(["checkout", "--quiet", "--detach"])
             .arg(&checkout.base);
-        checkout.git.run(command, "check the revision out").await?;
+        let what = "check the revision out";
+        checkout.git.run(command, what, &checkout.tree).await?;
         checkout.remember_index()?;
         Ok(checkout)
     }
@@ -57,8 +58,8 @@ impl Checkout {
             .args(["init", "--quiet", "--template=", "--initial-branch=main"])
             .arg(format!("--object-format={format}"))
             .arg(&self.tree);
-        self.git.run(command, "create the run's repository").await?;
-        Ok(())
+        let what = "create the run's repository";
+        self.git.run(command, what, &self.tree).await
     }
 
     fn borrow(&self) -> Result<(), HandlerError> {
