@@ -7,6 +7,7 @@ use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
 use domain::{ApiKeyId, ArtifactId, JobId};
 
+use crate::api::jobs::OfKind;
 use crate::problem::Problem;
 use crate::problem_kinds::{self as kinds, Kind};
 
@@ -26,9 +27,8 @@ impl<S: Send + Sync> FromRequestParts<S> for JobPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        parse(parts, state, "id", &kinds::JOB_NOT_FOUND)
-            .await
-            .map(Self)
+        let missing = no_such_job(parts);
+        parse(parts, state, "id", missing).await.map(Self)
     }
 }
 
@@ -36,7 +36,8 @@ impl<S: Send + Sync> FromRequestParts<S> for ArtifactPath {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let job = parse(parts, state, "id", &kinds::JOB_NOT_FOUND).await?;
+        let missing = no_such_job(parts);
+        let job = parse(parts, state, "id", missing).await?;
         let artifact = parse(parts, state, "artifact_id", &kinds::ARTIFACT_NOT_FOUND).await?;
         Ok(Self(job, artifact))
     }
@@ -58,6 +59,11 @@ impl<S: Send + Sync> FromRequestParts<S> for TextPath {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         text(parts, state, "id").await.map(Self)
     }
+}
+
+fn no_such_job(parts: &Parts) -> &'static Kind {
+    let of_kind = parts.extensions.get().copied().unwrap_or(OfKind(None));
+    of_kind.missing()
 }
 
 async fn parse<T, S>(

@@ -126,7 +126,7 @@ pub async fn every_wrong_body_gets_its_problem(mode: Mode) {
 pub async fn what_is_no_request_gets_its_problem_too(mode: Mode) {
     let stand = Stand::shared(mode).await;
     let api = &stand.tenant().await.api;
-    for text in ["", "{", "{\"title\": }", "{\"title\": \"x\"} {", "title=x", "\u{feff}{}"] {
+    for text in ["", "{", "{\"title\": }", "{\"title\": \"x\", \"agent\": {\"kind\": \"echo\"}} {", "title=x", "\u{feff}{}"] {
         let answer = api.post_text(SESSIONS, "application/json", text).await;
         answer.expect_problem(400, "INVALID_JSON");
     }

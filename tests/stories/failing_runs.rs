@@ -39,8 +39,8 @@ pub async fn a_repository_that_cannot_be_had_fails_the_session(mode: Mode) {
         (&no_repo, "HEAD", &["git"]),
         (repo.path(), "no-such-branch", &["no-such-branch"]),
         // Real repositories, but none that this installation was told to use.
-        (outside.path(), "HEAD", &["roots"]),
-        (&link, "HEAD", &["roots"]),
+        (outside.path(), "HEAD", &["ORCHESTRATOR_ROOTS"]),
+        (&link, "HEAD", &["ORCHESTRATOR_ROOTS"]),
     ];
     for (path, reference, words) in cases {
         let more = json!({"repository": {"path": path, "ref": reference}});
@@ -124,7 +124,7 @@ pub async fn a_deadline_ends_a_session_that_does_not(mode: Mode) {
 pub async fn a_command_on_a_full_disk_fails_with_that_reason(mode: Mode) {
     let stand = Stand::shared(mode).await;
     let tenant = stand.tenant().await;
-    let agent = json!({"kind": "command", "run": "echo text > /dev/full"});
+    let agent = json!({"kind": "command", "run": "head --bytes=100000 /dev/zero > /dev/full"});
     let (code, message) = failure(&tenant, agent, json!({})).await;
     assert_eq!(code, "DISK_FULL", "{message}");
     works(&tenant, &stand.repo()).await;

@@ -6,8 +6,8 @@ use application::ports::Interruption;
 
 use crate::life::Worker;
 
-/// After being told to wind up, a run that is still there is ended.
-const LAST_CALL: Duration = Duration::from_secs(20);
+/// After being told to wind up, a run that is still there is ended; longer than a run may take to wind up.
+const LAST_CALL: Duration = Duration::from_secs(25);
 
 /// Waits for the wish to leave, then for the runs. When it returns, nothing runs any more, or its time is over.
 pub(crate) async fn drain(worker: &Worker) {

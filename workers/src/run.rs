@@ -16,7 +16,7 @@ use crate::running::Entry;
 use crate::write::Written;
 
 /// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
-const WIND_UP: Duration = Duration::from_secs(15);
+const WIND_UP: Duration = Duration::from_secs(20);
 /// Between tries to write the end of a run while the store cannot be reached.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
 

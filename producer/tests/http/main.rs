@@ -1,5 +1,8 @@
 //! The HTTP side as a client sees it: the router over the real embedded adapters, one module a subject.
-#![expect(clippy::unwrap_used, reason = "a test that meets what it did not expect should panic")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that meets what it did not expect should panic"
+)]
 
 mod access;
 mod bulk;

@@ -6,14 +6,13 @@ use serde_json::json;
 
 use crate::site::{Answer, Ask, Site, empty_report};
 
-fn logged_in<'a>(site: &Site, ask: Ask<'a>, key: &str) -> Ask<'a> {
-    let _ = site;
+fn logged_in<'a>(ask: Ask<'a>, key: &str) -> Ask<'a> {
     ask.no_key()
         .header("cookie", &format!("orchestrator_key={key}"))
 }
 
 async fn page(site: &Site, path: &str) -> Answer {
-    logged_in(site, site.get(path), &site.member).send().await
+    logged_in(site.get(path), &site.member).send().await
 }
 
 async fn log_in(site: &Site, form: String, origin: &str) -> Answer {
@@ -88,12 +87,9 @@ async fn the_first_page_shows_queues_and_jobs() {
         !text.contains("style=") && !text.contains(" on"),
         "nothing inline"
     );
-    let admin = logged_in(&site, site.get("/"), &site.admin)
-        .send()
-        .await
-        .text();
+    let admin = logged_in(site.get("/"), &site.admin).send().await.text();
     assert!(admin.contains("/?tenant=globex"));
-    let other = logged_in(&site, site.get("/?tenant=globex"), &site.admin)
+    let other = logged_in(site.get("/?tenant=globex"), &site.admin)
         .send()
         .await
         .text();
@@ -148,7 +144,7 @@ async fn a_jobs_page_tells_its_whole_story() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
-    let foreign = logged_in(&site, site.get(&format!("/jobs/{id}")), &site.stranger)
+    let foreign = logged_in(site.get(&format!("/jobs/{id}")), &site.stranger)
         .send()
         .await;
     assert_eq!(foreign.status, StatusCode::NOT_FOUND);

@@ -128,7 +128,7 @@ async fn ids_that_are_none_are_not_found() {
         .get("/api/v1/sessions/17")
         .send()
         .await
-        .problem(404, "JOB_NOT_FOUND");
+        .problem(404, "SESSION_NOT_FOUND");
     assert!(problem["detail"].as_str().unwrap().contains("UUID"));
 }
 

@@ -387,7 +387,7 @@ impl Reading {
     }
 
     /// Everything to the end.
-    pub async fn to_end(mut self) -> String {
+    pub async fn rest(mut self) -> String {
         while self.more().await {}
         self.read
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use application::ports::Signal;
 use axum::http::StatusCode;
-use domain::{LogChunk, LogCursor, LogStream, Progress};
+use domain::{Ending, JobError, LogChunk, LogCursor, LogStream, Progress};
 use producer::ProducerConfig;
 
 use crate::site::{Site, completed, empty_report, events_in};
@@ -63,7 +63,7 @@ async fn a_reader_that_drops_comes_back_and_misses_nothing() {
         .await;
     second.until("event: progress").await;
     site.finish(worker, &job, completed()).await;
-    let after = events_in(&second.to_end().await);
+    let after = events_in(&second.rest().await);
     let all: Vec<(i64, String)> = before.into_iter().chain(after).collect();
     assert_eq!(
         names(&all),
@@ -102,24 +102,33 @@ async fn a_signal_wakes_a_stream_long_before_its_poll() {
     site.post(&format!("/api/v1/sessions/{id}/cancel"))
         .send()
         .await;
-    let events = events_in(&stream.to_end().await);
+    let events = events_in(&stream.rest().await);
     assert_eq!(names(&events), ["created", "queued", "cancelled"]);
 }
 
 #[tokio::test]
-async fn a_retried_job_goes_on_in_the_same_stream_numbers() {
+async fn a_retried_job_goes_on_where_its_events_ended() {
     let site = Site::start().await;
     let id = site.session("again").await;
-    site.post(&format!("/api/v1/sessions/{id}/cancel"))
-        .send()
+    let worker = site.worker().await;
+    let job = site.claim(worker, &id).await;
+    let error = JobError::new("COMMAND_FAILED", "it ended with 1");
+    site.finish(worker, &job, Ending::Failed(error)).await;
+    let address = format!("/api/v1/sessions/{id}");
+    let ended = site.get(&format!("{address}/events")).send().await;
+    let events = events_in(&ended.text());
+    assert_eq!(names(&events), ["created", "queued", "started", "failed"]);
+    site.post(&format!("{address}/retry")).send().await;
+    let mut again = site
+        .get(&format!("{address}/events?after=4"))
+        .stream()
         .await;
-    let ended = site
-        .get(&format!("/api/v1/sessions/{id}/events"))
-        .send()
-        .await;
+    again.until("event: queued").await;
+    site.post(&format!("{address}/cancel")).send().await;
+    let events = events_in(&again.rest().await);
     assert_eq!(
-        names(&events_in(&ended.text())),
-        ["created", "queued", "cancelled"]
+        events,
+        [(5, "queued".to_owned()), (6, "cancelled".to_owned())]
     );
 }
 
@@ -139,9 +148,9 @@ async fn streams_end_when_the_process_drains() {
     events.until("event: queued").await;
     hints.until("event: hello").await;
     site.draining.cancel();
-    events.to_end().await;
-    hints.to_end().await;
-    assert_eq!(logs.to_end().await, "");
+    events.rest().await;
+    hints.rest().await;
+    assert_eq!(logs.rest().await, "");
 }
 
 #[tokio::test]
@@ -223,7 +232,7 @@ async fn a_log_is_read_whole_by_its_end_or_as_it_grows() {
     site.report(worker, report).await;
     following.until("four").await;
     site.finish(worker, &job, completed()).await;
-    assert_eq!(following.to_end().await, "three\nfour\n");
+    assert_eq!(following.rest().await, "three\nfour\n");
 }
 
 #[tokio::test]
@@ -242,6 +251,9 @@ async fn a_log_longer_than_a_read_is_whole() {
         .send()
         .await
         .text();
-    let expected: String = (1..=450).map(|number| format!("line {number}\n")).collect();
-    assert_eq!(text, expected);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 450);
+    for (line, number) in lines.iter().zip(1..) {
+        assert_eq!(*line, format!("line {number}"));
+    }
 }

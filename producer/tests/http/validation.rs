@@ -10,11 +10,24 @@ fn session_with(field: &str, value: Value) -> Value {
     body
 }
 
-#[tokio::test]
-async fn what_is_wrong_with_a_session_is_told_where_it_is_wrong() {
+type Table = Vec<(Value, &'static str, &'static str)>;
+
+/// Each body is refused at this pointer, with these words, and nothing is stored.
+async fn refused(address: &str, table: Table) {
     let site = Site::start().await;
+    for (body, pointer, words) in table {
+        let answer = site.post(address).json(&body).send().await;
+        let detail = answer.invalid_at(pointer);
+        assert!(detail.contains(words), "{body}: {detail}");
+    }
+    let listed = site.get("/api/v1/jobs").send().await.json();
+    assert_eq!(listed["items"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_sessions_text_and_numbers() {
     let with = session_with;
-    let table = [
+    let table = vec![
         (
             with("title", json!("x".repeat(10_000))),
             "/title",
@@ -24,6 +37,7 @@ async fn what_is_wrong_with_a_session_is_told_where_it_is_wrong() {
         (with("title", json!("a\u{0}b")), "/title", "control"),
         (with("title", json!(7)), "/title", "expected a string"),
         (with("title", Value::Null), "/title", "expected a string"),
+        (json!({"agent": {"kind": "echo"}}), "/title", "required"),
         (with("priority", json!("urgent")), "/priority", "critical"),
         (with("max_attempts", json!(0)), "/max_attempts", "between 1"),
         (
@@ -41,6 +55,23 @@ async fn what_is_wrong_with_a_session_is_told_where_it_is_wrong() {
             "/max_duration_seconds",
             "between 1",
         ),
+        (
+            with("run_after", json!("tomorrow")),
+            "/run_after",
+            "invalid",
+        ),
+        (with("parent_id", json!("x")), "/parent_id", "UUID"),
+        (with("colour", json!("red")), "/colour", "unknown field"),
+        (json!(["a title"]), "", "expected an object"),
+    ];
+    refused("/api/v1/sessions", table).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_sessions_tags_and_metadata() {
+    let with = session_with;
+    let long = "x".repeat(20_000);
+    let table = vec![
         (with("tags", json!("demo")), "/tags", "a list"),
         (with("tags", json!(["ok", ""])), "/tags/1", "empty"),
         (
@@ -55,85 +86,68 @@ async fn what_is_wrong_with_a_session_is_told_where_it_is_wrong() {
             "NUL",
         ),
         (
-            with("metadata", json!({"a": "x".repeat(20_000)})),
+            with("metadata", json!({"a": long})),
             "/metadata",
             "at most 16384",
         ),
-        (with("colour", json!("red")), "/colour", "unknown field"),
+    ];
+    refused("/api/v1/sessions", table).await;
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_a_sessions_agent_and_repository() {
+    let agent = |value| session_with("agent", value);
+    let with = session_with;
+    let both = json!({"kind": "command", "run": "a", "argv": ["a"]});
+    let option = json!({"path": "/a", "ref": "--upload-pack=x"});
+    let table = vec![
+        (json!({"title": "a"}), "/agent", "required"),
+        (agent(json!("echo")), "/agent", "expected an object"),
+        (agent(json!({})), "/agent/kind", "required"),
         (
-            with("agent", json!({"kind": "wizard"})),
+            agent(json!({"kind": "wizard"})),
             "/agent/kind",
             "echo or command",
         ),
         (
-            with("agent", json!({"kind": "echo", "wand": 1})),
+            agent(json!({"kind": "echo", "wand": 1})),
             "/agent/wand",
             "unknown field",
         ),
         (
-            with("agent", json!({"kind": "echo", "run": "ls"})),
+            agent(json!({"kind": "echo", "run": "ls"})),
             "/agent/run",
             "not for the agent echo",
         ),
         (
-            with("agent", json!({"kind": "command"})),
+            agent(json!({"kind": "command"})),
             "/agent",
             "neither argv nor run",
         ),
+        (agent(both), "/agent", "both argv and run"),
         (
-            with(
-                "agent",
-                json!({"kind": "command", "run": "a", "argv": ["a"]}),
-            ),
-            "/agent",
-            "both argv and run",
-        ),
-        (
-            with("agent", json!({"kind": "command", "argv": []})),
+            agent(json!({"kind": "command", "argv": []})),
             "/agent/argv",
             "program",
         ),
         (
-            with("agent", json!({"kind": "command", "run": ""})),
+            agent(json!({"kind": "command", "run": ""})),
             "/agent/run",
             "empty",
         ),
-        (with("agent", json!({})), "/agent/kind", "required"),
-        (with("agent", json!("echo")), "/agent", "expected an object"),
         (
             with("repository", json!({"path": "relative"})),
             "/repository/path",
             "absolute",
         ),
-        (
-            with(
-                "repository",
-                json!({"path": "/a", "ref": "--upload-pack=x"}),
-            ),
-            "/repository/ref",
-            "branch",
-        ),
+        (with("repository", option), "/repository/ref", "branch"),
         (
             with("keep", json!(["../../etc/passwd"])),
             "/keep/0",
             "inside",
         ),
-        (
-            with("run_after", json!("tomorrow")),
-            "/run_after",
-            "invalid",
-        ),
-        (with("parent_id", json!("x")), "/parent_id", "UUID"),
-        (json!({"agent": {"kind": "echo"}}), "/title", "required"),
-        (json!({"title": "a"}), "/agent", "required"),
     ];
-    for (body, pointer, words) in table {
-        let answer = site.post("/api/v1/sessions").json(&body).send().await;
-        let detail = answer.invalid_at(pointer);
-        assert!(detail.contains(words), "{body}: {detail}");
-    }
-    let listed = site.get("/api/v1/sessions").send().await.json();
-    assert_eq!(listed["items"], json!([]));
+    refused("/api/v1/sessions", table).await;
 }
 
 #[tokio::test]
@@ -154,17 +168,14 @@ async fn several_mistakes_are_told_at_once() {
 
 #[tokio::test]
 async fn what_is_wrong_with_a_training_job() {
-    let site = Site::start().await;
-    let good = json!({
-        "base_model": "tiny", "target_model_name": "mine", "provider": "subprocess",
-        "dataset": {"path": "/srv/data.jsonl"},
-    });
     let with = |field: &str, value: Value| {
-        let mut body = good.clone();
+        let mut body = json!({
+            "base_model": "tiny", "target_model_name": "mine", "dataset": {"path": "/srv/data.jsonl"},
+        });
         body[field] = value;
         body
     };
-    let table = [
+    let table = vec![
         (with("provider", json!("cloud")), "/provider", "subprocess"),
         (
             with("dataset", json!({"path": "data.jsonl"})),
@@ -180,15 +191,7 @@ async fn what_is_wrong_with_a_training_job() {
         ),
         (with("prompt", json!("hello")), "/prompt", "unknown field"),
     ];
-    for (body, pointer, words) in table {
-        let answer = site
-            .post("/api/v1/fine-tuning/jobs")
-            .json(&body)
-            .send()
-            .await;
-        let detail = answer.invalid_at(pointer);
-        assert!(detail.contains(words), "{body}: {detail}");
-    }
+    refused("/api/v1/fine-tuning/jobs", table).await;
 }
 
 #[tokio::test]

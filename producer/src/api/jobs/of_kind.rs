@@ -5,7 +5,7 @@ use axum::http::request::Parts;
 use domain::{Job, JobId, JobKind, TenantId};
 
 use crate::problem::Problem;
-use crate::problem_kinds as kinds;
+use crate::problem_kinds::{self as kinds, Kind};
 use crate::state::App;
 
 /// The kind of jobs that the routes around a handler are for; `None` for any kind.
@@ -29,19 +29,20 @@ impl OfKind {
     }
 
     pub fn not_found(self, id: JobId) -> Problem {
+        let what = match self.0 {
+            Some(JobKind::Session) => "session",
+            Some(JobKind::Training) => "training job",
+            None => "job",
+        };
+        let detail = format!("The tenant has no {what} {id}. Check the id and the tenant.");
+        Problem::new(self.missing(), detail)
+    }
+
+    /// The problem that says so.
+    pub const fn missing(self) -> &'static Kind {
         match self.0 {
-            Some(JobKind::Session) => Problem::new(
-                &kinds::SESSION_NOT_FOUND,
-                format!("The tenant has no session {id}. Check the id and the tenant."),
-            ),
-            Some(JobKind::Training) => Problem::new(
-                &kinds::JOB_NOT_FOUND,
-                format!("The tenant has no training job {id}. Check the id and the tenant."),
-            ),
-            None => Problem::new(
-                &kinds::JOB_NOT_FOUND,
-                format!("The tenant has no job {id}. Check the id and the tenant."),
-            ),
+            Some(JobKind::Session) => &kinds::SESSION_NOT_FOUND,
+            _ => &kinds::JOB_NOT_FOUND,
         }
     }
 

@@ -164,6 +164,35 @@ async fn the_diff_has_new_changed_deleted_and_binary_files_and_applies() {
 }
 
 #[tokio::test]
+async fn a_base_folder_that_is_named_relatively_works() {
+    let place = Place::new();
+    let here = std::env::current_dir().unwrap();
+    let up = "../".repeat(here.components().count() - 1);
+    let base = PathBuf::from(
+        up + place
+            .folder
+            .path()
+            .join("other")
+            .to_str()
+            .unwrap()
+            .trim_start_matches('/'),
+    );
+    let roots = Roots::new(vec![place.folder.path().join("root")]);
+    let workspaces = GitWorkspaces::new(&base, roots, &environment(&[], &[], &[]));
+    let repository = Repository {
+        path: place.repo().to_str().unwrap().to_owned(),
+        reference: "HEAD".to_owned(),
+    };
+    let workspace = workspaces
+        .open(new_job(), 1, Some(&repository))
+        .await
+        .unwrap();
+    fs::write(workspace.directory().join("new"), "x\n").unwrap();
+    assert_eq!(workspace.diff().await.unwrap().unwrap().stat.files, ["new"]);
+    workspace.close().await;
+}
+
+#[tokio::test]
 async fn an_untouched_tree_has_an_empty_diff() {
     let place = Place::new();
     let workspace = place.open(&place.repo(), "HEAD").await.unwrap();

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use application::ports::{QueueError, Receipt, Visit};
-use domain::QueueKey;
+use domain::{JobId, QueueKey};
 use futures::future::try_join_all;
+use lapin::Channel;
+use lapin::message::BasicGetMessage;
 use lapin::options::{BasicAckOptions, BasicGetOptions, BasicNackOptions};
 use lapin::types::ShortString;
 use tokio::task::AbortHandle;
@@ -76,30 +78,14 @@ impl Visits {
         }
         let lane = self.lanes().take().await?;
         let name: ShortString = self.names.queue(queue).into();
-        // All requests at once: those beyond the end of the queue are answered by a short "empty", which costs less
-        // than asking first how many there are.
-        let gets = (0..n).map(|_| {
-            let options = BasicGetOptions { no_ack: false };
-            lane.channel().basic_get(name.clone(), options)
-        });
-        let taken = match timeout(ANSWER_WITHIN, try_join_all(gets)).await {
+        let taken = match timeout(ANSWER_WITHIN, get(lane.channel(), &name, n)).await {
             Ok(Ok(taken)) => taken,
             // Never published to, or expired. The error has closed the channel.
             Ok(Err(error)) if is_not_found(&error) => return Ok(nothing()),
             Ok(Err(error)) => return Err(in_words(&error)),
             Err(_) => return Err(no_answer("get messages")),
         };
-        let mut jobs = Vec::with_capacity(taken.len());
-        let mut last_tag = None;
-        for message in taken.into_iter().flatten() {
-            last_tag = Some(message.delivery_tag);
-            if let Some(job) = job_of(&message.data) {
-                jobs.push(job);
-            } else {
-                tracing::warn!(%name, "a message that names no job is thrown away");
-            }
-        }
-        let Some(last_tag) = last_tag else {
+        let Some(last_tag) = taken.last().map(|message| message.delivery_tag) else {
             self.lanes().put_back(lane);
             return Ok(nothing());
         };
@@ -108,6 +94,18 @@ impl Visits {
             last_tag,
             since: Instant::now(),
         });
+        let jobs: Vec<JobId> = taken
+            .iter()
+            .filter_map(|message| job_of(&message.data))
+            .collect();
+        if jobs.len() < taken.len() {
+            let strangers = taken.len() - jobs.len();
+            tracing::warn!(%name, strangers, "messages that name no job are thrown away");
+        }
+        if jobs.is_empty() {
+            self.ack(receipt).await?;
+            return Ok(nothing());
+        }
         Ok(Visit { jobs, receipt })
     }
 
@@ -167,6 +165,20 @@ impl Open {
         self.by_receipt.insert(self.receipts, visit);
         Receipt(self.receipts)
     }
+}
+
+/// The first message says how many more there are, so that nothing is asked of an empty queue; the rest are asked for
+/// all at once.
+async fn get(channel: &Channel, name: &ShortString, n: u32) -> lapin::Result<Vec<BasicGetMessage>> {
+    let one = || channel.basic_get(name.clone(), BasicGetOptions { no_ack: false });
+    let Some(first) = one().await? else {
+        return Ok(Vec::new());
+    };
+    let more = n.saturating_sub(1).min(first.message_count);
+    let rest = try_join_all((0..more).map(|_| one())).await?;
+    Ok(std::iter::once(first)
+        .chain(rest.into_iter().flatten())
+        .collect())
 }
 
 async fn sweep(shared: Arc<Shared>, held_max: Duration) {

@@ -47,6 +47,8 @@ pub struct GitWorkspaces {
 
 impl GitWorkspaces {
     pub fn new(base: &Path, roots: Roots, environment: &Environment) -> Self {
+        // Paths are handed to programs that work in other folders. An empty one fails at the first use, in words.
+        let base = std::path::absolute(base).unwrap_or_else(|_| base.to_owned());
         let git = Arc::new(Git::new(environment.path()));
         Self {
             runs: base.join("runs"),

@@ -100,6 +100,7 @@ macro_rules! store_contract {
             relay:
                 a_relay_goes_by_priority_then_by_age,
                 a_relay_gives_no_more_than_asked,
+                a_lowered_quota_narrows_the_window,
                 a_relay_serves_the_emptiest_queue_first,
                 two_relays_at_once_never_send_the_same_job,
                 an_inactive_tenant_is_not_relayed,

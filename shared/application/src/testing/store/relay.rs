@@ -62,6 +62,24 @@ pub async fn a_relay_gives_no_more_than_asked(store: StoreUnderTest) {
     assert_eq!(relay(&world, 100).await.publish, []);
 }
 
+pub async fn a_lowered_quota_narrows_the_window(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant_with_quota("acme", 10).await;
+    world
+        .submit(world.sessions(&tenant, relay_window(10) as usize + 5))
+        .await;
+    let change = TenantChange {
+        session_quota: Some(1),
+        ..TenantChange::default()
+    };
+    let tenants = &world.store.tenants;
+    let changed = tenants.change_tenant(tenant.id, change, None, world.now());
+    assert!(changed.await.expect("valid").is_some());
+    assert_eq!(relay(&world, 100).await.publish, [], "more than full");
+    let more = world.submit(world.sessions(&tenant, 1)).await;
+    assert_eq!(more.publish, []);
+}
+
 /// A queue that has nothing with the workers is not kept waiting by those that have.
 pub async fn a_relay_serves_the_emptiest_queue_first(store: StoreUnderTest) {
     let world = World::new(store);
