@@ -108,6 +108,7 @@
   source.addEventListener("missed", soon);
   source.addEventListener("error", () => say("not connected", "lost"));
   document.addEventListener("visibilitychange", soon);
+  setInterval(soon, 10000); // what no hint told: a lost one, another tenant's queue
 
   for (const log of document.querySelectorAll("[data-tail]")) log.scrollTop = log.scrollHeight;
   setInterval(tick, 1000);

@@ -73,6 +73,10 @@ stories! {
         a_queued_session_can_be_cancelled,
         a_failed_session_can_be_retried,
         what_a_state_does_not_allow_is_refused;
+    training:
+        a_model_is_trained_and_can_be_downloaded,
+        a_dataset_that_cannot_be_used_fails_the_job_with_its_reason,
+        a_training_goes_on_where_a_leaving_worker_stopped_it;
     secrets:
         secrets_are_taken_out_of_logs_and_errors,
         a_command_sees_nothing_of_the_workers_environment;

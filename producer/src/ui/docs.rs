@@ -14,7 +14,7 @@ use crate::state::App;
 #[template(path = "docs.html")]
 struct DocsPage {
     title: String,
-    intro: Vec<String>,
+    intro: Vec<Prose>,
     groups: Vec<Group>,
     schemas: Vec<Shape>,
     problems: &'static [&'static Kind],
@@ -22,7 +22,7 @@ struct DocsPage {
 
 struct Group {
     name: String,
-    about: String,
+    about: Prose,
     operations: Vec<Operation>,
 }
 
@@ -31,7 +31,7 @@ struct Operation {
     method: String,
     path: String,
     summary: String,
-    about: Vec<String>,
+    about: Vec<Prose>,
     /// True when no key is needed.
     open: bool,
     parameters: Vec<Field>,
@@ -41,14 +41,14 @@ struct Operation {
 
 struct Answer {
     status: String,
-    about: String,
+    about: Prose,
     media_type: String,
     body: Option<Type>,
 }
 
 struct Shape {
     name: String,
-    about: String,
+    about: Prose,
     fields: Vec<Field>,
     /// For a shape without fields: what it is instead.
     is: Type,
@@ -60,7 +60,15 @@ struct Field {
     place: String,
     required: bool,
     is: Type,
-    about: String,
+    about: Prose,
+}
+
+/// A sentence in pieces: each is plain text or, between backticks, code.
+struct Prose(Vec<Piece>);
+
+struct Piece {
+    is_code: bool,
+    text: String,
 }
 
 /// A type in words, with the schema that it refers to, if any.
@@ -93,7 +101,7 @@ impl DocsPage {
         let mut groups: Vec<Group> = list(&document["tags"])
             .map(|tag| Group {
                 name: text(&tag["name"]),
-                about: text(&tag["description"]),
+                about: Prose::of(&tag["description"]),
                 operations: Vec::new(),
             })
             .collect();
@@ -145,7 +153,7 @@ impl Answer {
         let (media_type, body) = content(answer).unzip();
         Self {
             status: status.to_owned(),
-            about: text(&answer["description"]),
+            about: Prose::of(&answer["description"]),
             media_type: media_type.unwrap_or_default(),
             body,
         }
@@ -160,11 +168,11 @@ impl Shape {
             place: String::new(),
             required: required.iter().any(|name| name == field),
             is: Type::of(schema),
-            about: text(&schema["description"]),
+            about: Prose::of(&schema["description"]),
         });
         Self {
             name: name.to_owned(),
-            about: text(&schema["description"]),
+            about: Prose::of(&schema["description"]),
             fields: fields.collect(),
             is: Type::of(schema),
         }
@@ -178,7 +186,7 @@ impl Field {
             place: text(&parameter["in"]),
             required: parameter["required"] == true,
             is: Type::of(&parameter["schema"]),
-            about: text(&parameter["description"]),
+            about: Prose::of(&parameter["description"]),
         }
     }
 }
@@ -229,6 +237,23 @@ impl Type {
     }
 }
 
+impl Prose {
+    fn of(value: &Value) -> Self {
+        Self::read(value.as_str().unwrap_or(""))
+    }
+
+    fn read(text: &str) -> Self {
+        let mut pieces = Vec::new();
+        for (number, piece) in text.split('`').enumerate() {
+            pieces.push(Piece {
+                is_code: number % 2 == 1,
+                text: piece.to_owned(),
+            });
+        }
+        Self(pieces)
+    }
+}
+
 /// The first media type of a body, with its type.
 fn content(value: &Value) -> Option<(String, Type)> {
     let (media_type, content) = entries(&value["content"]).next()?;
@@ -239,10 +264,10 @@ fn text(value: &Value) -> String {
     value.as_str().unwrap_or("").to_owned()
 }
 
-fn paragraphs(value: &Value) -> Vec<String> {
+fn paragraphs(value: &Value) -> Vec<Prose> {
     let text = text(value);
     let parts = text.split("\n\n").filter(|part| !part.is_empty());
-    parts.map(str::to_owned).collect()
+    parts.map(Prose::read).collect()
 }
 
 fn list(value: &Value) -> impl Iterator<Item = &Value> {

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use domain::{Artifact, Attempt, Job, JobEvent, JobKind, TenantId, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::diff_view::DiffView;
 use super::overview::{Times, percent};
@@ -215,13 +215,13 @@ fn facts(job: &Job, now: Timestamp) -> Vec<Fact> {
         ),
         ("priority", plain(job.priority.to_string())),
         ("limit of a run", plain(super::words::span(limit))),
-        ("created", at(Some(job.created_at))),
-        ("started", at(job.started_at)),
-        ("finished", at(job.finished_at)),
+        ("created (UTC)", at(Some(job.created_at))),
+        ("started (UTC)", at(job.started_at)),
+        ("finished (UTC)", at(job.finished_at)),
     ];
     facts.extend(
         job.run_after
-            .map(|after| ("not before", plain(instant(after)))),
+            .map(|after| ("not before (UTC)", plain(instant(after)))),
     );
     facts.extend(worker.map(|worker| ("worker", plain(worker))));
     facts.extend(
@@ -229,7 +229,7 @@ fn facts(job: &Job, now: Timestamp) -> Vec<Fact> {
             .map(|parent| ("parent", plain(parent.to_string()))),
     );
     if job.state().holds_slot() && job.stop_requested_at.is_some() {
-        facts.push(("asked to stop", at(job.stop_requested_at)));
+        facts.push(("asked to stop (UTC)", at(job.stop_requested_at)));
     }
     facts
         .into_iter()
@@ -243,19 +243,27 @@ fn pretty(value: &impl serde::Serialize) -> String {
 
 impl From<JobEvent> for EventRow {
     fn from(event: JobEvent) -> Self {
-        let data = if event.data.is_empty() {
-            String::new()
-        } else {
-            Value::Object(event.data).to_string()
-        };
         Self {
             seq: event.seq,
             at: instant(event.at),
             kind: event.kind.as_str().replace('_', " "),
             attempt: event.attempt,
-            data,
+            data: in_words(&event.data),
         }
     }
+}
+
+/// What an event carries, as `name value` pairs; an error as it reads everywhere else.
+fn in_words(data: &Map<String, Value>) -> String {
+    let pairs = data.iter().map(|(name, value)| match value {
+        Value::String(text) => format!("{name} {text}"),
+        Value::Object(error) if name == "error" => {
+            let part = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or("");
+            format!("{}: {}", part("code"), part("message"))
+        }
+        other => format!("{name} {other}"),
+    });
+    pairs.collect::<Vec<String>>().join("  ")
 }
 
 impl AttemptRow {

@@ -89,6 +89,7 @@ impl NewJob {
                 format!("has {metadata_bytes} bytes; at most {METADATA_BYTES_MAX} are allowed"),
             );
         }
+        violations.no_nul("/metadata", &self.metadata);
         violations.range("/max_attempts", self.max_attempts.into(), 1, ATTEMPTS_MAX);
         violations.range(
             "/max_duration_seconds",
@@ -97,5 +98,132 @@ impl NewJob {
             DURATION_SECONDS_MAX,
         );
         self.spec.check(violations);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{AgentSpec, Command, JobState, Repository, SessionSpec};
+
+    fn new_job() -> NewJob {
+        NewJob {
+            title: "count public items".to_owned(),
+            priority: Priority::High,
+            tags: vec!["demo".to_owned()],
+            metadata: Map::new(),
+            spec: JobSpec::Session(session(AgentSpec::Echo)),
+            max_duration_seconds: 60,
+            max_attempts: 3,
+            run_after: None,
+            start: true,
+            parent: None,
+        }
+    }
+
+    fn session(agent: AgentSpec) -> SessionSpec {
+        SessionSpec {
+            prompt: String::new(),
+            agent,
+            repository: None,
+            keep: Vec::new(),
+        }
+    }
+
+    fn pointers(new: NewJob) -> Vec<String> {
+        let id = Uuid::from_u128(1);
+        let made = new.into_job(
+            JobId::from_uuid(id),
+            TenantId::from_uuid(id),
+            Timestamp::UNIX_EPOCH,
+        );
+        made.map_or_else(
+            |wrong| wrong.0.into_iter().map(|it| it.pointer).collect(),
+            |_| Vec::new(),
+        )
+    }
+
+    #[test]
+    fn a_job_starts_queued_or_pending_as_it_was_asked_for() {
+        let id = Uuid::from_u128(1);
+        let make = |start| {
+            let new = NewJob { start, ..new_job() };
+            new.into_job(
+                JobId::from_uuid(id),
+                TenantId::from_uuid(id),
+                Timestamp::UNIX_EPOCH,
+            )
+            .unwrap()
+        };
+        assert_eq!(make(true).state(), JobState::Queued);
+        assert_eq!(make(true).queued_at, Some(Timestamp::UNIX_EPOCH));
+        assert_eq!(make(false).state(), JobState::Pending);
+        assert_eq!(make(false).queued_at, None);
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let wrong = NewJob {
+            title: "x".repeat(TITLE_MAX + 1),
+            tags: vec![String::new()],
+            max_attempts: 0,
+            max_duration_seconds: 0,
+            metadata: json!({"note": ["fine", "a\u{0}b"]})
+                .as_object()
+                .cloned()
+                .unwrap_or_default(),
+            ..new_job()
+        };
+        let expected = [
+            "/title",
+            "/tags/0",
+            "/metadata",
+            "/max_attempts",
+            "/max_duration_seconds",
+        ];
+        assert_eq!(pointers(wrong), expected);
+        assert!(pointers(new_job()).is_empty());
+    }
+
+    #[test]
+    fn a_session_is_checked_where_its_fields_stand() {
+        let of = |spec: SessionSpec| {
+            pointers(NewJob {
+                spec: JobSpec::Session(spec),
+                ..new_job()
+            })
+        };
+        let run = |line: &str| AgentSpec::Command(Command::Run(line.to_owned()));
+        let argv = |argv: &[&str]| {
+            AgentSpec::Command(Command::Argv(
+                argv.iter().map(|&part| part.to_owned()).collect(),
+            ))
+        };
+        let at = |path: &str, reference: &str| SessionSpec {
+            repository: Some(Repository {
+                path: path.to_owned(),
+                reference: reference.to_owned(),
+            }),
+            ..session(AgentSpec::Echo)
+        };
+        assert_eq!(of(session(run("  "))), ["/agent/run"]);
+        assert_eq!(of(session(argv(&[]))), ["/agent/argv"]);
+        assert_eq!(of(session(argv(&["ls", "a\0b"]))), ["/agent/argv/1"]);
+        assert_eq!(of(at("relative", "HEAD")), ["/repository/path"]);
+        assert_eq!(
+            of(at("/srv/app", "--upload-pack=evil")),
+            ["/repository/ref"]
+        );
+        assert!(of(at("/srv/app", "main")).is_empty());
+        for escape in ["../x", "/etc/passwd", "a/../../b", ".git/config", ""] {
+            let keep = SessionSpec {
+                keep: vec![escape.to_owned()],
+                ..session(AgentSpec::Echo)
+            };
+            assert_eq!(of(keep), ["/keep/0"], "{escape}");
+        }
     }
 }

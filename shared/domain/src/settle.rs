@@ -192,3 +192,126 @@ fn lease_lost(job: &Job) -> JobError {
         format!("worker{worker} was not heard of for a whole lease; its run was given up"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        AgentSpec, Claim, JobId, JobSpec, NewJob, Priority, SessionResult, SessionSpec, Status,
+        TenantId, WorkerId,
+    };
+
+    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
+
+    fn running(failures: u32) -> Job {
+        let spec = SessionSpec {
+            prompt: String::new(),
+            agent: AgentSpec::Echo,
+            repository: None,
+            keep: Vec::new(),
+        };
+        let new = NewJob {
+            title: "a job".to_owned(),
+            priority: Priority::Medium,
+            tags: Vec::new(),
+            metadata: Map::new(),
+            spec: JobSpec::Session(spec),
+            max_duration_seconds: 60,
+            max_attempts: 3,
+            run_after: None,
+            start: true,
+            parent: None,
+        };
+        let id = Uuid::from_u128(7);
+        let job = new
+            .into_job(JobId::from_uuid(id), TenantId::from_uuid(id), NOW)
+            .unwrap();
+        let claim = Claim {
+            worker: WorkerId::from_uuid(id),
+            epoch: 1,
+        };
+        Job {
+            status: Status::Running(claim),
+            attempt: failures + 1,
+            failures,
+            ..job
+        }
+    }
+
+    fn transient() -> Ending {
+        Ending::Retry {
+            error: JobError::new("COMMAND_TRY_AGAIN", "exit code 75"),
+            after: None,
+        }
+    }
+
+    fn settled(job: &Job, ending: Ending) -> Settlement {
+        settle(job, ending, NOW, 0.5).unwrap()
+    }
+
+    #[test]
+    fn a_transient_failure_waits_and_the_last_one_fails_for_good() {
+        let second = settled(&running(1), transient());
+        assert_eq!((second.state, second.failures), (JobState::Queued, 2));
+        assert_eq!(second.run_after, Some(NOW + Duration::from_secs(1)));
+        let last = settled(&running(2), transient());
+        assert_eq!((last.state, last.failures), (JobState::Failed, 3));
+        assert_eq!(last.run_after, None);
+        assert!(last.error.is_some());
+    }
+
+    #[test]
+    fn a_lost_lease_counts_and_a_drained_worker_does_not() {
+        let lost = settled(&running(0), Ending::LeaseLost);
+        assert_eq!((lost.state, lost.failures), (JobState::Queued, 1));
+        assert_eq!(lost.run_after, None);
+        assert_eq!(
+            settled(&running(2), Ending::LeaseLost).state,
+            JobState::Failed
+        );
+        let drained = settled(&running(2), Ending::HandedBack);
+        assert_eq!((drained.state, drained.failures), (JobState::Queued, 2));
+    }
+
+    #[test]
+    fn a_stop_wins_over_every_way_back_into_the_queue() {
+        let asked = Job {
+            stop_requested_at: Some(NOW),
+            ..running(0)
+        };
+        for ending in [transient(), Ending::LeaseLost, Ending::HandedBack] {
+            let settlement = settled(&asked, ending.clone());
+            assert_eq!(settlement.state, JobState::Stopped, "{ending:?}");
+            let late = settled(&running(0), ending).unless_stopped(true);
+            assert_eq!(
+                late,
+                Settlement {
+                    failures: late.failures,
+                    ..settlement
+                }
+            );
+        }
+        let done = Ending::Completed(JobResult::Session(SessionResult::default()));
+        assert_eq!(
+            settled(&asked, done).unless_stopped(true).state,
+            JobState::Completed
+        );
+    }
+
+    #[test]
+    fn only_a_running_job_can_be_settled() {
+        for status in [Status::Queued, Status::Completed, Status::Cancelled] {
+            let job = Job {
+                status,
+                ..running(0)
+            };
+            assert!(
+                settle(&job, Ending::LeaseLost, NOW, 0.5).is_err(),
+                "{}",
+                job.state()
+            );
+        }
+    }
+}

@@ -40,6 +40,7 @@ impl TrainingSpec {
         if !self.dataset.path.starts_with('/') {
             violations.add("/dataset/path", "must be an absolute path");
         }
+        violations.no_nul("/parameters", &self.parameters);
         if self.parameters.len() > 100 {
             violations.add("/parameters", "has more than 100 entries");
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -60,6 +61,26 @@ impl Violations {
             .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
         {
             self.add(pointer, "contains control characters");
+        }
+    }
+
+    /// Requires that no text anywhere in `entries` holds a NUL, which PostgreSQL cannot store.
+    pub(crate) fn no_nul(&mut self, pointer: &str, entries: &Map<String, Value>) {
+        fn has_nul(value: &Value) -> bool {
+            match value {
+                Value::String(text) => text.contains('\0'),
+                Value::Array(items) => items.iter().any(has_nul),
+                Value::Object(entries) => entries
+                    .iter()
+                    .any(|(key, value)| key.contains('\0') || has_nul(value)),
+                _ => false,
+            }
+        }
+        if entries
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value))
+        {
+            self.add(pointer, "contains a NUL character");
         }
     }
 

@@ -1,16 +1,15 @@
 //! One process of the program, with its log in a file.
 
 use std::fs::File;
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
-use super::{eventually, watchdog};
+use super::watchdog;
 
 pub struct Process {
     pub name: String,
@@ -58,15 +57,6 @@ impl Process {
         self.child
             .try_wait()
             .expect("a child's state can be asked for")
-    }
-
-    /// The exit code, of a process that ends by itself within `limit`.
-    pub async fn ended(&mut self, limit: Duration) -> i32 {
-        let what = format!("{} ends", self.name);
-        let status = eventually(&what, limit, async || self.has_ended()).await;
-        status
-            .code()
-            .unwrap_or_else(|| panic!("{} was ended by signal {:?}", self.name, status.signal()))
     }
 
     pub fn log(&self) -> String {

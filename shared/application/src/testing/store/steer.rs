@@ -62,8 +62,9 @@ pub async fn a_started_job_waits_behind_older_ones(store: StoreUnderTest) {
     let tenant = world.tenant("acme").await;
     let worker = world.worker().await;
     let job = in_state(&world, &tenant, worker, JobState::Pending).await;
-    let many = relay_window(2) as usize + 1;
-    world.submit(world.sessions(&tenant, many)).await;
+    let older = world.sessions(&tenant, relay_window(2) as usize + 1);
+    world.submit(older.clone()).await;
+    world.run(worker, &older[0]).await;
     let steered = steer(&world, &job, Action::Start).await.expect("allowed");
     assert_eq!(steered.publish, []);
     world.counts_are_right(&tenant).await;

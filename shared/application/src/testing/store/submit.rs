@@ -171,9 +171,11 @@ pub async fn a_submit_publishes_the_first_of_its_jobs(store: StoreUnderTest) {
 pub async fn nothing_is_published_past_older_jobs(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant_with_quota("orderly", 1).await;
-    world
-        .submit(world.sessions(&tenant, relay_window(1) as usize + 1))
-        .await;
+    let deep = world.sessions(&tenant, relay_window(1) as usize + 1);
+    world.submit(deep.clone()).await;
+    // There is room for a message now, and the last of the first call waits for it.
+    let worker = world.worker().await;
+    world.run(worker, &deep[0]).await;
     let next = world.submit(world.sessions(&tenant, 1)).await;
     assert_eq!(next.publish, [], "an older one waits for the relay");
     let other = world.job(&tenant, make::new_training("the other queue is free"));
