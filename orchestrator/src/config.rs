@@ -22,6 +22,10 @@ pub use secret::Secret;
 /// Looked for in the working directory, unless `--config` names another.
 pub const FILE: &str = "orchestrator.toml";
 
+/// The broker's client reports as errors what its caller asked for, such as whether a queue exists; real ones come
+/// back to the caller.
+const LOG: &str = "info,lapin::channel=off";
+
 /// The configuration cannot be used; the text names the key and where it was set.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -92,7 +96,7 @@ pub enum LogFormat {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            log: "info".to_owned(),
+            log: LOG.to_owned(),
             log_format: LogFormat::Text,
             data_dir: PathBuf::from(".orchestrator"),
             host: "127.0.0.1".to_owned(),

@@ -52,13 +52,15 @@ pub fn say(text: impl Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
-/// A table without ornaments: columns under their names, as wide as the terminal allows.
+/// A table without ornaments: columns under their names (if they have any), as wide as the terminal allows.
 pub fn table(columns: &[&str]) -> Table {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
-        .set_content_arrangement(ContentArrangement::Dynamic)
-        .set_header(columns.iter().map(|name| name.to_uppercase()));
+        .set_content_arrangement(ContentArrangement::Dynamic);
+    if !columns.is_empty() {
+        table.set_header(columns.iter().map(|name| name.to_uppercase()));
+    }
     if !io::stdout().is_terminal() {
         // A pipe has no width; lines are not to be broken for it.
         table.set_content_arrangement(ContentArrangement::Disabled);
@@ -67,14 +69,24 @@ pub fn table(columns: &[&str]) -> Table {
 }
 
 /// Writes a table, without the blanks at the ends of its lines.
-pub fn print(table: &Table) -> anyhow::Result<()> {
-    line(table.trim_fmt())
+pub fn print(table: Table) -> anyhow::Result<()> {
+    line(plain(table))
+}
+
+fn plain(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, COLUMN_GAP));
+    }
+    table.trim_fmt()
 }
 
 /// True when bars and colours on standard error are seen by a person who wants them.
 pub fn is_lively() -> bool {
     io::stderr().is_terminal() && !config::no_color()
 }
+
+/// Blanks between columns.
+const COLUMN_GAP: u16 = 2;
 
 /// A duration as a person says it: `0.3 s`, `42 s`, `3 min 5 s`, `2 h 10 min`.
 pub fn duration(span: TimeDelta) -> String {
@@ -120,6 +132,6 @@ mod tests {
         let mut table = table(&["id", "status"]);
         table.add_row(["1", "queued"]);
         table.add_row(["2", NOTHING]);
-        assert_eq!(table.trim_fmt(), " ID  STATUS\n 1   queued\n 2   -");
+        assert_eq!(plain(table), "ID  STATUS\n1   queued\n2   -");
     }
 }

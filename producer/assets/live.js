@@ -67,7 +67,11 @@
     try {
       const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-      if (!answer.ok || !page.body.dataset.stream) {
+      if (answer.status >= 500) {
+        say("the server has trouble; what is shown is old", "lost");
+        return;
+      }
+      if (!page.body.dataset.stream) {
         location.reload(); // logged out, or the job is gone: show that
         return;
       }
@@ -98,15 +102,23 @@
     if (!job || !about || about === job) soon();
   }
 
-  const source = new EventSource(body.dataset.stream);
-  source.addEventListener("hello", () => {
-    say("live", "live");
-    soon();
-  });
-  source.addEventListener("job_changed", hinted);
-  if (job) source.addEventListener("log_written", hinted);
-  source.addEventListener("missed", soon);
-  source.addEventListener("error", () => say("not connected", "lost"));
+  function connect() {
+    const source = new EventSource(body.dataset.stream);
+    source.addEventListener("hello", () => {
+      say("live", "live");
+      soon();
+    });
+    source.addEventListener("job_changed", hinted);
+    if (job) source.addEventListener("log_written", hinted);
+    source.addEventListener("missed", soon);
+    source.addEventListener("error", () => {
+      say("not connected", "lost");
+      // After a refusal a browser gives up; a server that drains or is full takes us again later.
+      if (source.readyState === EventSource.CLOSED) setTimeout(connect, 5000);
+    });
+  }
+
+  connect();
   document.addEventListener("visibilitychange", soon);
   setInterval(soon, 10000); // what no hint told: a lost one, another tenant's queue
 

@@ -17,7 +17,7 @@ struct Case {
     pointer: &'static str,
 }
 
-fn session(changes: Value) -> Value {
+fn session(changes: &Value) -> Value {
     let mut body = json!({"title": "wrong", "agent": {"kind": "echo"}});
     for (name, value) in changes.as_object().unwrap() {
         body[name] = value.clone();
@@ -28,7 +28,7 @@ fn session(changes: Value) -> Value {
 fn cases() -> Vec<Case> {
     let session = |changes, pointer| Case {
         path: SESSIONS,
-        body: session(changes),
+        body: session(&changes),
         status: 422,
         code: "VALIDATION_ERROR",
         pointer,
@@ -178,8 +178,12 @@ pub async fn tenants_do_not_see_each_other(mode: Mode) {
     let stand = Stand::shared(mode).await;
     let mine = stand.tenant().await;
     let theirs = stand.tenant().await;
-    let job = theirs.echo().await;
+    let extra = json!({"keep": ["secret.txt"]});
+    let job = theirs.command_with("echo theirs > secret.txt", extra).await;
     job.reaches("completed").await;
+    let artifacts = job.artifacts().await;
+    let artifact = artifacts[0]["id"].as_str().unwrap();
+    job.artifact(artifact).await;
     let new_key = json!({"name": "a story's", "role": "member"});
     let key = mine.api.post("/api/v1/keys", &new_key).await.expect(201).json();
     let key = key["key"].as_str().unwrap();
@@ -190,6 +194,8 @@ pub async fn tenants_do_not_see_each_other(mode: Mode) {
         let answer = api.get(&format!("{path}{part}")).await;
         answer.expect_problem(404, "SESSION_NOT_FOUND");
     }
+    let answer = api.get(&format!("{path}/artifacts/{artifact}")).await;
+    answer.expect_problem(404, "SESSION_NOT_FOUND");
     for action in ["start", "cancel", "stop", "retry"] {
         let answer = api.post_empty(&format!("{path}/{action}")).await;
         answer.expect_problem(404, "SESSION_NOT_FOUND");

@@ -154,9 +154,28 @@ pub async fn the_first_key_needs_no_server(mode: Mode) {
     let folder = stand.scratch().join("new");
     let folder = folder.display().to_string();
     let create = ["key", "create", "--data-dir", &folder, "--role", "admin"];
-    let made = Cli::bare(&stand, &create).await.expect(0);
-    assert!(made.stdout.starts_with("orc_"), "{}", made.stdout);
-    assert_eq!(made.stdout.lines().count(), 1, "{}", made.stdout);
+    let first = Cli::bare(&stand, &create).await.expect(0);
+    assert!(first.stdout.starts_with("orc_"), "{}", first.stdout);
+    assert_eq!(first.stdout.lines().count(), 1, "{}", first.stdout);
+}
+
+/// The first thing that anybody runs. It brings its own installation.
+pub async fn the_demo_shows_what_it_promises(mode: Mode) {
+    if mode == Mode::Services {
+        // It needs none, and uses none.
+        return;
+    }
+    let stand = Stand::shared(mode).await;
+    let repo = stand.repo();
+    repo.write("lib.rs", b"pub fn one()   {}\npub fn two() {}\n");
+    repo.commit("something to count");
+    let before = repo.fingerprint();
+    let path = repo.path().display().to_string();
+    let shown = Cli::bare(&stand, &["demo", "--repo", &path]).await.expect(0);
+    for outcome in ["completed", "failed", "timeout", "stopped"] {
+        assert!(shown.stdout.contains(outcome), "no {outcome} in {}", shown.stdout);
+    }
+    assert_eq!(repo.fingerprint(), before, "the repository is untouched");
 }
 
 pub async fn doctor_tells_what_is_configured_and_no_secret(mode: Mode) {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Mode, PATIENCE, Plan, Stand, eventually, is_alive, number_in};
+use crate::harness::{Mode, PATIENCE, Plan, Stand, eventually, is_alive, lines_of, number_in};
 
 pub async fn a_leaving_worker_hands_back_what_it_cannot_finish(mode: Mode) {
     let plan = Plan {
@@ -47,4 +47,61 @@ pub async fn a_leaving_worker_finishes_what_it_can(mode: Mode) {
     job.reaches("completed").await;
     assert_eq!(job.outcomes().await, ["completed"]);
     assert_eq!(job.log().await, "done\n");
+}
+
+/// Whoever cannot wait says so twice. What ran is taken back after the lease, as after a crash.
+pub async fn a_second_sigterm_ends_a_worker_at_once(mode: Mode) {
+    let plan = Plan {
+        drain_seconds: 300,
+        ..Plan::noticing_crashes()
+    };
+    let stand = Stand::own(mode, plan).await;
+    let tenant = stand.tenant().await;
+    let pid_file = stand.scratch().join("pid");
+    let line = format!(
+        r#"[ "$ORCHESTRATOR_ATTEMPT" = 1 ] || exit 0; echo $$ > {}; while :; do sleep 0.1; done"#,
+        pid_file.display()
+    );
+    let job = tenant.command(&line).await;
+    let pid = eventually("the session runs", PATIENCE, async || number_in(&pid_file)).await;
+    stand.leave_at_once().await;
+    eventually("nothing of the session is left", PATIENCE, async || {
+        (!is_alive(pid)).then_some(())
+    })
+    .await;
+    stand.replace_runner().await;
+    job.reaches("completed").await;
+    assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
+}
+
+/// A worker that was frozen past its lease finds its jobs taken: it ends what it still runs and writes nothing.
+pub async fn a_frozen_worker_finds_its_jobs_taken(mode: Mode) {
+    let stand = Stand::own(mode, Plan::noticing_crashes()).await;
+    let tenant = stand.tenant().await;
+    let scratch = stand.scratch();
+    let (pid_file, ends) = (scratch.join("pid"), scratch.join("ends"));
+    let line = format!(
+        r#"
+if [ "$ORCHESTRATOR_ATTEMPT" = 1 ]; then
+  echo $$ > {}
+  while :; do sleep 0.1; done
+fi
+echo "end $ORCHESTRATOR_ATTEMPT" >> {}
+"#,
+        pid_file.display(),
+        ends.display()
+    );
+    let job = tenant.command(&line).await;
+    let pid = eventually("the session runs", PATIENCE, async || number_in(&pid_file)).await;
+    stand.freeze_past_lease().await;
+    job.reaches("completed").await;
+    eventually("the first run is over", PATIENCE, async || {
+        (!is_alive(pid)).then_some(())
+    })
+    .await;
+    assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
+    assert_eq!(lines_of(&ends), ["end 2"]);
+    // The thawed worker goes on, under another name.
+    stand.workers_are(stand.runners()).await;
+    tenant.echo().await.reaches("completed").await;
 }

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use crate::harness::{Mode, Plan, Repo, Stand, Tenant};
 
 /// The error of a session that must fail for good at its first run.
-async fn failure(tenant: &Tenant, agent: Value, more: Value) -> (String, String) {
-    let job = tenant.session(agent, more).await;
+async fn failure(tenant: &Tenant, agent: Value, extra: Value) -> (String, String) {
+    let job = tenant.session(agent, extra).await;
     let failed = job.reaches("failed").await;
     assert_eq!(job.outcomes().await, ["failed"], "trying again would not help");
     let error = &failed["error"];
@@ -19,8 +19,8 @@ async fn failure(tenant: &Tenant, agent: Value, more: Value) -> (String, String)
 
 /// The worker is still there, and works.
 async fn works(tenant: &Tenant, repo: &Repo) {
-    let more = json!({"repository": {"path": repo.path()}});
-    let job = tenant.command_with("cat README", more).await;
+    let extra = json!({"repository": {"path": repo.path()}});
+    let job = tenant.command_with("cat README", extra).await;
     job.reaches("completed").await;
 }
 
@@ -43,9 +43,9 @@ pub async fn a_repository_that_cannot_be_had_fails_the_session(mode: Mode) {
         (&link, "HEAD", &["ORCHESTRATOR_ROOTS"]),
     ];
     for (path, reference, words) in cases {
-        let more = json!({"repository": {"path": path, "ref": reference}});
+        let extra = json!({"repository": {"path": path, "ref": reference}});
         let agent = json!({"kind": "command", "run": "cat README"});
-        let (code, message) = failure(&tenant, agent, more).await;
+        let (code, message) = failure(&tenant, agent, extra).await;
         assert!(!code.is_empty());
         let place = path.display().to_string();
         assert!(message.contains(&place), "{place} is not named in {code}: {message}");
@@ -109,10 +109,10 @@ pub async fn a_deadline_ends_a_session_that_does_not(mode: Mode) {
     let stand = Stand::shared(mode).await;
     let tenant = stand.tenant().await;
     let repo = stand.repo();
-    let more = json!({"max_duration_seconds": 1, "repository": {"path": repo.path()}});
+    let extra = json!({"max_duration_seconds": 1, "repository": {"path": repo.path()}});
     // It does not even listen to SIGTERM.
     let line = "trap '' TERM; echo half > half.txt; while :; do sleep 0.1; done";
-    let job = tenant.command_with(line, more).await;
+    let job = tenant.command_with(line, extra).await;
     let ended = job.reaches("timeout").await;
     assert_eq!(ended["error"]["code"], "DEADLINE_EXCEEDED");
     assert_eq!(job.outcomes().await, ["timeout"]);
@@ -176,9 +176,9 @@ pub async fn a_full_disk_under_a_worker_fails_the_session_and_not_the_worker(mod
     large.write("large.bin", &vec![7; 4 * 1024 * 1024]);
     large.commit("too large for that disk");
 
-    let more = json!({"repository": {"path": large.path()}});
+    let extra = json!({"repository": {"path": large.path()}});
     let agent = json!({"kind": "command", "run": "true"});
-    let (code, message) = failure(&tenant, agent, more).await;
+    let (code, message) = failure(&tenant, agent, extra).await;
     assert_eq!(code, "DISK_FULL", "{message}");
     let fills = "dd if=/dev/zero of=big bs=64k count=64";
     let (code, message) = failure(&tenant, json!({"kind": "command", "run": fills}), json!({})).await;

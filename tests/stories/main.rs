@@ -47,7 +47,9 @@ stories! {
         a_backlog_survives_a_crash;
     drain:
         a_leaving_worker_hands_back_what_it_cannot_finish,
-        a_leaving_worker_finishes_what_it_can;
+        a_leaving_worker_finishes_what_it_can,
+        a_second_sigterm_ends_a_worker_at_once,
+        a_frozen_worker_finds_its_jobs_taken;
     quota:
         a_backlog_stays_within_its_quota_and_delays_nobody_else,
         a_quota_can_be_changed_while_sessions_wait;
@@ -86,5 +88,6 @@ stories! {
         sessions_are_steered_from_the_command_line,
         an_operator_makes_tenants_and_keys,
         the_first_key_needs_no_server,
+        the_demo_shows_what_it_promises,
         doctor_tells_what_is_configured_and_no_secret;
 }

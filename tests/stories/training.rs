@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -101,7 +100,7 @@ pub async fn a_training_goes_on_where_a_leaving_worker_stopped_it(mode: Mode) {
     let parameters = json!({"steps": 500_000, "batch": 8, "checkpoint_every": 500_000});
     let job = tenant.training(&body(&dataset(&stand), &parameters)).await;
     let mut seen = progress_of(&job, None, 1).await;
-    assert_eq!(stand.leave(Duration::from_secs(60)).await, 0);
+    assert_eq!(stand.leave(PATIENCE).await, 0);
     let last = seen.last().unwrap().id;
     seen.extend(progress_of(&job, Some(last), 2).await);
 

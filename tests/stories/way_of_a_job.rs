@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use crate::harness::{Event, Job, Mode, PATIENCE, Repo, Stand, git, instant};
 
 /// Touches everything that a diff can hold, and leaves a file that is asked for.
-const WORK: &str = r#"
+const WORK: &str = r"
 set -e
 echo 'counting'
 echo 'A line more.' >> README
@@ -20,7 +20,7 @@ chmod +x README
 ls | wc -l > REPORT.txt
 echo 'a warning' >&2
 echo 'done counting'
-"#;
+";
 
 pub async fn a_session_is_followed_from_its_creation_to_its_diff(mode: Mode) {
     let stand = Stand::shared(mode).await;
@@ -28,14 +28,14 @@ pub async fn a_session_is_followed_from_its_creation_to_its_diff(mode: Mode) {
     let repo = stand.repo();
     let before = repo.fingerprint();
 
-    let more = json!({
+    let extra = json!({
         "title": "count things",
         "priority": "high",
         "tags": ["story"],
         "repository": {"path": repo.path(), "ref": "HEAD"},
         "keep": ["REPORT.txt"],
     });
-    let (job, answer) = tenant.offer(json!({"kind": "command", "run": WORK}), more).await;
+    let (job, answer) = tenant.offer(json!({"kind": "command", "run": WORK}), extra).await;
     let location = format!("/api/v1/sessions/{}", job.id);
     assert_eq!(answer.header("location"), Some(location.as_str()));
     let created = answer.json();
@@ -118,7 +118,7 @@ async fn check_artifacts(job: &Job) {
     let report = named("REPORT.txt").unwrap_or_else(|| panic!("no report in {artifacts:?}"));
     assert!(named("session.diff").is_some(), "{artifacts:?}");
     let bytes = job.artifact(report["id"].as_str().unwrap()).await;
-    assert_eq!(bytes.bytes().len(), report["bytes"].as_u64().unwrap() as usize);
+    assert_eq!(report["bytes"], bytes.bytes().len());
     assert_eq!(hex::encode(Sha256::digest(bytes.bytes())), report["sha256"]);
 }
 
@@ -224,8 +224,8 @@ pub async fn a_session_is_not_run_before_its_time(mode: Mode) {
     let tenant = stand.tenant().await;
     let first = tenant.echo().await.finished().await;
     let due = instant(&first["created_at"]) + chrono::TimeDelta::seconds(4);
-    let more = json!({"run_after": due.to_rfc3339()});
-    let job = tenant.session(json!({"kind": "echo"}), more).await;
+    let extra = json!({"run_after": due.to_rfc3339()});
+    let job = tenant.session(json!({"kind": "echo"}), extra).await;
     let finished = job.reaches("completed").await;
     assert!(instant(&finished["started_at"]) >= due, "{finished:#}");
 }

@@ -50,7 +50,7 @@ fn show(findings: &Findings) -> anyhow::Result<()> {
     for setting in &findings.settings {
         settings.add_row([&setting.key, &setting.value, &setting.source]);
     }
-    output::print(&settings)?;
+    output::print(settings)?;
     output::line("")?;
     let mut probes = output::table(&["probe", "", "took", "finding"]);
     for probe in &findings.probes {
@@ -62,5 +62,5 @@ fn show(findings: &Findings) -> anyhow::Result<()> {
             probe.finding.clone(),
         ]);
     }
-    output::print(&probes)
+    output::print(probes)
 }

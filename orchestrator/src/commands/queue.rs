@@ -47,6 +47,6 @@ pub async fn run(command: QueueCommand, loader: &Loader) -> anyhow::Result<Exit>
             if queue.paused { "paused" } else { "" }.to_owned(),
         ]);
     }
-    output::print(&table)?;
+    output::print(table)?;
     Ok(Exit::Ok)
 }

@@ -99,5 +99,5 @@ fn show(mut documents: Vec<Value>, format: Format, many: bool) -> anyhow::Result
             if tenant.active { "" } else { "inactive" }.to_owned(),
         ]);
     }
-    output::print(&table)
+    output::print(table)
 }

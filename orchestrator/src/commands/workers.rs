@@ -34,6 +34,6 @@ pub async fn run(args: WorkersArgs, loader: &Loader) -> anyhow::Result<Exit> {
             state.to_owned(),
         ]);
     }
-    output::print(&table)?;
+    output::print(table)?;
     Ok(Exit::Ok)
 }

@@ -55,7 +55,9 @@ impl Board {
             Self::Lines { seen } => {
                 for job in jobs {
                     let state = (job.status, job.attempt);
-                    if seen.insert(job.id, state) != Some(state) && state.0 != JobState::Queued {
+                    // That a job has been submitted is known; that it waits once more is news.
+                    let is_new = job.status == JobState::Queued && job.attempt == 0;
+                    if seen.insert(job.id, state) != Some(state) && !is_new {
                         output::say(line(tenant.slug, job));
                     }
                 }

@@ -10,7 +10,7 @@ use super::repository::Source;
 mod scripts;
 
 /// Sessions that do something short, so that a quota has something to hold back.
-const SURVEYS: usize = 9;
+const SURVEYS: usize = 12;
 
 pub struct Tenant {
     pub slug: &'static str,
@@ -86,7 +86,11 @@ pub fn of(source: &Source, dataset: &Path) -> Vec<Tenant> {
     tenants
         .into_iter()
         .map(|(slug, name, session_quota, mut jobs)| {
-            jobs.extend(session.surveys(if session_quota == 1 { 3 } else { SURVEYS }));
+            jobs.extend(session.surveys(if session_quota == 1 {
+                SURVEYS / 3
+            } else {
+                SURVEYS
+            }));
             Tenant {
                 slug,
                 name,
@@ -175,7 +179,7 @@ fn training(dataset: &Path) -> Planned {
             "target_model_name": "demo-bytes",
             "provider": "subprocess",
             "dataset": {"path": dataset},
-            "parameters": {"steps": 400, "batch": 32, "learning_rate": 0.5, "seed": 1},
+            "parameters": {"steps": 6000, "batch": 32, "learning_rate": 0.5, "seed": 1},
             "max_duration_seconds": 120,
             "max_attempts": 2,
             "tags": ["demo"],

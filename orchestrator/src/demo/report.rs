@@ -36,7 +36,7 @@ pub fn print(findings: &Findings) -> anyhow::Result<()> {
             ]);
         }
     }
-    output::print(&table)?;
+    output::print(table)?;
     output::line("")?;
     for tenant in &findings.tenants {
         output::line(quota(tenant))?;

@@ -90,8 +90,9 @@ struct ArtifactRow {
 pub(super) async fn job(
     State(app): State<App>,
     visitor: Visitor,
-    JobPath(id): JobPath,
+    path: Result<JobPath, Problem>,
 ) -> Result<Response, PageError> {
+    let JobPath(id) = path?;
     let (frame, tenant) = visitor.frame(&app).await?;
     visitor.query.finish()?;
     let job = OfKind(None).find(&app, tenant.id, id).await?;
@@ -263,7 +264,7 @@ fn in_words(data: &Map<String, Value>) -> String {
         }
         other => format!("{name} {other}"),
     });
-    pairs.collect::<Vec<String>>().join("  ")
+    pairs.collect::<Vec<String>>().join(", ")
 }
 
 impl AttemptRow {

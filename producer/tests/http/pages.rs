@@ -144,6 +144,9 @@ async fn a_jobs_page_tells_its_whole_story() {
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
+    let nonsense = page(&site, "/jobs/17").await;
+    assert_eq!(nonsense.status, StatusCode::NOT_FOUND);
+    assert!(nonsense.text().contains("</html>"));
     let foreign = logged_in(site.get(&format!("/jobs/{id}")), &site.stranger)
         .send()
         .await;

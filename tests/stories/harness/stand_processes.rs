@@ -13,6 +13,8 @@ use super::binary::binary;
 use super::process::Process;
 use super::{Api, Mode, PATIENCE, Stand, eventually};
 
+/// For what does not wait for anything.
+const AT_ONCE: Duration = Duration::from_secs(10);
 /// Another process may take a port between its choice and its use.
 const PORT_TRIES: u32 = 3;
 
@@ -200,6 +202,49 @@ impl Stand {
         code
     }
 
+    /// SIGTERM twice to whatever runs jobs: it ends without waiting for anything.
+    pub async fn leave_at_once(&self) {
+        let name = self.runner();
+        let what = format!("{name} ends at once");
+        self.with(&name, |process| process.signal(Signal::SIGTERM));
+        eventually(&what, AT_ONCE, async || {
+            // The second one counts once the first one was taken in.
+            self.with(&name, |process| {
+                process.signal(Signal::SIGTERM);
+                process.has_ended()
+            })
+        })
+        .await;
+    }
+
+    /// Starts what takes the place of the process that ran jobs and has ended.
+    pub async fn replace_runner(&self) {
+        let successor = (self.mode() == Mode::Services).then(|| self.start_worker());
+        self.after_successor(successor).await;
+    }
+
+    /// Stops whatever runs jobs in its tracks, until another one has taken its jobs or, without another one, until its
+    /// lease is over; then lets it go on.
+    pub async fn freeze_past_lease(&self) {
+        let name = self.runner();
+        self.before_successor().await;
+        self.with(&name, |process| process.signal(Signal::SIGSTOP));
+        let plan = self.plan();
+        // Only time ends a lease.
+        let lease = Duration::from_secs(plan.lease_seconds + plan.grace_seconds + 1);
+        tokio::time::sleep(lease).await;
+        self.with(&name, |process| process.signal(Signal::SIGCONT));
+    }
+
+    /// How many processes run jobs.
+    pub fn runners(&self) -> usize {
+        let processes = self.processes();
+        processes
+            .iter()
+            .filter(|process| process.name != "producer")
+            .count()
+    }
+
     /// The name of the first process that runs jobs.
     fn runner(&self) -> String {
         let processes = self.processes();
@@ -211,7 +256,7 @@ impl Stand {
         if self.mode() == Mode::Embedded {
             return None;
         }
-        let before = self.processes().len() - 1;
+        let before = self.runners();
         let name = self.start_worker();
         self.workers_are(before + 1).await;
         Some(name)

@@ -1,6 +1,6 @@
 //! A tenant of a stand: every story has its own, so that stories can share a stand.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Answer, Api, Job};
 
@@ -126,12 +126,14 @@ impl Tenant {
 }
 
 /// The body of a session.
-pub fn session(agent: Value, more: Value) -> Value {
-    let mut body =
-        json!({"title": "a story's session", "agent": agent, "max_duration_seconds": 120});
-    let fields = body.as_object_mut().expect("an object");
+fn session(agent: Value, more: Value) -> Value {
+    let mut body = Map::from_iter([
+        ("title".to_owned(), json!("a story's session")),
+        ("max_duration_seconds".to_owned(), json!(120)),
+        ("agent".to_owned(), agent),
+    ]);
     if let Value::Object(more) = more {
-        fields.extend(more);
+        body.extend(more);
     }
-    body
+    Value::Object(body)
 }

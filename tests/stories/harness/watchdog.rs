@@ -3,7 +3,7 @@
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
 const SCRIPT: &str = r#"
@@ -28,17 +28,20 @@ pub fn forget(group: i32) {
 }
 
 fn tell(verb: &str, group: i32) {
-    static INPUT: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
-    let input = INPUT.get_or_init(|| Mutex::new(start()));
-    let mut input = input
+    static SHELL: OnceLock<Mutex<Child>> = OnceLock::new();
+    let shell = SHELL.get_or_init(|| Mutex::new(start()));
+    let mut shell = shell
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
     // Without the watchdog the stands still clean up after themselves.
-    let _ = writeln!(input, "{verb} {group}");
+    if let Some(input) = &mut shell.stdin {
+        let _ = writeln!(input, "{verb} {group}");
+    }
 }
 
-fn start() -> ChildStdin {
-    let mut shell = Command::new("/bin/sh")
+/// Nobody waits for it: it outlives this process by a moment, and that is what it is for.
+fn start() -> Child {
+    Command::new("/bin/sh")
         .args(["-c", SCRIPT])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
@@ -46,6 +49,5 @@ fn start() -> ChildStdin {
         // Not reached by the Ctrl-C that ends the tests.
         .process_group(0)
         .spawn()
-        .expect("/bin/sh can be started");
-    shell.stdin.take().expect("the input is piped")
+        .expect("/bin/sh can be started")
 }

@@ -39,7 +39,7 @@ pub fn job(job: &Job) -> anyhow::Result<()> {
     for (name, value) in job.result.iter().flatten() {
         add(name, result(value));
     }
-    output::print(&table)
+    output::print(table)
 }
 
 /// The state, and how far it is.

@@ -48,7 +48,7 @@ pub async fn run(args: SessionListArgs, loader: &Loader) -> anyhow::Result<Exit>
             job.title.clone(),
         ]);
     }
-    output::print(&table)?;
+    output::print(table)?;
     Ok(Exit::Ok)
 }
 

@@ -76,7 +76,7 @@ for step in 1 2 3 4 5 6 7 8 9 10; do
   done >> "$report"
   if [ "$step" -lt 10 ]; then fraction=0.$step; else fraction=1; fi
   printf '{"progress": {"fraction": %s, "message": "step %s of 10"}}\n' "$fraction" "$step" > "$ORCHESTRATOR_PROGRESS"
-  sleep 0.1
+  sleep 0.15
 done
 rm share.tmp
 awk '{ lines += $1 } END { printf "%d lines in %d files\n", lines, NR }' "$report" | tee -a "$report"

@@ -77,7 +77,7 @@ impl FairSet {
     /// True when the queue became ready by it.
     pub(crate) fn note(&mut self, slots: &SlotSnapshot) -> bool {
         let known = self.hints.get(&slots.queue.tenant);
-        if known.is_some_and(|hint| slots.version <= hint.version) {
+        if known.is_some_and(|hint| slots.version < hint.version) {
             return false;
         }
         let hint = Hint {
@@ -85,7 +85,8 @@ impl FairSet {
             claimable: slots.claimable(),
             weight: slots.weight.max(1),
             picked: 0,
-            found_empty: false,
+            found_empty: known
+                .is_some_and(|hint| hint.version == slots.version && hint.found_empty),
             idle: slots.queued == 0 && slots.running == 0,
             virtual_time: known.map_or(VirtualTime(0.0), |hint| hint.virtual_time),
         };

@@ -13,8 +13,9 @@ pub const PICK_MAX: u32 = 64;
 
 #[async_trait]
 pub trait ReadySet: Send + Sync {
-    /// Takes snapshots in; one that is not newer than what is known is ignored. A newer one forgets what was picked
-    /// since. Queues that become ready wake the pickers.
+    /// Takes snapshots in; one that is older than what is known is ignored. Any other forgets what was picked since:
+    /// what a picker that died had in hand is offered again when the reconciler repeats the present snapshot, at the
+    /// price of an empty visit for one that lives. Queues that become ready wake the pickers.
     async fn note(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
 
     /// Messages have arrived in these queues: an empty visit of before no longer counts.

@@ -7,10 +7,10 @@ local woke = false
 for i = 2, #ARGV, 5 do
   local tenant, version = ARGV[i], number(ARGV[i + 1])
   local known = load(keys, tenant)
-  if not known or version > known.version then
+  if not known or version >= known.version then
     local became_ready = place(keys, tenant, {
       version = version, claimable = number(ARGV[i + 2]), weight = number(ARGV[i + 3]), picked = 0,
-      found_empty = false, idle = ARGV[i + 4] == '1', virtual_time = known and known.virtual_time or 0,
+      found_empty = known ~= nil and known.version == version and known.found_empty, idle = ARGV[i + 4] == '1', virtual_time = known and known.virtual_time or 0,
     }, now)
     woke = became_ready or woke
   end
