@@ -3,7 +3,7 @@
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request};
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{CONNECTION, CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 use serde_json::error::Category;
 use serde_path_to_error::{Path, Segment};
@@ -55,7 +55,10 @@ fn unreadable(status: StatusCode) -> Problem {
             &kinds::BODY_TOO_LARGE,
             "The body is larger than this address takes (1 MiB, 16 MiB for bulk creation, unless configured \
              otherwise). Split it, or send large texts as files.",
-        );
+        )
+        // The rest of the body stays unread, so nothing can follow it; without the header a client would learn that
+        // only when its next request on this connection breaks.
+        .header(CONNECTION, "close");
     }
     Problem::new(
         &kinds::BAD_REQUEST,

@@ -138,6 +138,8 @@ pub async fn what_is_no_request_gets_its_problem_too(mode: Mode) {
     answer.expect_problem(415, "UNSUPPORTED_MEDIA_TYPE");
     let large = format!("{{\"title\": \"{}\"}}", "x".repeat(2 * 1024 * 1024));
     let answer = api.post_text(SESSIONS, "application/json", &large).await;
+    // The rest of the body was not read: the client is told to begin anew.
+    assert_eq!(answer.header("connection"), Some("close"));
     answer.expect_problem(413, "BODY_TOO_LARGE");
     api.get("/api/v1/no-such-thing").await.expect_problem(404, "NOT_FOUND");
     let answer = api.send(api.request(Method::PUT, SESSIONS)).await;

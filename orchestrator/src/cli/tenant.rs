@@ -57,6 +57,8 @@ pub struct TenantCreateArgs {
 #[group(id = "change", required = true, multiple = true, args = ["sessions", "training", "max_queued", "weight"])]
 pub struct TenantQuotaArgs {
     /// Slug or id
+    // Another id than that of --as-tenant.
+    #[arg(id = "named", value_name = "TENANT")]
     pub tenant: String,
     /// Sessions it may run at once
     #[arg(long, value_name = "N")]

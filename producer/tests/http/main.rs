@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod answer;
 mod bulk;
 mod files;
 mod health;
@@ -13,6 +14,7 @@ mod lists;
 mod openapi;
 mod pages;
 mod problems;
+mod serving;
 mod sessions;
 mod site;
 mod steering;

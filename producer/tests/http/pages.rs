@@ -4,7 +4,8 @@ use axum::http::StatusCode;
 use domain::{LogChunk, LogCursor, LogStream, Progress};
 use serde_json::json;
 
-use crate::site::{Answer, Ask, Site, empty_report};
+use crate::answer::Answer;
+use crate::site::{Ask, Site, empty_report};
 
 fn logged_in<'a>(ask: Ask<'a>, key: &str) -> Ask<'a> {
     ask.no_key()

@@ -119,12 +119,14 @@ async fn a_store_that_is_gone_tells_nothing_of_itself() {
 #[tokio::test]
 async fn a_request_that_takes_too_long_is_given_up() {
     let site = Site::with(ProducerConfig {
-        request_timeout: Duration::ZERO,
+        request_timeout: Duration::from_millis(50),
         ..ProducerConfig::default()
     })
     .await;
-    let answer = site.get("/api/v1/sessions").send().await;
-    answer.problem(503, "REQUEST_TIMEOUT");
+    let never = futures::stream::pending::<Result<String, std::io::Error>>();
+    let ask = site.post("/api/v1/sessions");
+    let ask = ask.raw("application/json", Body::from_stream(never));
+    ask.send().await.problem(503, "REQUEST_TIMEOUT");
 }
 
 #[tokio::test]

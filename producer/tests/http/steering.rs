@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::site::Site;
 
-async fn steer(site: &Site, id: &str, action: &str) -> crate::site::Answer {
+async fn steer(site: &Site, id: &str, action: &str) -> crate::answer::Answer {
     site.post(&format!("/api/v1/sessions/{id}/{action}"))
         .send()
         .await

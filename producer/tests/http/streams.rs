@@ -7,7 +7,8 @@ use axum::http::StatusCode;
 use domain::{Ending, JobError, LogChunk, LogCursor, LogStream, Progress};
 use producer::ProducerConfig;
 
-use crate::site::{Site, completed, empty_report, events_in};
+use crate::answer::events_in;
+use crate::site::{Site, completed, empty_report};
 
 fn names(events: &[(i64, String)]) -> Vec<&str> {
     events.iter().map(|(_, name)| name.as_str()).collect()

@@ -6,6 +6,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::util::TryInitError;
 
+/// Asking for a queue that is not there is how we learn that it is not there; the client logs it as an error.
+const QUIET: &str = "lapin::channel=off";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
@@ -15,7 +18,7 @@ pub enum LogFormat {
 /// Sets up logging for the process. `filter` is in `tracing`'s own words, `info,sqlx=warn`.
 pub fn init_tracing(filter: &str, format: LogFormat) -> Result<(), TryInitError> {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+        .with_env_filter(EnvFilter::new(format!("{QUIET},{filter}")))
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr);
     match format {
