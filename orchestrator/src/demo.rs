@@ -21,6 +21,7 @@ use crate::cli::DemoArgs;
 use crate::compose::data_dir::DataDir;
 use crate::config::{Secret, Settings};
 use crate::exit::Exit;
+use crate::output::StdoutClosed;
 use crate::{client, output, signals};
 
 use board::Board;
@@ -95,8 +96,16 @@ async fn show(admin: &client::Client, plan: Vec<plan::Tenant>) -> anyhow::Result
     let tenants = tenants::submit_all(admin, plan).await?;
     watch(&tenants).await?;
     let findings = findings::gather(&tenants).await?;
-    report::print(&findings)?;
+    unless_unread(report::print(&findings))?;
     Ok(findings.are_as_expected())
+}
+
+/// That nobody reads the table does not change what happened.
+fn unless_unread(printed: anyhow::Result<()>) -> anyhow::Result<()> {
+    match printed {
+        Err(error) if error.is::<StdoutClosed>() => Ok(()),
+        printed => printed,
+    }
 }
 
 /// Until every job has ended. Stops those that are to be stopped.
@@ -133,16 +142,15 @@ async fn leave_or_keep(
     shutdown: &CancellationToken,
 ) -> anyhow::Result<()> {
     if !args.keep {
-        return output::line(
-            "\nLook around in it with `orchestrator demo --keep`; start one of your own with `orchestrator dev`.",
-        );
+        let hint = "\nLook around in it with `orchestrator demo --keep`; start one of your own with `orchestrator dev`.";
+        return unless_unread(output::line(hint));
     }
     let url = &running.url;
-    output::line(format_args!(
-        "\nStill up, until Ctrl-C:\n  pages  {url}/\n  key    {}\n  API    {url}/docs\n  metrics  {}/metrics",
+    unless_unread(output::line(format_args!(
+        "\nStill up, until Ctrl-C:\n  pages    {url}/\n  key      {}\n  API      {url}/docs\n  metrics  {}/metrics",
         key.reveal(),
         running.metrics_url,
-    ))?;
+    )))?;
     shutdown.cancelled().await;
     Ok(())
 }

@@ -94,7 +94,9 @@ async fn mend_lost_broker(worker: &Worker) -> Result<(), StoreError> {
 /// Tells the ready set and the metrics what the store says now.
 async fn refresh(worker: &Worker) -> Result<(), StoreError> {
     let slots = worker.ports.engine.slots(QUEUES).await?;
-    worker.dispatcher.note(&slots).await;
+    if let Err(error) = worker.ports.ready.refresh(&slots).await {
+        tracing::warn!(%error, "the ready set could not be refreshed");
+    }
     for kind in JobKind::ALL {
         let of_kind = slots.iter().filter(|slots| slots.queue.kind == kind);
         let (queued, running) = of_kind.fold((0_i64, 0_i64), |(queued, running), slots| {

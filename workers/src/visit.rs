@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::ClaimRequest;
+use application::ports::{ClaimRequest, Found, QueueError, Receipt, Visit};
 use domain::QueueKey;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -14,41 +14,45 @@ use crate::run::run;
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
 
 /// `slots` has one permit for each message to take; what is not used is given back.
-pub(crate) async fn visit(worker: Arc<Worker>, queue: QueueKey, mut slots: OwnedSemaphorePermit) {
+pub(crate) async fn visit(worker: Arc<Worker>, queue: QueueKey, slots: OwnedSemaphorePermit) {
     let n = u32::try_from(slots.num_permits()).unwrap_or(u32::MAX);
-    let visit = match worker.ports.queue.visit(queue, n).await {
-        Ok(visit) => visit,
+    let found = match worker.ports.queue.visit(queue, n).await {
+        Ok(visit) if visit.jobs.is_empty() => {
+            ack(&worker, visit.receipt).await;
+            Found::Nothing
+        }
+        Ok(visit) => {
+            claim(&worker, queue, visit, slots).await;
+            Found::Something
+        }
         Err(error) => {
-            tracing::warn!(%error, tenant = %queue.tenant, kind = %queue.kind, "the visit failed");
-            worker
-                .metrics
-                .engine_errors_total
-                .with_label_values(&["visit"])
-                .inc();
+            complain(&worker, queue, &error);
             tokio::time::sleep(BROKER_PAUSE).await;
-            // Nothing was taken: the queue is as ready as it was.
-            let _ = worker.ports.ready.arrived(&[queue]).await;
-            return;
+            // Nothing is known of the queue.
+            Found::Something
         }
     };
-    if visit.jobs.is_empty() {
-        let _ = worker.ports.queue.ack(visit.receipt).await;
-        if let Err(error) = worker.ports.ready.visited_empty(queue).await {
-            tracing::warn!(%error, "the ready set was not told of an empty queue");
-        }
-        return;
+    if let Err(error) = worker.ports.ready.visited(queue, n, found).await {
+        tracing::warn!(%error, "the ready set was not told of the end of a visit; the reconciler mends it");
     }
+}
+
+/// Claims the jobs of a visit and runs those that are ours.
+async fn claim(
+    worker: &Arc<Worker>,
+    queue: QueueKey,
+    visit: Visit,
+    mut slots: OwnedSemaphorePermit,
+) {
     let requests = visit
         .jobs
         .iter()
-        .map(|job| ClaimRequest { queue, job: *job })
-        .collect();
-    let Ok(jobs) = worker.claims.claim(requests).await else {
+        .map(|job| ClaimRequest { queue, job: *job });
+    let Ok(jobs) = worker.claims.claim(requests.collect()).await else {
         // The reason is logged where the claim failed.
         if let Err(error) = worker.ports.queue.give_back(visit.receipt).await {
             tracing::warn!(%error, "messages could not be given back; the broker returns them");
         }
-        let _ = worker.ports.ready.arrived(&[queue]).await;
         return;
     };
     for job in jobs {
@@ -57,11 +61,21 @@ pub(crate) async fn visit(worker: Arc<Worker>, queue: QueueKey, mut slots: Owned
             tracing::error!(job = %job.id, "claimed without a slot; its lease will return it");
             continue;
         };
-        worker.runs.spawn(run(Arc::clone(&worker), job, slot));
+        worker.runs.spawn(run(Arc::clone(worker), job, slot));
     }
-    drop(slots);
-    // Claimed, gone or unpublished: every message of the visit is dealt with. A lost ack brings harmless duplicates.
-    if let Err(error) = worker.ports.queue.ack(visit.receipt).await {
+    // Claimed, gone or unpublished: every message of the visit is dealt with.
+    ack(worker, visit.receipt).await;
+}
+
+/// A lost ack brings harmless duplicates.
+async fn ack(worker: &Worker, receipt: Receipt) {
+    if let Err(error) = worker.ports.queue.ack(receipt).await {
         tracing::debug!(%error, "messages could not be acked; they will come again and be dropped");
     }
+}
+
+fn complain(worker: &Worker, queue: QueueKey, error: &QueueError) {
+    tracing::warn!(%error, tenant = %queue.tenant, kind = %queue.kind, "the visit failed");
+    let errors = &worker.metrics.engine_errors_total;
+    errors.with_label_values(&["visit"]).inc();
 }

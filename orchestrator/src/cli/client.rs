@@ -8,25 +8,29 @@ use serde::Serialize;
 use crate::output::Format;
 
 #[derive(Debug, Default, Args, Serialize)]
-#[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// The API [default: the `dev` of the data folder if one runs, else http://127.0.0.1:8080]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, help_heading = "Connection", value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 
     /// File with the API key; ORCHESTRATOR_KEY holds the key itself [default: admin.key of the data folder]
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, help_heading = "Connection", value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_file: Option<PathBuf>,
 
     /// Data folder of a `dev` on this machine [default: .orchestrator]
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, help_heading = "Connection", value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
 
     /// Tenant to act for, slug or id; only a system admin's key may act for others [default: the key's own]
-    #[arg(long = "as-tenant", value_name = "TENANT")]
+    #[arg(
+        id = "as_tenant",
+        long = "as-tenant",
+        help_heading = "Connection",
+        value_name = "TENANT"
+    )]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
 }

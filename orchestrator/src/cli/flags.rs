@@ -23,7 +23,7 @@ pub struct LogFlags {
 
 #[derive(Debug, Default, Args, Serialize)]
 pub struct DataFlags {
-    /// Folder of the embedded mode: database, artifacts, worktrees, admin key [default: .orchestrator]
+    /// Data folder: worktrees and artifacts, and the database and the admin's key of the embedded mode [default: .orchestrator]
     #[arg(long, value_name = "DIR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
@@ -52,7 +52,7 @@ pub struct MetricsFlags {
 
 #[derive(Debug, Default, Args, Serialize)]
 pub struct WorkerFlags {
-    /// Jobs to run at once
+    /// Jobs to run at once [default: 100]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<u32>,
@@ -72,7 +72,7 @@ pub struct WorkerFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roots: Option<Vec<PathBuf>>,
 
-    /// Seconds that running jobs may go on after SIGTERM
+    /// Seconds that running jobs may go on after SIGTERM [default: 60]
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub drain_seconds: Option<u64>,

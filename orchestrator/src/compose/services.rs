@@ -12,6 +12,7 @@ use anyhow::Context as _;
 use application::ports::{JobQueue as _, Ports, ReadySet as _, StoreError, TenantStore as _};
 use tokio::task::JoinHandle;
 
+use super::data_dir::DataDir;
 use crate::config::{Secret, Settings};
 use crate::exit::UsageError;
 
@@ -39,6 +40,10 @@ impl Services {
         }
         if let Err(error) = coordination {
             tracing::warn!(%error, url = %urls.redis.shown(), "going on without Redis until it answers");
+        }
+        if settings.artifacts_dir.is_none() {
+            // They go into the data folder, which is made for this user alone.
+            DataDir::open(&settings.data_dir)?;
         }
         let store = Arc::new(store);
         let ports = Ports {

@@ -5,7 +5,7 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
-use application::ports::PICK_MAX;
+use application::ports::{Found, PICK_MAX};
 use domain::{SlotSnapshot, TenantId};
 
 /// Jobs taken over weight. What a queue is ahead of the present one is what it has had beyond its share.
@@ -32,10 +32,12 @@ struct Hint {
     version: i64,
     claimable: u32,
     weight: u32,
-    /// Taken since the snapshot.
+    /// In the hands of pickers.
     picked: u32,
     /// A visit found nothing, though there should have been something.
     found_empty: bool,
+    /// Messages have arrived since the latest pick.
+    arrived: bool,
     /// Nothing waits and nothing runs.
     idle: bool,
     virtual_time: VirtualTime,
@@ -76,41 +78,65 @@ impl Default for FairSet {
 impl FairSet {
     /// True when the queue became ready by it.
     pub(crate) fn note(&mut self, slots: &SlotSnapshot) -> bool {
+        let known = self.hints.get(&slots.queue.tenant).copied();
+        if known.is_some_and(|hint| slots.version <= hint.version) {
+            return false;
+        }
+        self.take_in(slots, known.map_or(0, |hint| hint.picked))
+    }
+
+    /// The same with nothing in hand, also for what is known already.
+    pub(crate) fn refresh(&mut self, slots: &SlotSnapshot) -> bool {
         let known = self.hints.get(&slots.queue.tenant);
         if known.is_some_and(|hint| slots.version < hint.version) {
             return false;
         }
+        self.take_in(slots, 0)
+    }
+
+    fn take_in(&mut self, slots: &SlotSnapshot, picked: u32) -> bool {
+        let tenant = slots.queue.tenant;
+        let known = self.hints.get(&tenant);
         let hint = Hint {
             version: slots.version,
             claimable: slots.claimable(),
             weight: slots.weight.max(1),
-            picked: 0,
-            found_empty: known
-                .is_some_and(|hint| hint.version == slots.version && hint.found_empty),
+            picked,
+            found_empty: false,
+            arrived: known.is_some_and(|hint| hint.arrived),
             idle: slots.queued == 0 && slots.running == 0,
             virtual_time: known.map_or(VirtualTime(0.0), |hint| hint.virtual_time),
         };
-        self.place(slots.queue.tenant, hint)
+        self.place(tenant, hint)
     }
 
     /// True when the queue became ready by it.
     pub(crate) fn arrived(&mut self, tenant: TenantId) -> bool {
-        self.set_found_empty(tenant, false)
-    }
-
-    pub(crate) fn visited_empty(&mut self, tenant: TenantId) {
-        self.set_found_empty(tenant, true);
-    }
-
-    fn set_found_empty(&mut self, tenant: TenantId, found_empty: bool) -> bool {
-        let Some(hint) = self.hints.get(&tenant) else {
+        let Some(hint) = self.hints.get(&tenant).copied() else {
             return false;
         };
         self.place(
             tenant,
             Hint {
-                found_empty,
-                ..*hint
+                found_empty: false,
+                arrived: true,
+                ..hint
+            },
+        )
+    }
+
+    /// True when the queue became ready by it.
+    pub(crate) fn visited(&mut self, tenant: TenantId, n: u32, found: Found) -> bool {
+        let Some(hint) = self.hints.get(&tenant).copied() else {
+            return false;
+        };
+        let found_empty = found == Found::Nothing && !hint.arrived;
+        self.place(
+            tenant,
+            Hint {
+                picked: hint.picked.saturating_sub(n),
+                found_empty: hint.found_empty || found_empty,
+                ..hint
             },
         )
     }
@@ -128,6 +154,7 @@ impl FairSet {
             tenant,
             Hint {
                 picked: hint.picked + n,
+                arrived: false,
                 virtual_time: VirtualTime(advanced),
                 ..hint
             },
@@ -199,8 +226,9 @@ mod tests {
         let mut set = FairSet::default();
         for tenant in 1..=1_000 {
             set.note(&snapshot(tenant, 1, 1));
-            assert!(set.pick(1).is_some());
+            let (picked, n) = set.pick(1).unwrap();
             set.note(&snapshot(tenant, 2, 0));
+            set.visited(picked, n, Found::Something);
         }
         // The first pick of tenant 1,001 starts at 0, its second at 1, where the others have ended.
         set.note(&snapshot(1_001, 1, 10));
@@ -215,7 +243,9 @@ mod tests {
         let mut set = FairSet::default();
         set.note(&snapshot(1, 1, 50));
         set.note(&snapshot(2, 1, 50));
-        assert_eq!(set.pick(40).unwrap().1, 40);
+        let (picked, n) = set.pick(40).unwrap();
+        assert_eq!(n, 40);
+        set.visited(picked, n, Found::Something);
         set.note(&snapshot(1, 2, 0));
         set.note(&snapshot(1, 3, 50));
         // Tenant 1 has had 40 more than its share: the next 40 are tenant 2's.

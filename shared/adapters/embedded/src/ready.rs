@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use application::ports::{CoordinationError, Pick, ReadySet};
+use application::ports::{CoordinationError, Found, Pick, ReadySet};
 use async_trait::async_trait;
 use domain::{JobKind, QueueKey, SlotSnapshot};
 use tokio::sync::watch;
@@ -47,6 +47,13 @@ impl State {
         })
     }
 
+    fn refresh(&mut self, slots: &[SlotSnapshot]) -> bool {
+        slots.iter().fold(false, |woke, slots| {
+            let set = self.kinds.entry(slots.queue.kind).or_default();
+            set.refresh(slots) || woke
+        })
+    }
+
     fn pick(&mut self, kinds: &[JobKind], want: u32) -> Pick {
         if !self.complete {
             return Pick::Blank;
@@ -77,6 +84,13 @@ impl ReadySet for EmbeddedReady {
         Ok(())
     }
 
+    async fn refresh(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError> {
+        if lock(&self.state).refresh(slots) {
+            self.wake();
+        }
+        Ok(())
+    }
+
     async fn arrived(&self, queues: &[QueueKey]) -> Result<(), CoordinationError> {
         let mut woke = false;
         {
@@ -97,9 +111,18 @@ impl ReadySet for EmbeddedReady {
         Ok(lock(&self.state).pick(kinds, want))
     }
 
-    async fn visited_empty(&self, queue: QueueKey) -> Result<(), CoordinationError> {
-        if let Some(set) = lock(&self.state).kinds.get_mut(&queue.kind) {
-            set.visited_empty(queue.tenant);
+    async fn visited(
+        &self,
+        queue: QueueKey,
+        n: u32,
+        found: Found,
+    ) -> Result<(), CoordinationError> {
+        let woke = lock(&self.state)
+            .kinds
+            .get_mut(&queue.kind)
+            .is_some_and(|set| set.visited(queue.tenant, n, found));
+        if woke {
+            self.wake();
         }
         Ok(())
     }

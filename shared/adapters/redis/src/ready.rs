@@ -1,4 +1,4 @@
-use application::ports::{CoordinationError, PICK_MAX, Pick, ReadySet};
+use application::ports::{CoordinationError, Found, PICK_MAX, Pick, ReadySet};
 use async_trait::async_trait;
 use domain::{JobKind, QueueKey, SlotSnapshot, TenantId};
 use redis::Script;
@@ -13,6 +13,7 @@ const QUEUES_PER_CALL: usize = 500;
 
 pub(crate) struct ReadyScripts {
     note: Script,
+    arrived: Script,
     visited: Script,
     pick: Script,
     clear: Script,
@@ -28,6 +29,7 @@ impl Default for ReadyScripts {
         }
         Self {
             note: with_queues!("lua/note.lua"),
+            arrived: with_queues!("lua/arrived.lua"),
             visited: with_queues!("lua/visited.lua"),
             pick: with_queues!("lua/pick.lua"),
             clear: Script::new(include_str!("lua/clear.lua")),
@@ -39,20 +41,33 @@ impl Default for ReadyScripts {
 #[async_trait]
 impl ReadySet for Redis {
     async fn note(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError> {
-        for kind in JobKind::ALL {
-            let of_kind: Vec<&SlotSnapshot> = slots
-                .iter()
-                .filter(|slots| slots.queue.kind == kind)
-                .collect();
-            for chunk in of_kind.chunks(QUEUES_PER_CALL) {
-                self.note_chunk(kind, chunk).await?;
-            }
-        }
-        Ok(())
+        self.take_in(slots, false).await
+    }
+
+    async fn refresh(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError> {
+        self.take_in(slots, true).await
     }
 
     async fn arrived(&self, queues: &[QueueKey]) -> Result<(), CoordinationError> {
-        self.visited(queues, false).await
+        for kind in JobKind::ALL {
+            let tenants: Vec<TenantId> = queues
+                .iter()
+                .filter(|queue| queue.kind == kind)
+                .map(|queue| queue.tenant)
+                .collect();
+            for chunk in tenants.chunks(QUEUES_PER_CALL) {
+                let mut call = self.ready_scripts.arrived.prepare_invoke();
+                for key in self.keys.of_kind(kind) {
+                    call.key(key);
+                }
+                call.arg(self.keys.wake_channel());
+                for tenant in chunk {
+                    call.arg(tenant.to_string());
+                }
+                let () = self.link.call(Call::Script(&call), OnBreak::Repeat).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn pick(&self, kinds: &[JobKind], want: u32) -> Result<Pick, CoordinationError> {
@@ -65,14 +80,28 @@ impl ReadySet for Redis {
             }
             call.arg(kind.as_str());
         }
-        // Not repeated: what was picked twice is out of sight until the queue's next snapshot.
+        // Not repeated: what was picked twice is out of sight until the next refresh.
         let answer: Vec<String> = self.link.call(Call::Script(&call), OnBreak::GiveUp).await?;
         parse_pick(&answer)
             .ok_or_else(|| CoordinationError(format!("Redis: not an answer to a pick: {answer:?}")))
     }
 
-    async fn visited_empty(&self, queue: QueueKey) -> Result<(), CoordinationError> {
-        self.visited(&[queue], true).await
+    async fn visited(
+        &self,
+        queue: QueueKey,
+        n: u32,
+        found: Found,
+    ) -> Result<(), CoordinationError> {
+        let mut call = self.ready_scripts.visited.prepare_invoke();
+        for key in self.keys.of_kind(queue.kind) {
+            call.key(key);
+        }
+        call.arg(self.keys.wake_channel())
+            .arg(queue.tenant.to_string())
+            .arg(n)
+            .arg(u8::from(found == Found::Nothing));
+        // Not repeated: said twice, it would take another picker's jobs out of its hands.
+        self.link.call(Call::Script(&call), OnBreak::GiveUp).await
     }
 
     async fn rebuild(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError> {
@@ -128,16 +157,30 @@ impl ReadySet for Redis {
 }
 
 impl Redis {
-    async fn note_chunk(
+    async fn take_in(&self, slots: &[SlotSnapshot], forget: bool) -> Result<(), CoordinationError> {
+        for kind in JobKind::ALL {
+            let of_kind: Vec<&SlotSnapshot> = slots
+                .iter()
+                .filter(|slots| slots.queue.kind == kind)
+                .collect();
+            for chunk in of_kind.chunks(QUEUES_PER_CALL) {
+                self.take_in_chunk(kind, chunk, forget).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn take_in_chunk(
         &self,
         kind: JobKind,
         slots: &[&SlotSnapshot],
+        forget: bool,
     ) -> Result<(), CoordinationError> {
         let mut call = self.ready_scripts.note.prepare_invoke();
         for key in self.keys.of_kind(kind) {
             call.key(key);
         }
-        call.arg(self.keys.wake_channel());
+        call.arg(self.keys.wake_channel()).arg(u8::from(forget));
         for slots in slots {
             call.arg(slots.queue.tenant.to_string())
                 .arg(slots.version)
@@ -146,33 +189,6 @@ impl Redis {
                 .arg(u8::from(slots.queued == 0 && slots.running == 0));
         }
         self.link.call(Call::Script(&call), OnBreak::Repeat).await
-    }
-
-    async fn visited(
-        &self,
-        queues: &[QueueKey],
-        found_empty: bool,
-    ) -> Result<(), CoordinationError> {
-        for kind in JobKind::ALL {
-            let tenants: Vec<TenantId> = queues
-                .iter()
-                .filter(|queue| queue.kind == kind)
-                .map(|queue| queue.tenant)
-                .collect();
-            for chunk in tenants.chunks(QUEUES_PER_CALL) {
-                let mut call = self.ready_scripts.visited.prepare_invoke();
-                for key in self.keys.of_kind(kind) {
-                    call.key(key);
-                }
-                call.arg(self.keys.wake_channel())
-                    .arg(u8::from(found_empty));
-                for tenant in chunk {
-                    call.arg(tenant.to_string());
-                }
-                let () = self.link.call(Call::Script(&call), OnBreak::Repeat).await?;
-            }
-        }
-        Ok(())
     }
 }
 

@@ -35,7 +35,7 @@ pub use job_store::{
 pub use key_store::{KeyHash, KeyStore};
 pub use locks::{LockState, Locks};
 pub use queue::{JobQueue, Message, QueueError, Receipt, Visit};
-pub use ready::{CoordinationError, PICK_MAX, Pick, ReadySet};
+pub use ready::{CoordinationError, Found, PICK_MAX, Pick, ReadySet};
 pub use run_context::{HandlerError, Interruption, RunContext};
 pub use store_error::StoreError;
 pub use tenant_store::{TenantError, TenantStore};

@@ -13,10 +13,14 @@ pub const PICK_MAX: u32 = 64;
 
 #[async_trait]
 pub trait ReadySet: Send + Sync {
-    /// Takes snapshots in; one that is older than what is known is ignored. Any other forgets what was picked since:
-    /// what a picker that died had in hand is offered again when the reconciler repeats the present snapshot, at the
-    /// price of an empty visit for one that lives. Queues that become ready wake the pickers.
+    /// Takes snapshots in; one that is not newer than what is known is ignored. What is in hand of pickers stays so:
+    /// their claims are not in the snapshot yet. Queues that become ready wake the pickers.
     async fn note(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
+
+    /// What the reconciler says from time to time: like `note`, also for a snapshot that is known already, and with
+    /// nothing in hand and no queue held off. So what a picker that died had in hand is offered again, at the price of
+    /// an empty or refused visit for one that lives.
+    async fn refresh(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
 
     /// Messages have arrived in these queues: an empty visit of before no longer counts.
     async fn arrived(&self, queues: &[QueueKey]) -> Result<(), CoordinationError>;
@@ -27,8 +31,11 @@ pub trait ReadySet: Send + Sync {
     /// queue that was idle rejoins at the present virtual time, so idling earns no credit.
     async fn pick(&self, kinds: &[JobKind], want: u32) -> Result<Pick, CoordinationError>;
 
-    /// A visit found nothing: the queue is not picked again before `arrived` or a newer snapshot.
-    async fn visited_empty(&self, queue: QueueKey) -> Result<(), CoordinationError>;
+    /// The visit that a pick of `n` led to is over, and its claim (if any) is noted: they are no longer in hand. One
+    /// that found nothing holds the queue off until `arrived` or a newer snapshot, unless messages have arrived since
+    /// the pick.
+    async fn visited(&self, queue: QueueKey, n: u32, found: Found)
+    -> Result<(), CoordinationError>;
 
     /// Forgets all and takes these in; the marker that says "complete" is set last.
     async fn rebuild(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
@@ -38,6 +45,13 @@ pub trait ReadySet: Send + Sync {
     fn wakeups(&self) -> watch::Receiver<u64>;
 
     async fn check(&self) -> Result<(), CoordinationError>;
+}
+
+/// What a visit found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    Something,
+    Nothing,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use domain::{JobKind, QueueKey, SlotSnapshot, TenantId};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::ports::{PICK_MAX, Pick, ReadySet};
+use crate::ports::{Found, PICK_MAX, Pick, ReadySet};
 
 const WAKES_WITHIN: Duration = Duration::from_secs(10);
 
@@ -24,9 +24,10 @@ macro_rules! ready_contract {
                 a_paused_queue_is_not_ready,
                 a_pick_is_bounded_by_want_hint_and_limit,
                 what_was_picked_is_not_picked_again,
-                a_newer_snapshot_forgets_what_was_picked,
+                what_is_in_hand_stays_so_until_its_visit_is_over,
                 a_stale_snapshot_is_ignored,
-                the_same_snapshot_again_forgets_what_was_picked,
+                a_refresh_offers_again_what_a_dead_picker_had_in_hand,
+                messages_that_came_during_an_empty_visit_are_not_missed,
                 kinds_that_were_not_asked_for_are_left_alone,
                 kinds_take_turns,
                 ties_go_to_the_first_key,
@@ -92,6 +93,14 @@ fn picked(tenant: u128, n: u32) -> Pick {
 }
 
 /// The tenants of `count` picks of one job each.
+async fn visited(port: &Ready, queue: QueueKey, n: u32, found: Found) {
+    port.visited(queue, n, found).await.expect("visited");
+}
+
+async fn found_nothing(port: &Ready, queue: QueueKey, n: u32) {
+    visited(port, queue, n, Found::Nothing).await;
+}
+
 async fn tenants_of_picks(port: &Ready, count: usize) -> Vec<u128> {
     let mut tenants = Vec::new();
     for _ in 0..count {
@@ -107,9 +116,7 @@ pub async fn a_fresh_set_is_blank_until_rebuilt(port: Ready) {
     assert_eq!(pick(&port, 1).await, Pick::Blank);
     note(&port, snapshot(1, 1, 1)).await;
     port.arrived(&[queue_of(1)]).await.expect("arrived");
-    port.visited_empty(queue_of(1))
-        .await
-        .expect("visited_empty");
+    found_nothing(&port, queue_of(1), 1).await;
     assert_eq!(pick(&port, 1).await, Pick::Blank);
     rebuilt(&port, &[]).await;
     assert_eq!(pick(&port, 1).await, Pick::Nothing);
@@ -165,11 +172,20 @@ pub async fn what_was_picked_is_not_picked_again(port: Ready) {
     assert_eq!(pick(&port, 2).await, Pick::Nothing);
 }
 
-pub async fn a_newer_snapshot_forgets_what_was_picked(port: Ready) {
-    rebuilt(&port, &[snapshot(1, 7, 2)]).await;
+pub async fn what_is_in_hand_stays_so_until_its_visit_is_over(port: Ready) {
+    rebuilt(&port, &[snapshot(1, 7, 3)]).await;
     assert_eq!(pick(&port, 2).await, picked(1, 2));
-    note(&port, snapshot(1, 8, 2)).await;
-    assert_eq!(pick(&port, 5).await, picked(1, 2));
+    // A fourth job comes while two are in hand.
+    note(&port, snapshot(1, 8, 4)).await;
+    assert_eq!(pick(&port, 9).await, picked(1, 2));
+    assert_eq!(pick(&port, 9).await, Pick::Nothing);
+    // The first two are claimed: two are left, and those are in hand.
+    note(&port, snapshot(1, 9, 2)).await;
+    visited(&port, queue_of(1), 2, Found::Something).await;
+    assert_eq!(pick(&port, 9).await, Pick::Nothing);
+    // The second visit came back without a claim.
+    visited(&port, queue_of(1), 2, Found::Something).await;
+    assert_eq!(pick(&port, 9).await, picked(1, 2));
 }
 
 pub async fn a_stale_snapshot_is_ignored(port: Ready) {
@@ -182,12 +198,34 @@ pub async fn a_stale_snapshot_is_ignored(port: Ready) {
     assert_eq!(pick(&port, 2).await, Pick::Nothing);
 }
 
-pub async fn the_same_snapshot_again_forgets_what_was_picked(port: Ready) {
-    rebuilt(&port, &[snapshot(1, 7, 2)]).await;
+pub async fn a_refresh_offers_again_what_a_dead_picker_had_in_hand(port: Ready) {
+    rebuilt(&port, &[snapshot(1, 7, 2), snapshot(2, 7, 2)]).await;
     assert_eq!(pick(&port, 2).await, picked(1, 2));
-    assert_eq!(pick(&port, 2).await, Pick::Nothing);
+    assert_eq!(pick(&port, 2).await, picked(2, 2));
+    found_nothing(&port, queue_of(2), 2).await;
     note(&port, snapshot(1, 7, 2)).await;
+    assert_eq!(pick(&port, 2).await, Pick::Nothing);
+    port.refresh(&[snapshot(1, 7, 2), snapshot(2, 6, 2)])
+        .await
+        .expect("refresh");
     assert_eq!(pick(&port, 2).await, picked(1, 2));
+    assert_eq!(
+        pick(&port, 2).await,
+        Pick::Nothing,
+        "an older one is ignored"
+    );
+    port.refresh(&[snapshot(2, 7, 2)]).await.expect("refresh");
+    assert_eq!(pick(&port, 2).await, picked(2, 2));
+}
+
+pub async fn messages_that_came_during_an_empty_visit_are_not_missed(port: Ready) {
+    rebuilt(&port, &[snapshot(1, 1, 1)]).await;
+    assert_eq!(pick(&port, 1).await, picked(1, 1));
+    port.arrived(&[queue_of(1)]).await.expect("arrived");
+    found_nothing(&port, queue_of(1), 1).await;
+    assert_eq!(pick(&port, 1).await, picked(1, 1));
+    found_nothing(&port, queue_of(1), 1).await;
+    assert_eq!(pick(&port, 1).await, Pick::Nothing);
 }
 
 pub async fn kinds_that_were_not_asked_for_are_left_alone(port: Ready) {
@@ -284,6 +322,7 @@ pub async fn going_idle_pays_no_debt(port: Ready) {
     rebuilt(&port, &[snapshot(1, 1, 40), snapshot(2, 1, 1_000)]).await;
     assert_eq!(pick(&port, 40).await, picked(1, 40));
     note(&port, snapshot(1, 2, 0)).await;
+    visited(&port, queue_of(1), 40, Found::Something).await;
     note(&port, snapshot(1, 3, 40)).await;
     assert_eq!(tenants_of_picks(&port, 40).await, [2; 40]);
     assert_eq!(tenants_of_picks(&port, 2).await, [1, 2]);
@@ -292,9 +331,7 @@ pub async fn going_idle_pays_no_debt(port: Ready) {
 pub async fn an_empty_visit_holds_a_queue_off_until_messages_arrive(port: Ready) {
     rebuilt(&port, &[snapshot(1, 1, 5)]).await;
     assert_eq!(pick(&port, 1).await, picked(1, 1));
-    port.visited_empty(queue_of(1))
-        .await
-        .expect("visited_empty");
+    found_nothing(&port, queue_of(1), 1).await;
     assert_eq!(pick(&port, 1).await, Pick::Nothing);
     note(&port, snapshot(1, 1, 5)).await;
     assert_eq!(pick(&port, 1).await, Pick::Nothing);
@@ -304,9 +341,7 @@ pub async fn an_empty_visit_holds_a_queue_off_until_messages_arrive(port: Ready)
 
 pub async fn an_empty_visit_holds_a_queue_off_until_a_newer_snapshot(port: Ready) {
     rebuilt(&port, &[snapshot(1, 1, 5)]).await;
-    port.visited_empty(queue_of(1))
-        .await
-        .expect("visited_empty");
+    found_nothing(&port, queue_of(1), 1).await;
     assert_eq!(pick(&port, 1).await, Pick::Nothing);
     note(&port, snapshot(1, 2, 5)).await;
     assert_eq!(pick(&port, 9).await, picked(1, 5));
@@ -318,7 +353,7 @@ pub async fn a_snapshot_from_before_idling_does_no_harm(port: Ready) {
     // Late and wrong: it costs one visit at most, and what is true afterwards counts again.
     note(&port, snapshot(1, 4, 1)).await;
     if let Pick::Queue { queue, .. } = pick(&port, 1).await {
-        port.visited_empty(queue).await.expect("visited_empty");
+        found_nothing(&port, queue, 1).await;
     }
     assert_eq!(pick(&port, 1).await, Pick::Nothing);
     note(&port, snapshot(1, 6, 2)).await;
@@ -328,9 +363,7 @@ pub async fn a_snapshot_from_before_idling_does_no_harm(port: Ready) {
 pub async fn arrivals_in_an_unknown_queue_are_harmless(port: Ready) {
     rebuilt(&port, &[]).await;
     port.arrived(&[queue_of(9)]).await.expect("arrived");
-    port.visited_empty(queue_of(9))
-        .await
-        .expect("visited_empty");
+    found_nothing(&port, queue_of(9), 1).await;
     assert_eq!(pick(&port, 1).await, Pick::Nothing);
     note(&port, snapshot(9, 1, 1)).await;
     assert_eq!(pick(&port, 1).await, picked(9, 1));
@@ -351,20 +384,20 @@ pub async fn a_queue_that_becomes_ready_wakes_the_pickers(port: Ready) {
     for version in 1..=20 {
         wakeups.mark_unchanged();
         assert_eq!(pick(&port, 1).await, Pick::Nothing);
-        note(&port, snapshot(1, version, 1)).await;
+        note(&port, snapshot(1, 2 * version, 1)).await;
         timeout(WAKES_WITHIN, wakeups.changed())
             .await
             .expect("a wake-up was lost")
             .expect("the set is still there");
         assert_eq!(pick(&port, 1).await, picked(1, 1));
+        note(&port, snapshot(1, 2 * version + 1, 0)).await;
+        visited(&port, queue_of(1), 1, Found::Something).await;
     }
 }
 
 pub async fn arrivals_and_rebuilding_wake_the_pickers(port: Ready) {
     rebuilt(&port, &[snapshot(1, 1, 1)]).await;
-    port.visited_empty(queue_of(1))
-        .await
-        .expect("visited_empty");
+    found_nothing(&port, queue_of(1), 1).await;
     let mut wakeups = port.wakeups();
     wakeups.mark_unchanged();
     assert_eq!(pick(&port, 1).await, Pick::Nothing);

@@ -28,6 +28,7 @@ local function pick(keys, want)
       local start = hint.virtual_time
       redis.call('SET', keys.present, exact(start))
       hint.picked = hint.picked + n
+      hint.arrived = false
       hint.virtual_time = start + n / hint.weight
       place(keys, first, hint, start)
       forget_idle(keys, start)

@@ -1,7 +1,7 @@
 -- What all ready-set scripts share: the hints of one kind's queues, kept for weighted fair queueing.
 -- `fair.rs` of the embedded adapter does the same in memory; the contract suite holds both to it.
 --
--- queues (hash)  tenant -> "version claimable weight picked found_empty idle virtual_time"
+-- queues (hash)  tenant -> "version claimable weight picked found_empty arrived idle virtual_time"
 -- ready  (zset)  tenants that may be picked, by virtual time; ties in the order of the tenant's id
 -- idle   (zset)  queues with nothing waiting or running that are still ahead of the present, by virtual time
 -- present (string) the virtual time of the latest pick
@@ -14,17 +14,17 @@ local function exact(value) return string.format('%.17g', value) end
 local function load(keys, tenant)
   local line = redis.call('HGET', keys.queues, tenant)
   if not line then return nil end
-  local version, claimable, weight, picked, found_empty, idle, virtual_time =
-    string.match(line, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
+  local version, claimable, weight, picked, found_empty, arrived, idle, virtual_time =
+    string.match(line, '^(%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+) (%S+)$')
   return {
     version = number(version), claimable = number(claimable), weight = number(weight), picked = number(picked),
-    found_empty = found_empty == '1', idle = idle == '1', virtual_time = number(virtual_time),
+    found_empty = found_empty == '1', arrived = arrived == '1', idle = idle == '1', virtual_time = number(virtual_time),
   }
 end
 
 local function save(keys, tenant, hint)
-  redis.call('HSET', keys.queues, tenant, string.format('%.0f %d %d %d %d %d %.17g', hint.version, hint.claimable,
-    hint.weight, hint.picked, hint.found_empty and 1 or 0, hint.idle and 1 or 0, hint.virtual_time))
+  redis.call('HSET', keys.queues, tenant, string.format('%.0f %d %d %d %d %d %d %.17g', hint.version, hint.claimable,
+    hint.weight, hint.picked, hint.found_empty and 1 or 0, hint.arrived and 1 or 0, hint.idle and 1 or 0, hint.virtual_time))
 end
 
 local function left(hint)
