@@ -45,7 +45,7 @@ fn every_adapter_runs_the_contract_of_its_ports() {
                 continue;
             }
             implemented.insert(*port);
-            if !sources.contains(&format!("application::{contract}!(")) {
+            if !sources.contains(&format!("{contract}!(")) {
                 missing.push(format!(
                     "{} implements {port} without {contract}!",
                     adapter.display()

@@ -98,7 +98,6 @@ pub async fn a_quota_can_be_changed_while_sessions_wait(mode: Mode) {
     for _ in 0..4 {
         jobs.push(tenant.command(&line).await);
     }
-    jobs[0].reaches("running").await;
     let running = async |count: u64| {
         eventually(&format!("{count} run"), PATIENCE, async || {
             (tenant.queue().await["running"] == count).then_some(())

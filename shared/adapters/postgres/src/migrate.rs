@@ -3,19 +3,32 @@
 use std::str::FromStr;
 
 use application::ports::StoreError;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, SqlSafeStr as _};
 
 use crate::Settings;
 
-static MIGRATOR: Migrator = sqlx::migrate!("../../../migrations/postgres");
+/// Every file of `migrations/postgres`: number, name, text.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "jobs",
+    include_str!("../../../../migrations/postgres/0001_jobs.sql"),
+)];
+
+fn migrator() -> Migrator {
+    let migration = |&(number, name, text): &(i64, &'static str, &'static str)| {
+        let text = text.into_sql_str();
+        Migration::new(number, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
+}
 
 /// Applies what is missing, on a connection of its own. Processes that start together wait for each other: the
 /// migrations are under a lock of the database.
 pub async fn migrate(settings: &Settings) -> Result<(), StoreError> {
     let mut connection = connect(settings).await?;
-    let migrated = MIGRATOR.run(&mut connection).await.map_err(refused);
+    let migrated = migrator().run(&mut connection).await.map_err(refused);
     // What was migrated is committed; a failure to say goodbye changes nothing.
     let _ = connection.close().await;
     migrated

@@ -1,15 +1,28 @@
 //! The tables' history, compiled in.
 
 use application::ports::StoreError;
-use sqlx::SqlitePool;
-use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
+use sqlx::{SqlSafeStr as _, SqlitePool};
 
 use crate::error::failed;
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../../../migrations/sqlite");
+/// Every file of `migrations/sqlite`: number, name, text.
+const MIGRATIONS: &[(i64, &str, &str)] = &[(
+    1,
+    "jobs",
+    include_str!("../../../../migrations/sqlite/0001_jobs.sql"),
+)];
+
+fn migrator() -> Migrator {
+    let migration = |&(number, name, text): &(i64, &'static str, &'static str)| {
+        let text = text.into_sql_str();
+        Migration::new(number, name.into(), MigrationType::Simple, text, false)
+    };
+    Migrator::with_migrations(MIGRATIONS.iter().map(migration).collect())
+}
 
 pub async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
-    MIGRATIONS.run(pool).await.map_err(|error| match error {
+    migrator().run(pool).await.map_err(|error| match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => failed(error),
         MigrateError::VersionMissing(version) => StoreError::Corrupt(format!(
             "it was made by a newer version of the orchestrator: migration {version} is not known here; \
