@@ -144,12 +144,9 @@ async fn works_alone(stand: &Stand, stdout: &str) {
     api.get("/api/v1/sessions").await.expect(200);
 }
 
-/// The first key of an installation is made before any server runs.
+/// The first key of an installation is made before any server runs. With services, every installation of these stories
+/// begins like that.
 pub async fn the_first_key_needs_no_server(mode: Mode) {
-    if mode == Mode::Services {
-        // That is how every installation of the stories gets its key.
-        return;
-    }
     let stand = Stand::shared(mode).await;
     let folder = stand.scratch().join("new");
     let folder = folder.display().to_string();
@@ -161,10 +158,6 @@ pub async fn the_first_key_needs_no_server(mode: Mode) {
 
 /// The first thing that anybody runs. It brings its own installation.
 pub async fn the_demo_shows_what_it_promises(mode: Mode) {
-    if mode == Mode::Services {
-        // It needs none, and uses none.
-        return;
-    }
     let stand = Stand::shared(mode).await;
     let repo = stand.repo();
     repo.write("lib.rs", b"pub fn one()   {}\npub fn two() {}\n");

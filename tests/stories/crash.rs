@@ -1,4 +1,4 @@
-//! What `kill -9` costs: time, and nothing else.
+//! What `kill -9` costs, or being frozen: time, and nothing else.
 
 use std::path::Path;
 use std::time::Duration;
@@ -110,4 +110,36 @@ pub async fn a_backlog_survives_a_crash(mode: Mode) {
         let ends = kinds.iter().filter(|kind| kind.as_str() == "completed").count();
         assert_eq!(ends, 1, "{kinds:?}");
     }
+}
+
+/// A worker that was frozen past its lease finds its jobs taken: it ends what it still runs and writes nothing.
+pub async fn a_frozen_worker_finds_its_jobs_taken(mode: Mode) {
+    let stand = Stand::own(mode, Plan::noticing_crashes()).await;
+    let tenant = stand.tenant().await;
+    let scratch = stand.scratch();
+    let (pid_file, ends) = (scratch.join("pid"), scratch.join("ends"));
+    let line = format!(
+        r#"
+if [ "$ORCHESTRATOR_ATTEMPT" = 1 ]; then
+  echo $$ > {}
+  while :; do sleep 0.1; done
+fi
+echo "end $ORCHESTRATOR_ATTEMPT" >> {}
+"#,
+        pid_file.display(),
+        ends.display()
+    );
+    let job = tenant.command(&line).await;
+    let pid = eventually("the session runs", PATIENCE, async || number_in(&pid_file)).await;
+    stand.freeze_past_lease().await;
+    job.reaches("completed").await;
+    eventually("the first run is over", PATIENCE, async || {
+        (!is_alive(pid)).then_some(())
+    })
+    .await;
+    assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
+    assert_eq!(lines_of(&ends), ["end 2"]);
+    // The thawed worker goes on, under another name.
+    stand.workers_are(stand.runners()).await;
+    tenant.echo().await.reaches("completed").await;
 }

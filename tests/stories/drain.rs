@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::harness::{Mode, PATIENCE, Plan, Stand, eventually, is_alive, lines_of, number_in};
+use crate::harness::{Mode, PATIENCE, Plan, Stand, eventually, is_alive, number_in};
 
 pub async fn a_leaving_worker_hands_back_what_it_cannot_finish(mode: Mode) {
     let plan = Plan {
@@ -72,36 +72,4 @@ pub async fn a_second_sigterm_ends_a_worker_at_once(mode: Mode) {
     stand.replace_runner().await;
     job.reaches("completed").await;
     assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
-}
-
-/// A worker that was frozen past its lease finds its jobs taken: it ends what it still runs and writes nothing.
-pub async fn a_frozen_worker_finds_its_jobs_taken(mode: Mode) {
-    let stand = Stand::own(mode, Plan::noticing_crashes()).await;
-    let tenant = stand.tenant().await;
-    let scratch = stand.scratch();
-    let (pid_file, ends) = (scratch.join("pid"), scratch.join("ends"));
-    let line = format!(
-        r#"
-if [ "$ORCHESTRATOR_ATTEMPT" = 1 ]; then
-  echo $$ > {}
-  while :; do sleep 0.1; done
-fi
-echo "end $ORCHESTRATOR_ATTEMPT" >> {}
-"#,
-        pid_file.display(),
-        ends.display()
-    );
-    let job = tenant.command(&line).await;
-    let pid = eventually("the session runs", PATIENCE, async || number_in(&pid_file)).await;
-    stand.freeze_past_lease().await;
-    job.reaches("completed").await;
-    eventually("the first run is over", PATIENCE, async || {
-        (!is_alive(pid)).then_some(())
-    })
-    .await;
-    assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
-    assert_eq!(lines_of(&ends), ["end 2"]);
-    // The thawed worker goes on, under another name.
-    stand.workers_are(stand.runners()).await;
-    tenant.echo().await.reaches("completed").await;
 }

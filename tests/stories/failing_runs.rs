@@ -156,10 +156,6 @@ impl Drop for SmallDisk {
 /// The disk on which a worker makes its worktrees is full: the session that needs the room fails, the small one after
 /// it does not. Mounting takes root; for others the story above has to do.
 pub async fn a_full_disk_under_a_worker_fails_the_session_and_not_the_worker(mode: Mode) {
-    if mode == Mode::Embedded {
-        // There the store itself lies on the same disk, and says so to whoever submits.
-        return;
-    }
     let plan = Plan {
         workers: 0,
         ..Plan::default()

@@ -13,28 +13,42 @@
 
 mod harness;
 
+/// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
 macro_rules! stories {
-    ($($chapter:ident: $($story:ident),+;)+) => {
+    (
+        both { $($chapter:ident: $($story:ident),+;)+ }
+        embedded { $($embedded_chapter:ident: $($embedded_story:ident),+;)+ }
+        services { $($services_chapter:ident: $($services_story:ident),+;)+ }
+    ) => {
         $(mod $chapter;)+
-        stories!(@mode embedded Embedded $($chapter: $($story),+;)+);
-        stories!(@mode services Services $($chapter: $($story),+;)+);
-    };
-    (@mode $name:ident $mode:ident $($chapter:ident: $($story:ident),+;)+) => {
-        mod $name {
-            $(mod $chapter {
-                $(#[tokio::test]
-                async fn $story() {
-                    let mode = crate::harness::Mode::$mode;
-                    if mode.is_wanted() {
-                        crate::$chapter::$story(mode).await;
-                    }
-                })+
-            })+
+        mod embedded {
+            stories!(@mode Embedded $($chapter: $($story),+;)+);
+            mod only {
+                stories!(@mode Embedded $($embedded_chapter: $($embedded_story),+;)+);
+            }
         }
+        mod services {
+            stories!(@mode Services $($chapter: $($story),+;)+);
+            mod only {
+                stories!(@mode Services $($services_chapter: $($services_story),+;)+);
+            }
+        }
+    };
+    (@mode $mode:ident $($chapter:ident: $($story:ident),+;)+) => {
+        $(mod $chapter {
+            $(#[tokio::test]
+            async fn $story() {
+                let mode = crate::harness::Mode::$mode;
+                if mode.is_wanted() {
+                    crate::$chapter::$story(mode).await;
+                }
+            })+
+        })+
     };
 }
 
 stories! {
+both {
     way_of_a_job:
         a_session_is_followed_from_its_creation_to_its_diff,
         events_and_log_are_live,
@@ -44,12 +58,12 @@ stories! {
         an_installation_describes_itself;
     crash:
         the_jobs_of_a_killed_worker_run_again_and_finish_once,
+        a_frozen_worker_finds_its_jobs_taken,
         a_backlog_survives_a_crash;
     drain:
         a_leaving_worker_hands_back_what_it_cannot_finish,
         a_leaving_worker_finishes_what_it_can,
-        a_second_sigterm_ends_a_worker_at_once,
-        a_frozen_worker_finds_its_jobs_taken;
+        a_second_sigterm_ends_a_worker_at_once;
     quota:
         a_backlog_stays_within_its_quota_and_delays_nobody_else,
         a_quota_can_be_changed_while_sessions_wait;
@@ -68,8 +82,7 @@ stories! {
         a_command_that_fails_fails_the_session_with_its_words,
         exit_75_asks_for_another_attempt,
         a_deadline_ends_a_session_that_does_not,
-        a_command_on_a_full_disk_fails_with_that_reason,
-        a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;
+        a_command_on_a_full_disk_fails_with_that_reason;
     steering:
         a_stopped_session_is_dead_and_leaves_its_diff,
         a_queued_session_can_be_cancelled,
@@ -87,7 +100,16 @@ stories! {
         exit_codes_say_how_it_ended,
         sessions_are_steered_from_the_command_line,
         an_operator_makes_tenants_and_keys,
-        the_first_key_needs_no_server,
-        the_demo_shows_what_it_promises,
         doctor_tells_what_is_configured_and_no_secret;
+}
+embedded {
+    cli:
+        the_first_key_needs_no_server,
+        the_demo_shows_what_it_promises;
+}
+services {
+    // In embedded mode the store itself lies on that disk, and says so to whoever submits.
+    failing_runs:
+        a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;
+}
 }
