@@ -192,3 +192,19 @@ fn sql_is_understood() {
     assert_eq!(schema.indexes["a_n"].table, "a");
     assert!(schema.indexes["a_g"].is_foreign && !schema.indexes["a_n"].is_foreign);
 }
+
+#[test]
+fn every_migration_is_compiled_into_its_store() {
+    for store in ["postgres", "sqlite"] {
+        let source = files::text(Path::new(&format!(
+            "shared/adapters/{store}/src/migrate.rs"
+        )));
+        for name in names(store) {
+            let included = format!("migrations/{store}/{name}");
+            assert!(
+                source.contains(&included),
+                "{store}'s migrate.rs leaves out {name}"
+            );
+        }
+    }
+}
