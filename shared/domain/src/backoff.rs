@@ -8,11 +8,12 @@ pub const BACKOFF_BASE: Duration = Duration::from_secs(1);
 /// No wait is longer.
 pub const BACKOFF_CAP: Duration = Duration::from_mins(5);
 
-/// The wait after the `failures`th failure; `jitter` is uniform in 0..1.
+/// The wait after the `failures`th failure, in whole milliseconds; `jitter` is uniform in 0..1.
 pub fn backoff(failures: u32, jitter: f64) -> Duration {
     let doublings = failures.saturating_sub(1).min(16);
     let ceiling = BACKOFF_BASE.saturating_mul(1 << doublings).min(BACKOFF_CAP);
-    ceiling.mul_f64(jitter.clamp(0.0, 1.0))
+    let wait = ceiling.mul_f64(jitter.clamp(0.0, 1.0)).as_millis();
+    Duration::from_millis(u64::try_from(wait).unwrap_or(u64::MAX))
 }
 
 #[cfg(test)]
@@ -32,5 +33,6 @@ mod tests {
     fn jitter_spreads_from_zero() {
         assert_eq!(backoff(3, 0.0), Duration::ZERO);
         assert_eq!(backoff(3, 0.5), Duration::from_secs(2));
+        assert_eq!(backoff(1, 0.123_456), Duration::from_millis(123));
     }
 }

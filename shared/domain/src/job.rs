@@ -103,7 +103,7 @@ pub struct Job {
     pub fence: i64,
     pub progress: Option<Progress>,
     pub result: Option<JobResult>,
-    /// Why the latest run failed.
+    /// Why the latest run failed; nothing when it did not. Those of earlier runs are kept with their attempts.
     pub error: Option<JobError>,
     pub parent: Option<JobId>,
     /// Set when a running job was asked to stop; its worker ends it.

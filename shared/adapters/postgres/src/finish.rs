@@ -25,7 +25,7 @@ const LOCK_JOBS: &str = "SELECT id, tenant_id, kind, state, attempt, fence, even
     ORDER BY id FOR UPDATE";
 
 const SETTLE: &str = "UPDATE jobs j SET state = s.state, failures = s.failures, run_after = CASE WHEN s.state = 'queued' THEN s.run_after ELSE j.run_after END,
-        result = s.result, error = coalesce(s.error, j.error), fence = s.fence, event_seq = s.event_seq,
+        result = s.result, error = s.error, fence = s.fence, event_seq = s.event_seq,
         worker_id = NULL, worker_epoch = NULL, published_at = NULL, updated_at = $1,
         queued_at = CASE WHEN s.state = 'queued' THEN $1 ELSE j.queued_at END,
         finished_at = CASE WHEN s.finished THEN $1 END

@@ -147,7 +147,7 @@ fn settled(job: &Job, settlement: &Settlement, now: Timestamp) -> Job {
             job.run_after
         },
         result: settlement.result.clone(),
-        error: settlement.error.clone().or_else(|| job.error.clone()),
+        error: settlement.error.clone(),
         fence: job.fence + 1,
         updated_at: now,
         queued_at: if queued { Some(now) } else { job.queued_at },

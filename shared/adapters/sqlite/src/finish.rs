@@ -172,7 +172,7 @@ async fn write_jobs(
              run_after = iif(r.state = 'queued', r.run_after, jobs.run_after),
              queued_at = iif(r.state = 'queued', ?2, jobs.queued_at),
              finished_at = iif(r.state = 'queued', NULL, ?2),
-             result = r.result, error = coalesce(r.error, jobs.error), worker_id = NULL, worker_epoch = NULL,
+             result = r.result, error = r.error, worker_id = NULL, worker_epoch = NULL,
              published_at = NULL, updated_at = ?2
          FROM (SELECT unhex(value ->> 'job') AS id, value ->> 'state' AS state, value ->> 'fence' AS fence,
                       value ->> 'failures' AS failures, value ->> 'run_after' AS run_after,
