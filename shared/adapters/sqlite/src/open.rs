@@ -4,8 +4,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use application::ports::StoreError;
-use sqlx::ConnectOptions as _;
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use crate::SqliteStore;
 use crate::error::failed;
@@ -27,11 +29,20 @@ pub async fn open(path: &Path) -> Result<SqliteStore, StoreError> {
     let options = options(path);
     let writer = pool(1)
         .min_connections(1)
+        .before_acquire(|connection, _| Box::pin(is_clean(connection)))
         .connect_with(options.clone())
         .await
         .map_err(|error| at(path, failed(error)))?;
     let readers = pool(READERS).connect_lazy_with(options.pragma("query_only", "on"));
     Ok(SqliteStore { writer, readers })
+}
+
+/// When the disk fails, SQLite ends a transaction by itself and the client goes on counting it as open. Such a
+/// connection would refuse every write from then on, so it is closed and another one opened.
+async fn is_clean(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // A rollback that a dropped transaction left behind is done before this is answered.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
 }
 
 /// The error, with the file that it is about.

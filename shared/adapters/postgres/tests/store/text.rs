@@ -15,13 +15,7 @@ async fn nul_is_replaced_wherever_it_may_come_from() {
     };
     let world = World::new(store);
     let tenant = world.tenant("nul").await;
-    let mut new = make::new_session("nul in metadata");
-    new.metadata.insert("k\0ey".to_owned(), json!(["v\0alue"]));
-    let (worker, job) = world.running(&tenant, new).await;
-    assert_eq!(
-        job.metadata.get("k\u{fffd}ey"),
-        Some(&json!(["v\u{fffd}alue"]))
-    );
+    let (worker, job) = world.running(&tenant, make::new_session("nul")).await;
 
     let report = Report {
         tenant: tenant.id,
