@@ -3,6 +3,7 @@
 
 mod error;
 mod lines;
+mod log;
 mod sse;
 pub mod types;
 
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use error::ClientError;
 pub use lines::Lines;
+pub use log::Log;
 pub use sse::{Event, Events};
 
 use crate::config::Secret;
@@ -141,6 +143,11 @@ impl Client {
                 return Ok(items);
             }
         }
+    }
+
+    /// A session's log, to where it is now or as it is written; after a break it goes on where it was.
+    pub fn log(&self, id: impl std::fmt::Display, follow: bool) -> Log {
+        Log::new(self.clone(), format!("sessions/{id}/logs"), follow)
     }
 
     /// A text that is not JSON, piece by piece, as long as the server goes on.

@@ -66,20 +66,14 @@ pub async fn finished(client: &Client, id: JobId) -> Result<Option<Value>, Clien
     Ok(job.status.is_finished().then_some(document))
 }
 
-/// The log as it is written. When it breaks off, the events go on and the log can be read later.
-async fn log(client: &Client, id: JobId) -> anyhow::Result<()> {
-    let query = [("follow", "true".to_owned())];
-    let mut answer = client.text(&format!("sessions/{id}/logs"), &query).await?;
+/// The log as it is written, to the session's end.
+pub async fn log(client: &Client, id: JobId) -> anyhow::Result<()> {
+    let mut log = client.log(id, true);
     loop {
-        match answer.chunk().await {
-            Ok(Some(piece)) => output::raw(&piece)?,
-            Ok(None) => return Ok(()),
-            Err(_) => {
-                output::say(format_args!(
-                    "the log broke off; read all of it with `orchestrator session logs {id}`"
-                ));
-                return Ok(());
-            }
+        match log.next().await? {
+            Some(piece) => output::raw(&piece)?,
+            None if finished(client, id).await?.is_some() => return Ok(()),
+            None => tokio::time::sleep(COME_BACK).await,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `session logs`
 
+use super::follow;
 use crate::cli::LogsArgs;
-use crate::client::ClientError;
 use crate::commands::connect;
 use crate::config::Loader;
 use crate::exit::Exit;
@@ -9,17 +9,13 @@ use crate::output;
 
 pub async fn run(args: LogsArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let client = connect::client(&args.connection, loader)?;
-    let query = [("follow", args.follow.to_string())];
-    let path = format!("sessions/{}/logs", args.id);
-    let mut answer = client.text(&path, &query).await?;
-    loop {
-        let piece = answer
-            .chunk()
-            .await
-            .map_err(|error| ClientError::broke_off(client.base(), &error))?;
-        let Some(piece) = piece else {
-            return Ok(Exit::Ok);
-        };
+    if args.follow {
+        follow::log(&client, args.id).await?;
+        return Ok(Exit::Ok);
+    }
+    let mut log = client.log(args.id, false);
+    while let Some(piece) = log.next().await? {
         output::raw(&piece)?;
     }
+    Ok(Exit::Ok)
 }
