@@ -123,7 +123,10 @@ fn plain(reason: &str) -> String {
     };
     reason
         .replace("unknown variant", "unknown value")
-        .replace("expected u32", "expected a whole number")
+        .replace(
+            "expected u32",
+            &format!("expected a whole number from 0 to {}", u32::MAX),
+        )
         .replace("a sequence", "a list")
         .replace("a map", "an object")
 }
@@ -207,6 +210,17 @@ mod tests {
             assert!(
                 told.contains(&format!("pointer: {pointer}")),
                 "{body}: {told}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_range_is_told_the_range() {
+        for count in ["-1", "99999999999999", "1.5", "\"x\""] {
+            let told = told(&format!(r#"{{"items":[{{"count":{count}}}]}}"#));
+            assert!(
+                told.contains("expected a whole number from 0 to 4294967295"),
+                "{count}: {told}"
             );
         }
     }

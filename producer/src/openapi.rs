@@ -15,7 +15,7 @@ use crate::dto::problem::{FieldError, ProblemBody};
         title = "Industrial Orchestrator",
         description = "Autonomous coding sessions and training jobs for many tenants, on a queue that can be trusted.\n\n\
                        Every failure is a problem document (RFC 9457) with a stable `code`. Lists are paged by cursor. \
-                       A system admin acts for any tenant by `X-Tenant-ID`.",
+                       A system admin acts for any tenant by the header `X-Tenant-ID`, with its slug or id.",
     ),
     components(schemas(ProblemBody, FieldError)),
     security(("key" = []), ("cookie" = [])),

@@ -10,7 +10,10 @@ pub struct Job {
     pub status: JobState,
     pub title: String,
     pub priority: String,
+    /// Runs so far.
     pub attempt: u32,
+    /// Runs that count against `max_attempts`; a retry by hand starts that count anew.
+    pub failures: u32,
     pub max_attempts: u32,
     #[serde(default)]
     pub tags: Vec<String>,

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use crate::cli::Connection;
 use crate::client::Client;
 use crate::compose::data_dir;
-use crate::config::{Config, Flags, Loader, Secret};
+use crate::config::{Config, Flags, Loader, Secret, Settings};
 use crate::exit::UsageError;
 
 const DEFAULT_URL: &str = "http://127.0.0.1:8080";
@@ -23,13 +23,15 @@ pub fn from_config(config: &Config) -> anyhow::Result<Client> {
     // What a `dev` left in its data folder is for its own address only: its key is no other server's business.
     let (base, local) = match &settings.url {
         Some(url) => (url.clone(), false),
-        None => (
-            data_dir::running_url(&settings.data_dir).unwrap_or_else(|| DEFAULT_URL.to_owned()),
-            true,
-        ),
+        None => (local_url(settings), true),
     };
     let key = key(config, local)?;
     Ok(Client::new(&base, key, settings.tenant.as_deref())?)
+}
+
+/// The API where none was named: the `dev` of the data folder, or the usual address.
+pub fn local_url(settings: &Settings) -> String {
+    data_dir::running_url(&settings.data_dir).unwrap_or_else(|| DEFAULT_URL.to_owned())
 }
 
 fn key(config: &Config, local: bool) -> anyhow::Result<Option<Secret>> {

@@ -1,5 +1,9 @@
 //! `dev`
 
+use std::path::PathBuf;
+
+use domain::AgentKind;
+
 use crate::all_in_one::AllInOne;
 use crate::cli::DevArgs;
 use crate::commands::serving;
@@ -7,6 +11,9 @@ use crate::compose::data_dir::DataDir;
 use crate::config::{self, Flags, Loader, Settings};
 use crate::exit::Exit;
 use crate::{output, signals};
+
+/// The agents where nothing else was asked for.
+pub const AGENTS: &[AgentKind] = &AgentKind::ALL;
 
 pub async fn run(args: DevArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let flags = Flags::default()
@@ -33,14 +40,18 @@ pub async fn run(args: DevArgs, loader: &Loader) -> anyhow::Result<Exit> {
 
 /// On one's own machine one may run one's own programs on one's own files.
 fn complete(settings: &mut Settings) -> anyhow::Result<()> {
-    let agents = || domain::AgentKind::ALL.to_vec();
-    settings.agents.get_or_insert_with(agents);
+    settings.agents.get_or_insert_with(|| AGENTS.to_vec());
     if settings.roots.is_none() {
-        let mut roots = vec![std::env::current_dir()?];
-        roots.extend(config::home());
-        settings.roots = Some(roots);
+        settings.roots = Some(roots()?);
     }
     Ok(())
+}
+
+/// The working directory and the user's home.
+pub fn roots() -> anyhow::Result<Vec<PathBuf>> {
+    let mut roots = vec![std::env::current_dir()?];
+    roots.extend(config::home());
+    Ok(roots)
 }
 
 fn banner(running: &AllInOne, key_file: &str) -> String {

@@ -1,5 +1,6 @@
 //! `doctor`: what is configured, and whether it answers.
 
+mod defaults;
 mod probes;
 
 use serde::Serialize;
@@ -37,12 +38,20 @@ pub async fn run(args: DoctorArgs, loader: &Loader) -> anyhow::Result<Exit> {
 }
 
 fn settings(config: &Config) -> anyhow::Result<Vec<Setting>> {
-    let shown = config.shown()?.into_iter().map(|(key, value)| Setting {
-        source: config.source(&key),
-        key,
-        value,
-    });
-    Ok(shown.collect())
+    let mut settings = Vec::new();
+    for (key, value) in config.shown()? {
+        let chosen = if config.is_set(&key) {
+            None
+        } else {
+            defaults::chosen(&key, &config.settings)?
+        };
+        settings.push(Setting {
+            source: config.source(&key),
+            value: chosen.unwrap_or(value),
+            key,
+        });
+    }
+    Ok(settings)
 }
 
 fn show(findings: &Findings) -> anyhow::Result<()> {

@@ -14,7 +14,7 @@ use crate::exit::Exit;
 use crate::signals;
 
 /// The port that Prometheus scrapes where nothing else was asked for.
-const METRICS_PORT: u16 = 9100;
+pub const METRICS_PORT: u16 = 9100;
 
 pub async fn run(args: ProducerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let flags = Flags::default()

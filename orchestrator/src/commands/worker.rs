@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use domain::AgentKind;
 use serde::Serialize;
 use telemetry::Metrics;
 use tokio_util::sync::CancellationToken;
@@ -16,7 +17,9 @@ use crate::exit::Exit;
 use crate::signals;
 
 /// Beside a producer's on the same machine.
-const METRICS_PORT: u16 = 9101;
+pub const METRICS_PORT: u16 = 9101;
+/// The agents where nothing else was asked for: running what tenants send is the operator's decision.
+pub const AGENTS: &[AgentKind] = &[AgentKind::Echo];
 
 #[derive(Serialize)]
 struct HostFlag<'a> {
@@ -32,7 +35,8 @@ pub async fn run(args: WorkerArgs, loader: &Loader) -> anyhow::Result<Exit> {
         .with(&HostFlag { host })?
         .with(&args.data)?
         .with(&args.log)?;
-    let settings = loader.load(flags)?.settings;
+    let mut settings = loader.load(flags)?.settings;
+    settings.agents.get_or_insert_with(|| AGENTS.to_vec());
     serving::log(&settings)?;
     let shutdown = signals::shutdown()?;
     let services = Services::connect(&settings, "worker").await?;

@@ -14,6 +14,7 @@ use application::ports::Agent;
 use domain::AgentKind;
 use workers::Tools;
 
+use crate::compose::worker_config;
 use crate::config::{self, Settings};
 
 /// The word that makes this program a guard, before anything else looks at its command line.
@@ -52,7 +53,7 @@ fn agent(kind: AgentKind, settings: &Settings, environment: &Environment) -> Arc
     match kind {
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
-            guard(),
+            guard(settings),
             environment.clone(),
             output_limits(settings),
         )),
@@ -66,11 +67,12 @@ fn trainer(settings: &Settings, environment: Environment, roots: Roots) -> Subpr
         Some(words) => words.iter().map(OsString::from).collect(),
     };
     let limits = output_limits(settings);
-    SubprocessTrainer::new(guard(), command, environment, roots, limits)
+    SubprocessTrainer::new(guard(settings), command, environment, roots, limits)
 }
 
-fn guard() -> GuardCommand {
-    GuardCommand::of_this_program(&[GUARD])
+/// A run ends with the lease of its worker, also when the worker cannot end it.
+fn guard(settings: &Settings) -> GuardCommand {
+    GuardCommand::of_this_program(&[GUARD]).with_patience(worker_config(settings).lease)
 }
 
 fn environment(settings: &Settings) -> Environment {

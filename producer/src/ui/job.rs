@@ -40,6 +40,7 @@ struct JobPage {
     attempts: Vec<AttemptRow>,
     artifacts: Vec<ArtifactRow>,
     log: String,
+    no_log: &'static str,
     diff: Option<DiffView>,
     no_diff: &'static str,
 }
@@ -131,12 +132,22 @@ pub(super) async fn job(
             .map(|artifact| ArtifactRow::new(artifact, &head.api))
             .collect(),
         log: last_lines(&log, LOG_LINES).to_owned(),
+        no_log: nothing_printed(&job),
         diff,
         no_diff: why_missing(&job),
         head,
         frame,
     };
     Ok(html(StatusCode::OK, &page))
+}
+
+/// What stands where the log would be.
+fn nothing_printed(job: &Job) -> &'static str {
+    if job.state().is_finished() {
+        "Nothing was printed."
+    } else {
+        "Nothing was printed yet."
+    }
 }
 
 /// All events in order, as far as a page can reasonably read them.

@@ -152,6 +152,7 @@ async fn the_document_and_its_page_are_served_without_a_key() {
     ] {
         assert!(page.contains(&format!("id=\"{code}\"")), "{code}");
     }
+    assert!(page.contains("X-Tenant-ID"), "the header is named");
     assert!(!page.contains("<script"), "the page needs no script");
     assert!(!page.contains("://"), "the page needs no network");
 }

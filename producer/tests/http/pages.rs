@@ -156,6 +156,25 @@ async fn a_jobs_page_tells_its_whole_story() {
 }
 
 #[tokio::test]
+async fn the_page_of_an_ended_job_without_output_expects_none() {
+    let site = Site::start().await;
+    let body = json!({"title": "quiet", "agent": {"kind": "echo"}});
+    let created = site
+        .post("/api/v1/sessions")
+        .json(&body)
+        .send()
+        .await
+        .json();
+    let id = created["id"].as_str().unwrap();
+    let waiting = page(&site, &format!("/jobs/{id}")).await.text();
+    assert!(waiting.contains(">Nothing was printed yet.<"), "{waiting}");
+    let cancelled = site.post(&format!("/api/v1/sessions/{id}/cancel"));
+    assert_eq!(cancelled.send().await.status, StatusCode::OK);
+    let ended = page(&site, &format!("/jobs/{id}")).await.text();
+    assert!(ended.contains(">Nothing was printed.<"), "{ended}");
+}
+
+#[tokio::test]
 async fn assets_are_served_and_not_sent_twice() {
     let site = Site::start().await;
     for (file, kind) in [

@@ -9,16 +9,23 @@ use crate::output;
 /// A session as lines of `name: value`.
 pub fn job(job: &Job) -> anyhow::Result<()> {
     let mut table = output::table(&[]);
-    let mut add = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
+    for (name, value) in facts(job) {
+        table.add_row([name, value]);
+    }
+    output::print(table)
+}
+
+fn facts(job: &Job) -> Vec<(String, String)> {
+    let mut facts = Vec::new();
+    let mut add = |name: &str, value: String| facts.push((name.to_owned(), value));
     add("id", job.id.to_string());
     add("title", job.title.clone());
     add("status", status(job));
     add("priority", job.priority.clone());
+    add("runs", job.attempt.to_string());
     add(
-        "attempts",
-        format!("{} of {}", job.attempt, job.max_attempts),
+        "failures",
+        format!("{} of {}", job.failures, job.max_attempts),
     );
     if !job.tags.is_empty() {
         add("tags", job.tags.join(", "));
@@ -39,7 +46,7 @@ pub fn job(job: &Job) -> anyhow::Result<()> {
     for (name, value) in job.result.iter().flatten() {
         add(name, result(value));
     }
-    output::print(table)
+    facts
 }
 
 /// The state, and how far it is.
@@ -106,6 +113,22 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn runs_are_told_apart_from_failures() {
+        let job: Job = serde_json::from_value(json!({
+            "id": "0198c5a2-7e1b-7000-8000-000000000001", "status": "failed", "title": "a", "priority": "low",
+            "attempt": 3, "failures": 1, "max_attempts": 1, "created_at": "2026-11-23T12:30:01Z",
+        }))
+        .unwrap();
+        let facts = facts(&job);
+        let said = |name: &str| {
+            let fact = facts.iter().find(|(known, _)| known == name);
+            fact.map(|(_, value)| value.as_str())
+        };
+        assert_eq!(said("runs"), Some("3"));
+        assert_eq!(said("failures"), Some("1 of 1"));
+    }
 
     #[test]
     fn an_event_says_what_it_knows_and_no_more() {

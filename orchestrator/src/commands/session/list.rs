@@ -20,7 +20,7 @@ pub async fn run(args: SessionListArgs, loader: &Loader) -> anyhow::Result<Exit>
         return Ok(Exit::Ok);
     }
     let mut table = output::table(&[
-        "id", "status", "priority", "run", "waited", "ran", "created", "title",
+        "id", "status", "priority", "runs", "failures", "waited", "ran", "created", "title",
     ]);
     for item in items {
         let job: Job = serde_json::from_value(item)?;
@@ -36,7 +36,8 @@ pub async fn run(args: SessionListArgs, loader: &Loader) -> anyhow::Result<Exit>
             job.id.to_string(),
             describe::status(&job),
             job.priority.clone(),
-            format!("{}/{}", job.attempt, job.max_attempts),
+            job.attempt.to_string(),
+            format!("{} of {}", job.failures, job.max_attempts),
             // A session that waits again has waited for an earlier run; that is not what is asked here.
             output::or_nothing(
                 waited

@@ -159,6 +159,17 @@ mod tests {
         seen += &text.idle();
         seen += &text.feed(b"EFGHIJKLMNOP end\n");
         assert_eq!(seen, "key [redacted] end\n");
+        for cut in [
+            "Author",
+            "Authorization: ",
+            "Authorization: Bear",
+            "Authorization: Bearer ",
+        ] {
+            let mut seen = text.feed(cut.as_bytes());
+            seen += &text.idle();
+            seen += &text.feed(&b"Authorization: Bearer abcdef.ghij\n"[cut.len()..]);
+            assert_eq!(seen, "Authorization: Bearer [redacted]\n", "{cut}");
+        }
     }
 
     #[test]

@@ -161,6 +161,27 @@ mod tests {
                 "Authorization: Bearer abcdefghijklmnop.qrst",
                 "Authorization: Bearer [redacted]",
             ),
+            (
+                "> Authorization: Bearer abcdef.ghijkl-0123456789",
+                "> Authorization: Bearer [redacted]",
+            ),
+            (
+                "authorization: bearer abcdefgh+ijkl/mnop~qrst== end",
+                "authorization: bearer [redacted] end",
+            ),
+            (
+                "\"Authorization\": \"Bearer abcdefgh+ijkl/mnop==\"",
+                "\"Authorization\": \"Bearer [redacted]\"",
+            ),
+            ("Bearer abcdef.ghijkl-0123456789", "Bearer [redacted]"),
+            (
+                "Authorization: Bearer short",
+                "Authorization: Bearer [redacted]",
+            ),
+            (
+                "Authorization: Basic dXNlcjpwYTU1",
+                "Authorization: Basic dXNlcjpwYTU1",
+            ),
         ] {
             assert_eq!(redact(text), expected);
         }
@@ -173,6 +194,8 @@ mod tests {
             "https://example.org/a@b",
             "git@example.org:team/repo.git",
             "if token == other { }",
+            "a bearer acknowledgement-of-everything",
+            "the Bearer of this, and a forbearer abcdefghijklmnopqrst",
             "the AKIA prefix, sk- and ghp_ alone",
             "token=",
             "50% done, größe = 3",

@@ -28,16 +28,10 @@ struct Shape {
     prefix: &'static str,
     /// How many characters of its alphabet follow at least.
     min: usize,
-    /// False: the prefix itself stays, as in `Bearer `.
-    with_prefix: bool,
 }
 
 const fn token(prefix: &'static str, min: usize) -> Shape {
-    Shape {
-        prefix,
-        min,
-        with_prefix: true,
-    }
+    Shape { prefix, min }
 }
 
 const SHAPES: &[Shape] = &[
@@ -57,12 +51,13 @@ const SHAPES: &[Shape] = &[
     token("xoxp-", 10),
     token("xoxr-", 10),
     token("xoxs-", 10),
-    Shape {
-        prefix: "Bearer ",
-        min: 16,
-        with_prefix: false,
-    },
 ];
+
+/// What stands before the token of a request's header; it stays.
+const BEARER: &str = "Bearer ";
+/// Prose has shorter words after it. In the header itself, any token is one, and small letters are allowed.
+const BEARER_MIN: usize = 16;
+const BEARER_HEADER: &str = "authorization";
 
 /// Names whose value after `=` is a secret when they end so, in lower case.
 const SECRET_NAMES: &[&str] = &[
@@ -84,14 +79,14 @@ pub(super) fn first(text: &str) -> Option<Found> {
         b'=' => assigned(text, at),
         b':' if text[at..].starts_with("://") => in_authority(text, at + 3),
         b'-' if text[at..].starts_with(KEY_BEGIN) => key_block(text, at),
-        b'o' | b'A' | b'g' | b's' | b'x' | b'B' => token_at(text, at),
+        b'o' | b'A' | b'g' | b's' | b'x' => token_at(text, at),
+        b'B' | b'b' => bearer_at(text, at),
         _ => None,
     })
 }
 
 fn token_at(text: &str, at: usize) -> Option<Found> {
-    let before = text[..at].chars().next_back();
-    if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-') {
+    if is_inside_word(text, at) {
         return None;
     }
     let shape = SHAPES
@@ -99,8 +94,48 @@ fn token_at(text: &str, at: usize) -> Option<Found> {
         .find(|shape| text[at..].starts_with(shape.prefix))?;
     let from = at + shape.prefix.len();
     let length = text[from..].bytes().take_while(|&b| is_token(b)).count();
-    let start = if shape.with_prefix { at } else { from };
-    (length >= shape.min).then_some(Found::plain(start, from + length))
+    (length >= shape.min).then_some(Found::plain(at, from + length))
+}
+
+/// The token after `Bearer `.
+fn bearer_at(text: &str, at: usize) -> Option<Found> {
+    let from = at + BEARER.len();
+    let word = text.get(at..from)?;
+    if !word.eq_ignore_ascii_case(BEARER) || is_inside_word(text, at) {
+        return None;
+    }
+    let length = text[from..]
+        .bytes()
+        .take_while(|&b| is_token(b) || matches!(b, b'+' | b'/' | b'=' | b'~'))
+        .count();
+    let is_token = if header_start(&text[..at]) < at {
+        length > 0
+    } else {
+        word == BEARER && length >= BEARER_MIN
+    };
+    is_token.then_some(Found::plain(from, from + length))
+}
+
+/// Where a header's name begins that `before` ends in, as `Authorization: ` or `"Authorization": "`; its length when it
+/// ends otherwise.
+fn header_start(before: &str) -> usize {
+    let is_quote = |c| matches!(c, '"' | '\'');
+    let name = before
+        .trim_end_matches(is_quote)
+        .trim_end()
+        .strip_suffix(':')
+        .map(|name| name.trim_end_matches(is_quote));
+    name.and_then(|name| {
+        let start = name.len().checked_sub(BEARER_HEADER.len())?;
+        let word = name.get(start..)?;
+        word.eq_ignore_ascii_case(BEARER_HEADER).then_some(start)
+    })
+    .unwrap_or(before.len())
+}
+
+fn is_inside_word(text: &str, at: usize) -> bool {
+    let before = text[..at].chars().next_back();
+    before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == '-')
 }
 
 /// `name=value` or `name="value"`, `equals` being the place of the `=`.
@@ -172,20 +207,23 @@ pub(super) fn secret_run(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Where the last word begins, with the `Bearer` that may stand before it. The text's length when it ends in something
-/// that no secret begins with.
+/// Where the last word begins, with the `Bearer` and the header's name that may stand before it. The text's length when
+/// it ends in something that no secret begins with.
 pub(super) fn last_word(text: &str) -> usize {
-    const BEARER: &str = "Bearer ";
     let start = text
         .char_indices()
         .rev()
         .find(|(_, c)| c.is_whitespace())
         .map_or(0, |(at, c)| at + c.len_utf8());
-    let start = if text[..start].ends_with(BEARER) {
-        start - BEARER.len()
-    } else {
-        start
-    };
+    let bearer = start
+        .checked_sub(BEARER.len())
+        .filter(|&from| {
+            text.get(from..start)
+                .is_some_and(|word| word.eq_ignore_ascii_case(BEARER))
+        })
+        .unwrap_or(start);
+    let quote = text[bearer..].starts_with(['"', '\'']);
+    let start = header_start(&text[..bearer + usize::from(quote)]).min(bearer);
     if text[start..].bytes().any(|b| b.is_ascii_alphanumeric()) {
         start
     } else {

@@ -10,19 +10,23 @@ use domain::DiffStat;
 use tokio::process::Command;
 
 use super::git::{failed, git_dir};
+use super::patch::Parts;
 use super::tree::Checkout;
 use crate::failure::{DISK_FULL_WORDS, is_full};
 
-/// A larger patch is left out; the statistics stay, and a line in the patch's place says so.
-const PATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// Of a larger patch, the largest files' parts are left out; the statistics stay, and lines at its end say so.
+const PATCH_BYTES: usize = 16 * 1024 * 1024;
+/// How much of a patch is looked at to find the files that fit; of a longer one, nothing is kept.
+const LOOKED_AT_BYTES: usize = 512 * 1024 * 1024;
 const STAT_BYTES: u64 = 16 * 1024 * 1024;
 /// The names listed at most; the sums count all files.
 const FILES_LISTED: usize = 1000;
 
 impl Checkout {
-    /// Statistics and patch against the base. A patch above 16 MiB is replaced by one line that says so.
+    /// Statistics and patch against the base. The patch ends with `#` lines about what is not in it; `git apply` takes
+    /// them for the words between patches.
     pub(super) async fn diff(&self) -> Result<Diff, HandlerError> {
-        self.stage().await?;
+        let repositories = self.stage().await?;
         let mut command = self.compare();
         command.args(["--numstat", "-z", &self.base, "--"]);
         let counted = self
@@ -33,48 +37,68 @@ impl Checkout {
             return Err(failed("compare the tree", &counted.stderr, &self.diff));
         }
         let stat = parse_numstat(&counted.stdout);
-        let mut command = self.compare();
-        command.args(["--patch", "--binary", "--full-index", &self.base, "--"]);
-        let patch = self
-            .git
-            .ask(command, "compare the tree", PATCH_BYTES)
-            .await?;
-        if patch.is_cut {
-            let note = format!(
-                "# The patch is larger than {PATCH_BYTES} bytes and was left out: {} files, {} insertions, {} deletions.\n",
+        let mut patch = self.patch().await?.unwrap_or_else(|| {
+            let (insertions, deletions) = (stat.insertions, stat.deletions);
+            format!(
+                "# The patch is larger than {PATCH_BYTES} bytes and was left out: {} files, {insertions} insertions, {deletions} deletions.\n",
                 stat.files.len(),
-                stat.insertions,
-                stat.deletions
+            )
+            .into_bytes()
+        });
+        for name in repositories {
+            let note = format!(
+                "# {name} is a git repository of its own; the files in it are not in this patch.\n"
             );
-            return Ok(Diff {
-                stat,
-                patch: note.into_bytes(),
-            });
+            patch.extend_from_slice(note.as_bytes());
         }
-        if !patch.success {
-            return Err(failed("compare the tree", &patch.stderr, &self.diff));
-        }
-        Ok(Diff {
-            stat,
-            patch: patch.stdout,
-        })
+        Ok(Diff { stat, patch })
     }
 
-    /// Takes all files of the tree into the kept index.
-    async fn stage(&self) -> Result<(), HandlerError> {
+    /// The patch as far as it fits. None when it is too large even without its largest files.
+    async fn patch(&self) -> Result<Option<Vec<u8>>, HandlerError> {
+        let mut command = self.compare();
+        command.args(["--patch", "--binary", "--full-index", &self.base, "--"]);
+        let mut parts = Parts::new(PATCH_BYTES);
+        let mut looked_at = 0;
+        let mut take = |chunk: &[u8]| {
+            looked_at += chunk.len();
+            looked_at <= LOOKED_AT_BYTES && parts.push(chunk)
+        };
+        let said = self
+            .git
+            .tell(command, "compare the tree", &mut take)
+            .await?;
+        if said.is_cut {
+            return Ok(None);
+        }
+        if !said.success {
+            return Err(failed("compare the tree", &said.stderr, &self.diff));
+        }
+        Ok(parts.finish())
+    }
+
+    /// Takes all files of the tree into the kept index. The names of repositories inside whose files are left out.
+    async fn stage(&self) -> Result<Vec<String>, HandlerError> {
         let mut command = self.outside();
-        command.args(["add", "--all", "--ignore-errors", "--", "."]);
+        command.args(["-c", "advice.addEmbeddedRepo=false"]).args([
+            "add",
+            "--all",
+            "--ignore-errors",
+            "--",
+            ".",
+        ]);
         let what = "read the tree";
         let said = self.git.ask(command, what, 4096).await?;
+        let repositories = inner_repositories(&said.stderr);
         if said.success {
-            return Ok(());
+            return Ok(repositories);
         }
         // A file that cannot be read, or a repository inside without a commit, is left out; a full disk is not.
         if said.stderr.contains(DISK_FULL_WORDS) || is_full(&self.diff) {
             return Err(failed(what, &said.stderr, &self.diff));
         }
         tracing::warn!(tree = %self.tree.display(), reason = said.stderr, "parts of a tree are not in its diff");
-        Ok(())
+        Ok(repositories)
     }
 
     fn compare(&self) -> Command {
@@ -108,6 +132,20 @@ impl Checkout {
             );
         command
     }
+}
+
+/// The repositories inside the tree that git complained about: of one with a commit it takes the commit's name, of one
+/// without nothing.
+fn inner_repositories(stderr: &str) -> Vec<String> {
+    let name = |line: &str| {
+        let without_commit = line
+            .strip_prefix("error: '")
+            .and_then(|rest| rest.strip_suffix("' does not have a commit checked out"));
+        let name = without_commit
+            .or_else(|| line.strip_prefix("warning: adding embedded git repository: "));
+        name.map(|name| name.trim_end_matches('/').to_owned())
+    };
+    stderr.lines().filter_map(name).collect()
 }
 
 /// `insertions TAB deletions TAB path NUL`, with `-` for both numbers of a binary file.

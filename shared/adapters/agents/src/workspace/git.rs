@@ -23,6 +23,7 @@ pub(super) const PATIENCE: Duration = Duration::from_mins(10);
 /// For git to put its lock files away.
 const TERM_GRACE: Duration = Duration::from_secs(5);
 const ERROR_BYTES: u64 = 16 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 /// Of many complaints, the first ones say what is wrong.
 const ERROR_LINES: usize = 5;
 
@@ -96,9 +97,25 @@ impl Git {
     /// Runs it to its end, or until it has said more than `limit` bytes.
     pub(super) async fn ask(
         &self,
-        mut command: Command,
+        command: Command,
         what: &str,
         limit: u64,
+    ) -> Result<Said, HandlerError> {
+        let mut stdout = Vec::new();
+        let mut take = |chunk: &[u8]| {
+            stdout.extend_from_slice(chunk);
+            stdout.len() as u64 <= limit
+        };
+        let said = self.tell(command, what, &mut take).await?;
+        Ok(Said { stdout, ..said })
+    }
+
+    /// Runs it to its end, or until `take` wants no more of what it prints. The answer's `stdout` is empty.
+    pub(super) async fn tell(
+        &self,
+        mut command: Command,
+        what: &str,
+        take: &mut (dyn FnMut(&[u8]) -> bool + Send),
     ) -> Result<Said, HandlerError> {
         let _slot = self.slots.acquire().await;
         command
@@ -107,7 +124,7 @@ impl Git {
             .stderr(Stdio::piped())
             .kill_on_drop(true);
         let mut child = command.spawn().map_err(|error| not_started(&error))?;
-        let finished = tokio::time::timeout(PATIENCE, read(&mut child, limit)).await;
+        let finished = tokio::time::timeout(PATIENCE, read(&mut child, take)).await;
         if let Ok(said) = finished {
             return said
                 .map_err(|error| retry("GIT_FAILED", format!("git could not {what}: {error}")));
@@ -123,15 +140,23 @@ impl Git {
     }
 }
 
-async fn read(child: &mut Child, limit: u64) -> io::Result<Said> {
-    let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+async fn read(child: &mut Child, take: &mut (dyn FnMut(&[u8]) -> bool + Send)) -> io::Result<Said> {
+    let (Some(mut stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(io::ErrorKind::BrokenPipe.into());
     };
-    let (mut out, mut err) = (Vec::new(), Vec::new());
-    let printing = async {
-        let mut limited = stdout.take(limit.saturating_add(1));
-        // Closed when enough was read: git ends then, instead of waiting for us.
-        limited.read_to_end(&mut out).await
+    let mut err = Vec::new();
+    // The pipe closes when enough was read: git ends then, instead of waiting for us.
+    let printing = async move {
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            let length = stdout.read(&mut chunk).await?;
+            if length == 0 {
+                return io::Result::Ok(false);
+            }
+            if !take(&chunk[..length]) {
+                return Ok(true);
+            }
+        }
     };
     let complaining = async {
         let mut limited = stderr.take(ERROR_BYTES);
@@ -139,13 +164,12 @@ async fn read(child: &mut Child, limit: u64) -> io::Result<Said> {
         tokio::io::copy(&mut limited.into_inner(), &mut tokio::io::sink()).await
     };
     let (printed, complained) = tokio::join!(printing, complaining);
-    printed?;
+    let is_cut = printed?;
     complained?;
-    let is_cut = out.len() as u64 > limit;
     let status = child.wait().await?;
     Ok(Said {
         success: status.success(),
-        stdout: out,
+        stdout: Vec::new(),
         is_cut,
         stderr: String::from_utf8_lossy(&err).trim().to_owned(),
     })

@@ -17,6 +17,7 @@ mod diff;
 mod folder;
 mod git;
 mod mirror;
+mod patch;
 mod roots;
 mod tree;
 
