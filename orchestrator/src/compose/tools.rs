@@ -70,9 +70,11 @@ fn trainer(settings: &Settings, environment: Environment, roots: Roots) -> Subpr
     SubprocessTrainer::new(guard(settings), command, environment, roots, limits)
 }
 
-/// A run ends with the lease of its worker, also when the worker cannot end it.
+/// A run ends with the lease of its worker, also when the worker cannot end it. A lease is renewed every third of its
+/// length, so a worker that falls silent has at least two thirds of it left: nobody else runs its jobs before that.
 fn guard(settings: &Settings) -> GuardCommand {
-    GuardCommand::of_this_program(&[GUARD]).with_patience(worker_config(settings).lease)
+    let patience = worker_config(settings).lease * 2 / 3;
+    GuardCommand::of_this_program(&[GUARD]).with_patience(patience)
 }
 
 fn environment(settings: &Settings) -> Environment {

@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use application::ports::{HandlerError, Interruption};
 use futures::future::{Either, select};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{fail, retry};
-use crate::guard::{Control, Exit, Guard, StartError};
+use crate::guard::{Control, Exit, Guard, RunLost, StartError};
 use crate::output::Console;
 
 /// The guard itself gives up on processes that hang in the kernel after five seconds.
 const KILL_PATIENCE: Duration = Duration::from_secs(8);
+/// A worker that was frozen learns in this time that its lease is over, which is then why the run ended.
+const THAW_PATIENCE: Duration = Duration::from_secs(1);
 /// When all is dead its pipes end at once; this is for a log that is slow to take the rest.
 const STREAM_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -29,6 +32,10 @@ pub async fn supervise(
     streams: impl Future<Output = ()>,
     grace: Duration,
 ) -> Result<Exit, HandlerError> {
+    // A task of its own, so that nothing the run's task waits for silences a worker that is well. It ends with this
+    // call.
+    let mut alive = JoinSet::new();
+    alive.spawn(control.clone().keep_alive());
     let mut work = pin!(async {
         match select(pin!(guard.wait()), pin!(streams)).await {
             Either::Left((exit, streams)) => {
@@ -41,7 +48,7 @@ pub async fn supervise(
         }
     });
     let reason = tokio::select! {
-        exit = &mut work => return judge(exit, console),
+        exit = &mut work => return judge(exit, console).await,
         reason = console.context().interrupted() => reason,
     };
     if reason == Interruption::LeaseLost {
@@ -59,10 +66,7 @@ pub async fn supervise(
     Err(HandlerError::Interrupted(reason))
 }
 
-fn judge<E: std::fmt::Display>(
-    exit: Result<Exit, E>,
-    console: &Console<'_>,
-) -> Result<Exit, HandlerError> {
+async fn judge(exit: Result<Exit, RunLost>, console: &Console<'_>) -> Result<Exit, HandlerError> {
     if console.is_over_limit() {
         return Err(fail(
             "OUTPUT_LIMIT",
@@ -72,12 +76,24 @@ fn judge<E: std::fmt::Display>(
             ),
         ));
     }
-    exit.map_err(|lost| {
-        retry(
-            "GUARD_LOST",
-            format!("{lost}; what it watched over was killed"),
-        )
-    })
+    let lost = match exit {
+        Ok(exit) => return Ok(exit),
+        Err(lost) => lost,
+    };
+    let code = match lost {
+        RunLost::Guard => "GUARD_LOST",
+        RunLost::Worker => {
+            let interrupted = console.context().interrupted();
+            if let Ok(reason) = timeout(THAW_PATIENCE, interrupted).await {
+                return Err(HandlerError::Interrupted(reason));
+            }
+            "WORKER_FROZEN"
+        }
+    };
+    Err(retry(
+        code,
+        format!("{lost}; all that the run started was killed"),
+    ))
 }
 
 /// Why a program could not be started, in words. `codes`: of a program that is not there, and of any other refusal.

@@ -1,9 +1,10 @@
-//! The guard for this crate's tests, and a worker to be killed.
+//! The guard for this crate's tests, and a worker to be killed or frozen.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use adapter_agents::output::OutputLimits;
 use adapter_agents::{CommandAgent, Environment, guard};
@@ -17,20 +18,24 @@ fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     match args.split_first() {
         Some((first, rest)) if first == "guard" => guard::main(rest),
-        Some((first, [directory, line])) if first == "play-worker" => {
-            play_worker(directory.into(), line.to_string_lossy().into_owned())
+        Some((first, [directory, line, patience])) if first == "play-worker" => {
+            let line = line.to_string_lossy().into_owned();
+            match patience.to_string_lossy().parse() {
+                Ok(millis) => play_worker(directory.into(), line, Duration::from_millis(millis)),
+                Err(_) => ExitCode::from(2),
+            }
         }
         _ => ExitCode::from(2),
     }
 }
 
-/// Runs one command as a worker does, for as long as it takes.
-fn play_worker(directory: PathBuf, line: String) -> ExitCode {
+/// Runs one command as a worker does, for as long as it takes. Exit code 75: it should run again.
+fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode {
     let Ok(runtime) = tokio::runtime::Runtime::new() else {
         return ExitCode::FAILURE;
     };
     let agent = CommandAgent::new(
-        guard::GuardCommand::of_this_program(&["guard"]),
+        guard::GuardCommand::of_this_program(&["guard"]).with_patience(patience),
         Environment::new(std::env::vars_os(), &[], &[]),
         OutputLimits::default(),
     );
@@ -46,6 +51,7 @@ fn play_worker(directory: PathBuf, line: String) -> ExitCode {
     };
     match runtime.block_on(agent.run(task, Arc::new(Silent))) {
         Ok(_) => ExitCode::SUCCESS,
+        Err(HandlerError::Retry(_)) => ExitCode::from(75),
         Err(_) => ExitCode::FAILURE,
     }
 }

@@ -7,12 +7,14 @@
 mod common;
 
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use application::ports::{HandlerError, Interruption};
 use common::{HELPER, Run, error_of, eventually, is_alive, pid_in};
 use domain::LogStream;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Starts a daemon of its own session below a parent that is gone, and a child that stays.
 const LEAVE_PROCESSES: &str = "(setsid sh -c 'echo $$ > daemon; exec sleep 1000' >/dev/null 2>&1 &)
@@ -114,21 +116,56 @@ async fn all_die_with_a_worker_that_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let tree = folder.path().join("tree");
     std::fs::create_dir(&tree).unwrap();
-    let mut worker = Command::new(HELPER)
-        .arg("play-worker")
-        .arg(&tree)
-        .arg(format!("{LEAVE_PROCESSES}; echo $$ > self; sleep 1000"))
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
+    let line = format!("{LEAVE_PROCESSES}; echo $$ > self; sleep 1000");
+    let mut worker = Worker::start(&tree, &line, Duration::from_secs(30));
     let [daemon, child] = left_behind(&tree).await;
     let own = eventually("it runs", || pid_in(&tree.join("self"))).await;
     assert!([daemon, child, own].into_iter().all(is_alive));
-    worker.kill().unwrap();
-    worker.wait().unwrap();
+    worker.0.kill().unwrap();
+    worker.0.wait().unwrap();
     for pid in [daemon, child, own] {
         eventually("all are dead", || (!is_alive(pid)).then_some(())).await;
     }
+}
+
+#[tokio::test]
+async fn all_die_below_a_worker_that_is_frozen_for_too_long() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let line = format!("{LEAVE_PROCESSES}; echo $$ > self; sleep 1000");
+    let mut worker = Worker::start(&tree, &line, Duration::from_millis(600));
+    let [daemon, child] = left_behind(&tree).await;
+    let own = eventually("it runs", || pid_in(&tree.join("self"))).await;
+    worker.signal(Signal::SIGSTOP);
+    for pid in [daemon, child, own] {
+        eventually("all are dead", || (!is_alive(pid)).then_some(())).await;
+    }
+    assert!(worker.is_frozen());
+    // The command is not to blame: it should run again.
+    worker.signal(Signal::SIGCONT);
+    assert_eq!(worker.0.wait().unwrap().code(), Some(75));
+}
+
+#[tokio::test]
+async fn a_worker_that_only_pauses_keeps_its_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let tree = folder.path().join("tree");
+    std::fs::create_dir(&tree).unwrap();
+    let patience = Duration::from_secs(2);
+    let line = "echo $$ > self; while [ ! -e go ]; do sleep 0.05; done";
+    let mut worker = Worker::start(&tree, line, patience);
+    let own = eventually("it runs", || pid_in(&tree.join("self"))).await;
+    let begun = Instant::now();
+    while begun.elapsed() < patience * 3 {
+        worker.signal(Signal::SIGSTOP);
+        tokio::time::sleep(patience / 4).await;
+        worker.signal(Signal::SIGCONT);
+        tokio::time::sleep(patience / 8).await;
+        assert!(is_alive(own), "killed after {:?}", begun.elapsed());
+    }
+    std::fs::write(tree.join("go"), "").unwrap();
+    assert!(worker.0.wait().unwrap().success());
 }
 
 #[tokio::test]
@@ -152,6 +189,40 @@ async fn signals_meant_for_the_worker_do_not_end_the_guard() {
         run.context.recorded().text(LogStream::Stdout),
         "still here\n"
     );
+}
+
+/// A worker in a process of its own; a test that breaks leaves none behind, frozen or not.
+struct Worker(Child);
+
+impl Worker {
+    fn start(directory: &Path, line: &str, patience: Duration) -> Self {
+        let child = Command::new(HELPER)
+            .arg("play-worker")
+            .arg(directory)
+            .arg(line)
+            .arg(patience.as_millis().to_string())
+            .stdin(Stdio::null())
+            .spawn();
+        Self(child.unwrap())
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+    }
+
+    fn is_frozen(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 async fn interrupted_when_ready(

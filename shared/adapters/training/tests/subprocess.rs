@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adapter_agents::Environment;
-use adapter_agents::guard::GuardCommand;
+use adapter_agents::guard::{GuardCommand, PATIENCE};
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::Roots;
 use adapter_training::SubprocessTrainer;
@@ -97,6 +97,7 @@ impl Run<'_> {
             GuardCommand {
                 program: HELPER.into(),
                 args: vec!["guard".to_owned()],
+                patience: PATIENCE,
             },
             self.place.trainer.clone(),
             Environment::new(std::env::vars_os(), &[], &[]),

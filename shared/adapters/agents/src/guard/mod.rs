@@ -6,6 +6,10 @@
 //! death by the end of a socket that only the worker holds, and kills everything then. The program dies with its guard
 //! (`PR_SET_PDEATHSIG`), and a worker that sees its guard killed looks for what was left by its job's mark.
 //!
+//! A worker that is frozen keeps its socket, and its jobs are run again elsewhere once its lease is over. So a worker
+//! says regularly that it is there, and a guard that hears nothing for its patience kills everything too. Nothing can
+//! be done while the guard is frozen with the worker; when it goes on and the worker does not, it kills then.
+//!
 //! The guard never reads a configuration, starts no runtime, and touches no file but `/proc`.
 
 mod children;
@@ -17,17 +21,24 @@ mod supervisor;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
-pub use process::{Control, Guard, GuardLost, Launch, RunMark, StartError, Started};
+pub use process::{Control, Guard, Launch, RunLost, RunMark, StartError, Started};
 pub use protocol::Exit;
 
 use protocol::{STAGE_EXEC, STAGE_SUPERVISE};
+
+/// How long a guard goes without a word of its worker where nothing else was chosen: as long as a worker's usual lease,
+/// since that is when its runs stop being its own.
+pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a worker starts guards: a program and the arguments that make it call [`main`] with the rest.
 #[derive(Debug, Clone)]
 pub struct GuardCommand {
     pub program: std::path::PathBuf,
     pub args: Vec<String>,
+    /// A worker silent for this long has lost its runs: the length of its lease.
+    pub patience: Duration,
 }
 
 impl GuardCommand {
@@ -36,18 +47,27 @@ impl GuardCommand {
         Self {
             program: std::path::PathBuf::from("/proc/self/exe"),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
+            patience: PATIENCE,
         }
+    }
+
+    #[must_use]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 }
 
 /// The guard itself. `argv` is what follows the arguments of [`GuardCommand`], untouched: call this before anything
 /// parses the command line, starts a thread or reads standard input.
 pub fn main(argv: &[OsString]) -> ExitCode {
-    match argv.split_first() {
-        Some((stage, command)) if stage == STAGE_SUPERVISE && !command.is_empty() => {
-            supervisor::main(argv, command)
+    match argv {
+        [stage, patience, command @ ..] if stage == STAGE_SUPERVISE && !command.is_empty() => {
+            match patience.to_str().and_then(|millis| millis.parse().ok()) {
+                Some(millis) => supervisor::main(argv, Duration::from_millis(millis), command),
+                None => ExitCode::from(2),
+            }
         }
-        Some((stage, rest)) if stage == STAGE_EXEC => exec::main(rest),
+        [stage, rest @ ..] if stage == STAGE_EXEC => exec::main(rest),
         _ => ExitCode::from(2),
     }
 }

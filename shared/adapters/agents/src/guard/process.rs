@@ -1,5 +1,6 @@
 //! The worker's end of a guard.
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -16,12 +17,17 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::time::MissedTickBehavior;
 
 use super::protocol::{Exit, Order, Report, STAGE_SUPERVISE};
 use super::{GuardCommand, strays};
 
 /// A report is far shorter; more is not from a guard.
 const REPORT_BYTES: u64 = 4096;
+/// Times that a worker speaks within a guard's patience: some may be late on a busy machine.
+const WORDS: u32 = 4;
+/// A guard cannot have less, and no worker could keep a lease as short.
+const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 /// How long a guard may take to say that the program started. Long, since a busy machine is slow to execute.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -60,10 +66,16 @@ pub enum StartError {
     Guard(io::Error),
 }
 
-/// The guard died before the program did. All that could be found of the run has been killed.
+/// The run did not come to an end of its own. All that could be found of it has been killed.
 #[derive(Debug, thiserror::Error)]
-#[error("the guard of the run was killed")]
-pub struct GuardLost;
+pub enum RunLost {
+    /// The guard died before the program did.
+    #[error("the guard of the run was killed")]
+    Guard,
+    /// The guard did not hear of this worker, which must have been frozen.
+    #[error("the worker was frozen for longer than its lease")]
+    Worker,
+}
 
 /// A running program: what it prints, a handle to end it, and the guard to wait for.
 ///
@@ -77,7 +89,10 @@ pub struct Started {
 
 /// Sends orders to the guard; clones share one socket.
 #[derive(Clone)]
-pub struct Control(Arc<OwnedWriteHalf>);
+pub struct Control {
+    socket: Arc<OwnedWriteHalf>,
+    patience: Duration,
+}
 
 impl Control {
     /// Asks the program's group to end.
@@ -90,9 +105,22 @@ impl Control {
         self.order(Order::Kill);
     }
 
+    /// Says to the guard that the worker is there, for as long as this is polled. A guard to which nobody says it kills
+    /// the run.
+    pub async fn keep_alive(self) -> Infallible {
+        let mut ticks = tokio::time::interval(self.patience / WORDS);
+        // What was missed cannot be said any more.
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.order(Order::GoOn);
+        }
+    }
+
     fn order(&self, order: Order) {
-        // A few bytes into an empty socket: they fit, or the guard is gone and there is nobody to order.
-        let _ = self.0.try_write(order.line().as_bytes());
+        // A few bytes into a socket that the guard empties: they fit, or the guard is gone or frozen. A frozen one that
+        // comes back finds the end of the socket behind what it was told before.
+        let _ = self.socket.try_write(order.line().as_bytes());
     }
 }
 
@@ -126,7 +154,7 @@ impl GuardCommand {
             Ok(Some(Report::Refused { errno })) => {
                 return Err(refusal(Errno::from_raw(errno)));
             }
-            Ok(Some(Report::Ended { .. }) | None) => {
+            Ok(Some(Report::Ended { .. } | Report::Unheard { .. }) | None) => {
                 return Err(StartError::Guard(io::ErrorKind::UnexpectedEof.into()));
             }
             Err(_) => return Err(StartError::Guard(io::ErrorKind::TimedOut.into())),
@@ -134,15 +162,23 @@ impl GuardCommand {
         Ok(Started {
             stdout,
             stderr,
-            control: Control(Arc::new(write)),
+            control: Control {
+                socket: Arc::new(write),
+                patience: self.patience(),
+            },
             guard,
         })
+    }
+
+    fn patience(&self) -> Duration {
+        self.patience.max(LEAST_PATIENCE)
     }
 
     fn spawn(&self, launch: &Launch, control: OwnedFd) -> io::Result<Child> {
         Command::new(&self.program)
             .args(&self.args)
             .arg(STAGE_SUPERVISE)
+            .arg(self.patience().as_millis().to_string())
             .args(&launch.argv)
             .current_dir(&launch.directory)
             .env_clear()
@@ -177,10 +213,14 @@ fn refusal(errno: Errno) -> StartError {
 
 impl Guard {
     /// Waits until the program and all that it started have ended.
-    pub async fn wait(&mut self) -> Result<Exit, GuardLost> {
-        let Some(Report::Ended { exit, left }) = self.report().await else {
-            self.kill_strays().await;
-            return Err(GuardLost);
+    pub async fn wait(&mut self) -> Result<Exit, RunLost> {
+        let (end, left) = match self.report().await {
+            Some(Report::Ended { exit, left }) => (Ok(exit), left),
+            Some(Report::Unheard { left }) => (Err(RunLost::Worker), left),
+            _ => {
+                self.kill_strays().await;
+                return Err(RunLost::Guard);
+            }
         };
         if left > 0 {
             tracing::error!(
@@ -192,7 +232,7 @@ impl Guard {
         }
         // It has said its last word; this only takes its exit status.
         let _ = self.child.wait().await;
-        Ok(exit)
+        end
     }
 
     /// The guard's next report; `None` when it is gone or says something else.

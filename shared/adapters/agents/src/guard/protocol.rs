@@ -13,6 +13,8 @@ pub(super) const STAGE_EXEC: &str = "exec";
 /// Worker to guard. The end of the socket means [`Order::Kill`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Order {
+    /// Nothing changes; but the worker was heard.
+    GoOn,
     /// SIGTERM to the program's group.
     Terminate,
     /// SIGKILL to all that is left.
@@ -22,6 +24,7 @@ pub(super) enum Order {
 impl Order {
     pub(super) const fn line(self) -> &'static str {
         match self {
+            Self::GoOn => "on\n",
             Self::Terminate => "term\n",
             Self::Kill => "kill\n",
         }
@@ -29,6 +32,7 @@ impl Order {
 
     pub(super) fn parse(line: &str) -> Option<Self> {
         match line.trim_end() {
+            "on" => Some(Self::GoOn),
             "term" => Some(Self::Terminate),
             "kill" => Some(Self::Kill),
             _ => None,
@@ -46,6 +50,8 @@ pub(super) enum Report {
     Refused { errno: i32 },
     /// It ended, and so did all that it started; `left` processes could not be killed.
     Ended { exit: Exit, left: usize },
+    /// The worker was silent for too long, so all of it was killed, but for `left` processes that could not be.
+    Unheard { left: usize },
 }
 
 /// How a program ended.

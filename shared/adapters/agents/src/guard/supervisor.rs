@@ -1,12 +1,13 @@
 //! The first stage: starts the program, obeys the worker, and leaves nothing behind.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::prctl;
@@ -17,17 +18,25 @@ use nix::unistd::{Pid, getpid};
 use super::children;
 use super::protocol::{Exit, Order, Report, STAGE_EXEC};
 
-/// The program's process, for as long as its id is surely its own.
-type Leader = Arc<Mutex<Option<Pid>>>;
+struct Leader {
+    /// The program's process, for as long as its id is surely its own.
+    pid: Option<Pid>,
+    /// It was killed because the worker was silent.
+    unheard: bool,
+}
 
 /// `argv` is all that [`super::main`] was given, `command` the program and its arguments.
-pub(super) fn main(argv: &[OsString], command: &[OsString]) -> ExitCode {
-    // Signals to the guard change nothing: it ends when the program has, or when the worker is gone.
+pub(super) fn main(argv: &[OsString], patience: Duration, command: &[OsString]) -> ExitCode {
+    // Signals to the guard change nothing: it ends when the program has, or when the worker is gone or silent.
     let blocked = SigSet::all().thread_block();
     let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else {
         return ExitCode::from(2);
     };
     let control = UnixStream::from(control);
+    // The system measures it by its monotonic clock, from one word of the worker to the next.
+    if control.set_read_timeout(Some(patience)).is_err() {
+        return ExitCode::from(2);
+    }
     let report = match blocked.and_then(|()| prctl::set_child_subreaper(true)) {
         Ok(()) => supervise(&control, argv, command),
         Err(errno) => Report::Refused {
@@ -49,16 +58,26 @@ fn supervise(control: &UnixStream, argv: &[OsString], command: &[OsString]) -> R
     };
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
     send(control, Report::Started { pid: pid.as_raw() });
-    let leader = Arc::new(Mutex::new(Some(pid)));
+    let leader = Arc::new(Mutex::new(Leader {
+        pid: Some(pid),
+        unheard: false,
+    }));
     obey(control, Arc::clone(&leader));
     wait_for(pid);
     // Nobody has waited for the program yet, so its group's id is still its own.
-    *leader.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    let unheard = {
+        let mut leader = lock(&leader);
+        leader.pid = None;
+        leader.unheard
+    };
     let _ = killpg(pid, Signal::SIGKILL);
     let exit = child
         .wait()
         .map_or(Exit::Signal(Signal::SIGKILL as i32), Exit::from);
     let left = children::kill_all();
+    if unheard {
+        return Report::Unheard { left };
+    }
     Report::Ended { exit, left }
 }
 
@@ -88,20 +107,21 @@ fn start(argv: &[OsString], command: &[OsString]) -> Result<Child, i32> {
 }
 
 /// Follows the worker's orders on a thread of its own until the program has ended.
-fn obey(control: &UnixStream, leader: Leader) {
+fn obey(control: &UnixStream, leader: Arc<Mutex<Leader>>) {
     let Ok(control) = control.try_clone() else {
         return;
     };
     std::thread::spawn(move || {
         let mut lines = BufReader::new(control).lines();
         loop {
-            let order = match lines.next() {
-                Some(Ok(line)) => Order::parse(&line),
-                // The worker is gone.
-                None | Some(Err(_)) => Some(Order::Kill),
+            let (order, unheard) = match lines.next() {
+                Some(Ok(line)) => (Order::parse(&line), false),
+                // The worker is gone, or it was silent for as long as the socket waits.
+                None => (Some(Order::Kill), false),
+                Some(Err(error)) => (Some(Order::Kill), error.kind() == ErrorKind::WouldBlock),
             };
-            let held = leader.lock().unwrap_or_else(PoisonError::into_inner);
-            match (order, *held) {
+            let mut held = lock(&leader);
+            match (order, held.pid) {
                 (_, None) => return,
                 (Some(Order::Terminate), Some(pid)) => {
                     let _ = killpg(pid, Signal::SIGTERM);
@@ -112,12 +132,17 @@ fn obey(control: &UnixStream, leader: Leader) {
                     // which kills the rest.
                     let _ = killpg(pid, Signal::SIGKILL);
                     let _ = kill(pid, Signal::SIGKILL);
+                    held.unheard = unheard;
                     return;
                 }
-                (None, Some(_)) => {}
+                (Some(Order::GoOn) | None, Some(_)) => {}
             }
         }
     });
+}
+
+fn lock(leader: &Mutex<Leader>) -> MutexGuard<'_, Leader> {
+    leader.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns when `leader` has ended, without taking its exit status; waits for orphans as they end.

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_agents::guard::GuardCommand;
+use adapter_agents::guard::{GuardCommand, PATIENCE};
 use adapter_agents::output::OutputLimits;
 use adapter_agents::{CommandAgent, Environment};
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError};
@@ -92,6 +92,7 @@ pub fn guard_command() -> GuardCommand {
     GuardCommand {
         program: PathBuf::from(HELPER),
         args: vec!["guard".to_owned()],
+        patience: PATIENCE,
     }
 }
 
