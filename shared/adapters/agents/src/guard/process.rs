@@ -73,7 +73,7 @@ pub enum RunLost {
     #[error("the guard of the run was killed")]
     Guard,
     /// The guard did not hear of this worker, which must have been frozen.
-    #[error("the worker was frozen for longer than its lease")]
+    #[error("the worker was frozen for so long that its lease may have ended")]
     Worker,
 }
 

@@ -74,7 +74,7 @@ impl Parts {
             match &part.text {
                 Some(text) => patch.extend_from_slice(text),
                 None => {
-                    let _ = writeln!(notes, "#   {}: {} bytes", name(&part.head), part.bytes);
+                    let _ = writeln!(notes, "#   {}: {} bytes of patch", name(&part.head), part.bytes);
                 }
             }
         }
