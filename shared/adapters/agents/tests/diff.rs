@@ -101,7 +101,11 @@ async fn a_huge_file_does_not_cost_the_others_their_patch() {
     let notes = last_lines(&diff, 2);
     assert!(notes[0].starts_with("# The patch is larger than 16777216 bytes"));
     let size = notes[1].strip_prefix("#   huge log.txt: ").unwrap();
-    let size: usize = size.strip_suffix(" bytes of patch").unwrap().parse().unwrap();
+    let size: usize = size
+        .strip_suffix(" bytes of patch")
+        .unwrap()
+        .parse()
+        .unwrap();
     assert!(size > 17 * 1024 * 1024, "{size}");
     for name in ["README.md", "large.txt", "zz.bin"] {
         let (ours, theirs) = (fs::read(tree.join(name)), fs::read(repo.join(name)));

@@ -74,7 +74,12 @@ impl Parts {
             match &part.text {
                 Some(text) => patch.extend_from_slice(text),
                 None => {
-                    let _ = writeln!(notes, "#   {}: {} bytes of patch", name(&part.head), part.bytes);
+                    let _ = writeln!(
+                        notes,
+                        "#   {}: {} bytes of patch",
+                        name(&part.head),
+                        part.bytes
+                    );
                 }
             }
         }
@@ -182,8 +187,8 @@ mod tests {
             assert_eq!(
                 notes,
                 [
-                    format!("#   two: {} bytes", two.len()),
-                    format!("#   four: {} bytes", four.len())
+                    format!("#   two: {} bytes of patch", two.len()),
+                    format!("#   four: {} bytes of patch", four.len())
                 ]
             );
         }
