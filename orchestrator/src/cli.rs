@@ -1,7 +1,9 @@
 //! The command line: what may be said, and the help for it. Decides nothing; `commands` does what was asked.
 
 mod client;
+mod dead_letter;
 mod flags;
+mod schedule;
 mod server;
 mod session;
 mod tenant;
@@ -10,13 +12,18 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub use client::{Connection, Listing, QueueCommand, QueueListArgs, WorkersArgs};
+pub use client::{Connection, Listing, OneQueue, QueueCommand, QueueListArgs, WorkersArgs};
+pub use dead_letter::{DeadLetterCommand, OneReplay, ReplayArgs};
 pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
+pub use schedule::{OneSchedule, ScheduleCommand, ScheduleCreateArgs};
 pub use server::{DemoArgs, DevArgs, DoctorArgs, MigrateArgs, ProducerArgs, WorkerArgs};
 pub use session::{
     AgentChoice, LogsArgs, OneSession, RunArgs, SessionCommand, SessionListArgs, WatchArgs,
+    WorkArgs,
 };
-pub use tenant::{KeyCommand, KeyCreateArgs, TenantCommand, TenantCreateArgs, TenantQuotaArgs};
+pub use tenant::{
+    KeyCommand, KeyCreateArgs, OneTenant, TenantCommand, TenantCreateArgs, TenantQuotaArgs,
+};
 
 const AFTER_HELP: &str = "\
 Start here:
@@ -67,6 +74,12 @@ pub enum Command {
     /// See what waits
     #[command(subcommand)]
     Queue(QueueCommand),
+    /// See jobs that failed for good, and queue them again
+    #[command(subcommand)]
+    DeadLetter(DeadLetterCommand),
+    /// Make sessions again and again, by a timetable
+    #[command(subcommand)]
+    Schedule(ScheduleCommand),
     /// Manage tenants and their quotas (needs a system admin's key)
     #[command(subcommand)]
     Tenant(TenantCommand),

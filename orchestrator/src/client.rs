@@ -122,6 +122,12 @@ impl Client {
         self.document(request.timeout(ANSWER_TIMEOUT)).await
     }
 
+    /// Takes something away; a good answer says nothing.
+    pub async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        let request = self.request(Method::DELETE, path, &[])?;
+        self.answer(request.timeout(ANSWER_TIMEOUT)).await.map(drop)
+    }
+
     /// The items of a list, page after page, `most` at most.
     pub async fn list(
         &self,

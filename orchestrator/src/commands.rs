@@ -1,6 +1,7 @@
 //! What each command does, one file a command.
 
 mod connect;
+mod dead_letter;
 mod demo;
 mod dev;
 mod doctor;
@@ -9,6 +10,7 @@ mod migrate;
 mod openapi;
 mod producer;
 mod queue;
+mod schedule;
 pub mod serving;
 mod session;
 mod tenant;
@@ -31,7 +33,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Doctor(args) => doctor::run(args, loader).await,
         Command::Openapi => openapi::run(),
         Command::Session(command) => session::run(command, loader).await,
+        Command::DeadLetter(command) => dead_letter::run(command, loader).await,
         Command::Queue(command) => queue::run(command, loader).await,
+        Command::Schedule(command) => schedule::run(command, loader).await,
         Command::Tenant(command) => tenant::run(command, loader).await,
         Command::Key(command) => key::run(command, loader).await,
         Command::Workers(args) => workers::run(args, loader).await,

@@ -20,6 +20,7 @@ pub fn worker_config(settings: &Settings) -> workers::WorkerConfig {
     workers::WorkerConfig {
         host: host_name(),
         kinds: settings.kinds.clone(),
+        labels: settings.labels.clone(),
         concurrency: settings.concurrency.unwrap_or(defaults.concurrency),
         lease: seconds(settings.lease_seconds, defaults.lease),
         grace: seconds(settings.grace_seconds, defaults.grace),

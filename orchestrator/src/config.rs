@@ -11,7 +11,7 @@ mod secret;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use domain::{AgentKind, JobKind};
+use domain::{AgentKind, JobKind, Labels};
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
@@ -49,6 +49,9 @@ pub struct Settings {
     pub concurrency: Option<u32>,
     #[serde(deserialize_with = "lists::parsed")]
     pub kinds: Vec<JobKind>,
+    /// What the worker has, for jobs that ask for it.
+    #[serde(deserialize_with = "lists::labels")]
+    pub labels: Labels,
     /// When not set: `echo`, and in `dev` `command` too.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub agents: Option<Vec<AgentKind>>,
@@ -104,6 +107,7 @@ impl Default for Settings {
             metrics_port: None,
             concurrency: None,
             kinds: JobKind::ALL.to_vec(),
+            labels: Labels::default(),
             agents: None,
             roots: None,
             agent_variables: None,

@@ -76,6 +76,7 @@ pub(crate) mod permit {
         ReadJobs,
         SubmitJobs,
         SteerJobs,
+        SteerQueues,
         ReadTenant,
         ManageKeys,
         ManageTenants,

@@ -10,6 +10,7 @@ mod body;
 mod config;
 mod cursor;
 mod dto;
+mod if_match;
 mod metrics;
 mod openapi;
 mod path;

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use domain::{ApiKeyId, ArtifactId, JobId};
+use domain::{ApiKeyId, ArtifactId, JobId, JobKind, ReplayId};
 
 use crate::api::jobs::OfKind;
 use crate::problem::Problem;
@@ -19,6 +19,12 @@ pub(crate) struct ArtifactPath(pub JobId, pub ArtifactId);
 
 /// The key that an address names as `{id}`.
 pub(crate) struct KeyPath(pub ApiKeyId);
+
+/// The replay that an address names as `{id}`.
+pub(crate) struct ReplayPath(pub ReplayId);
+
+/// The kind of jobs that an address names as `{kind}`.
+pub(crate) struct KindPath(pub JobKind);
 
 /// A text that an address names as `{id}`.
 pub(crate) struct TextPath(pub String);
@@ -48,6 +54,26 @@ impl<S: Send + Sync> FromRequestParts<S> for KeyPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         parse(parts, state, "id", &kinds::KEY_NOT_FOUND)
+            .await
+            .map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for ReplayPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parse(parts, state, "id", &kinds::REPLAY_NOT_FOUND)
+            .await
+            .map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for KindPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parse(parts, state, "kind", &kinds::QUEUE_NOT_FOUND)
             .await
             .map(Self)
     }

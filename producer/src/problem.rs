@@ -176,6 +176,17 @@ impl From<Refused> for Problem {
                 &kinds::TENANT_INACTIVE,
                 "The tenant is switched off: its jobs are neither accepted nor run. An admin can set `active` to true.",
             ),
+            Refused::QueueDraining(kind) => Self::new(
+                &kinds::QUEUE_DRAINING,
+                format!(
+                    "The tenant's queue of {kind} jobs is being drained: it works off what it has and takes no new jobs. \
+                     A lead of the tenant can resume it."
+                ),
+            ),
+            Refused::PrerequisiteUnknown(job) => Self::invalid_at(
+                "/depends_on",
+                format!("there is no job {job} to wait for"),
+            ),
             Refused::BacklogFull {
                 limit,
                 waiting,

@@ -38,10 +38,16 @@ kinds! {
     ARTIFACT_NOT_FOUND: NOT_FOUND, "No such artifact";
     DIFF_NOT_FOUND: NOT_FOUND, "The session has no diff";
     TENANT_NOT_FOUND: NOT_FOUND, "No such tenant";
+    QUEUE_NOT_FOUND: NOT_FOUND, "No such queue";
+    REPLAY_NOT_FOUND: NOT_FOUND, "No such replay";
+    SCHEDULE_NOT_FOUND: NOT_FOUND, "No such schedule";
     KEY_NOT_FOUND: NOT_FOUND, "No such key";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "The address does not know this method";
     INVALID_TRANSITION: CONFLICT, "The job's state does not allow this";
+    QUEUE_DRAINING: CONFLICT, "The queue takes no new jobs";
     SLUG_TAKEN: CONFLICT, "The slug is taken";
+    SCHEDULE_NAME_TAKEN: CONFLICT, "The schedule's name is taken";
+    TOO_MANY_SCHEDULES: CONFLICT, "The tenant may not have more schedules";
     VERSION_MISMATCH: PRECONDITION_FAILED, "Somebody else changed it meanwhile";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "The body is too large";
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "The body's type is not understood";

@@ -45,7 +45,20 @@ problem_sets! {
     }
     /// Routes that put jobs into a tenant's backlog.
     Submitting {
+        "409": "`QUEUE_DRAINING`: the queue takes no new jobs. `INVALID_TRANSITION`: the job's state does not allow it.",
         "429": "`QUOTA_EXCEEDED`: the tenant's backlog is full.",
+    }
+    /// Routes that name a queue.
+    OfQueue {
+        "404": "`QUEUE_NOT_FOUND`: there is one queue for each kind of jobs.",
+    }
+    /// Routes that name a replay.
+    OfReplay {
+        "404": "`REPLAY_NOT_FOUND`.",
+    }
+    /// Routes that name a schedule.
+    OfSchedule {
+        "404": "`SCHEDULE_NOT_FOUND`.",
     }
     /// Routes that name a tenant.
     OfTenant {

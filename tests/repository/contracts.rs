@@ -12,6 +12,7 @@ const CONTRACTS: &[(&str, &str)] = &[
     ("EngineStore", "store_contract"),
     ("TenantStore", "store_contract"),
     ("KeyStore", "store_contract"),
+    ("ScheduleStore", "store_contract"),
     ("JobQueue", "queue_contract"),
     ("ReadySet", "ready_contract"),
     ("Locks", "locks_contract"),

@@ -92,6 +92,8 @@ both {
         a_model_is_trained_and_can_be_downloaded,
         a_dataset_that_cannot_be_used_fails_the_job_with_its_reason,
         a_training_goes_on_where_a_leaving_worker_stopped_it;
+    schedules:
+        a_schedule_is_kept_and_run_by_hand;
     secrets:
         secrets_are_taken_out_of_logs_and_errors,
         a_command_sees_nothing_of_the_workers_environment;

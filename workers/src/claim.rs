@@ -1,13 +1,13 @@
 //! CLAIM: visits that end at the same time share one transaction, whatever their tenants.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
 use application::batch::{BatchLimits, Batcher};
 use application::ports::{ClaimRequest, Claimed, LeaseError, Ports, Signal};
 use application::use_cases::Dispatcher;
-use domain::{Job, JobId, QueueKey, SlotSnapshot, Timestamp, WorkerRef, relay_window};
+use domain::{Job, QueueKey, SlotSnapshot, Timestamp, WorkerRef};
 use telemetry::Metrics;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ const LIMITS: BatchLimits = BatchLimits {
 pub(crate) struct NotClaimed;
 
 pub(crate) struct Claims {
-    batcher: Batcher<Vec<ClaimRequest>, Result<Vec<Job>, NotClaimed>>,
+    batcher: Batcher<ClaimRequest, Result<Vec<Job>, NotClaimed>>,
 }
 
 struct Claiming {
@@ -53,49 +53,52 @@ impl Claims {
             over: over.clone(),
             relay_nudge: Arc::clone(relay_nudge),
         });
-        let batcher = Batcher::start(LIMITS, Vec::len, move |visits| {
+        let batcher = Batcher::start(LIMITS, wanted, move |requests| {
             let claiming = Arc::clone(&claiming);
-            async move { claiming.claim(visits).await }
+            async move { claiming.claim(requests).await }
         });
         Self { batcher }
     }
 
     /// The jobs that now are this worker's to run.
-    pub async fn claim(&self, requests: Vec<ClaimRequest>) -> Result<Vec<Job>, NotClaimed> {
-        self.batcher.call(requests).await.unwrap_or(Err(NotClaimed))
+    pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Job>, NotClaimed> {
+        self.batcher.call(request).await.unwrap_or(Err(NotClaimed))
     }
 }
 
 impl Claiming {
-    async fn claim(&self, visits: Vec<Vec<ClaimRequest>>) -> Vec<Result<Vec<Job>, NotClaimed>> {
-        let requests: Vec<ClaimRequest> = visits.iter().flatten().copied().collect();
+    async fn claim(&self, requests: Vec<ClaimRequest>) -> Vec<Result<Vec<Job>, NotClaimed>> {
         let now = self.ports.clock.now();
         let began = Instant::now();
-        match self.ports.engine.claim(self.me, requests, now).await {
+        match self
+            .ports
+            .engine
+            .claim(self.me, requests.clone(), now)
+            .await
+        {
             Ok(claimed) => {
                 self.metrics
                     .claim_seconds
                     .observe(began.elapsed().as_secs_f64());
-                self.tell(&claimed, now).await;
-                share(&visits, claimed.jobs).into_iter().map(Ok).collect()
+                self.tell(&requests, &claimed, now).await;
+                share(&requests, claimed.jobs).into_iter().map(Ok).collect()
             }
             Err(error) => {
                 self.complain(&error);
-                visits.iter().map(|_| Err(NotClaimed)).collect()
+                requests.iter().map(|_| Err(NotClaimed)).collect()
             }
         }
     }
 
-    async fn tell(&self, claimed: &Claimed, now: Timestamp) {
+    async fn tell(&self, requests: &[ClaimRequest], claimed: &Claimed, now: Timestamp) {
         let metrics = &self.metrics;
         #[expect(clippy::cast_precision_loss, reason = "a batch has some hundred jobs")]
         metrics.claim_batch_size.observe(claimed.jobs.len() as f64);
+        let wakeups: u64 = requests.iter().map(|it| u64::from(it.wakeups)).sum();
+        let plain = claimed.jobs.iter().filter(|job| job.requires.is_empty());
         metrics
-            .claims_refused_total
-            .inc_by(claimed.refused.len() as u64);
-        metrics
-            .stale_messages_total
-            .inc_by(claimed.gone.len() as u64);
+            .wakeups_in_vain_total
+            .inc_by(wakeups.saturating_sub(plain.count() as u64));
         for job in &claimed.jobs {
             let due = job.queued_at.max(job.run_after).unwrap_or(job.created_at);
             let waited = (now - due).to_std().unwrap_or_default();
@@ -127,26 +130,40 @@ impl Claiming {
     }
 }
 
-/// Gives each visit the jobs that it asked for.
-fn share(visits: &[Vec<ClaimRequest>], jobs: Vec<Job>) -> Vec<Vec<Job>> {
-    let mut by_id: HashMap<(QueueKey, JobId), Job> = jobs
-        .into_iter()
-        .map(|job| ((job.queue(), job.id), job))
-        .collect();
-    visits
+fn wanted(request: &ClaimRequest) -> usize {
+    request.wakeups as usize + request.labelled as usize
+}
+
+/// Deals the claimed jobs of each queue out to those who asked for some of it, to none more than it asked for.
+fn share(requests: &[ClaimRequest], jobs: Vec<Job>) -> Vec<Vec<Job>> {
+    let mut plain: HashMap<QueueKey, VecDeque<Job>> = HashMap::new();
+    let mut labelled: HashMap<QueueKey, VecDeque<Job>> = HashMap::new();
+    for job in jobs {
+        let of = if job.requires.is_empty() {
+            &mut plain
+        } else {
+            &mut labelled
+        };
+        of.entry(job.queue()).or_default().push_back(job);
+    }
+    let deal = |of: &mut HashMap<QueueKey, VecDeque<Job>>, queue: QueueKey, n: u32| {
+        let Some(jobs) = of.get_mut(&queue) else {
+            return Vec::new();
+        };
+        let n = jobs.len().min(n as usize);
+        jobs.drain(..n).collect::<Vec<Job>>()
+    };
+    requests
         .iter()
-        .map(|requests| {
-            requests
-                .iter()
-                .filter_map(|request| by_id.remove(&(request.queue, request.job)))
-                .collect()
+        .map(|request| {
+            let mut share = deal(&mut plain, request.queue, request.wakeups);
+            share.extend(deal(&mut labelled, request.queue, request.labelled));
+            share
         })
         .collect()
 }
 
-/// True when a queue has jobs without a message and room for more messages.
+/// True when a queue has due jobs that the broker could be given wake-ups for.
 pub(crate) fn wants_relay(slots: &[SlotSnapshot]) -> bool {
-    slots
-        .iter()
-        .any(|slots| slots.queued > slots.published && slots.published < relay_window(slots.quota))
+    slots.iter().any(|slots| slots.to_relay() > 0)
 }

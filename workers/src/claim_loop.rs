@@ -1,11 +1,12 @@
 //! While there are free slots: pick a queue, visit it, claim what it has, run it.
 //!
-//! The only place that takes slots, so what is free here can only grow meanwhile.
+//! Slots are taken before a queue is picked, so whatever is picked can be claimed.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use application::ports::PICK_MAX;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::life::Worker;
 use crate::pick::{Picked, pick};
@@ -22,30 +23,28 @@ pub(crate) async fn claim_loop(worker: Arc<Worker>) {
     let stop = worker.draining.clone();
     loop {
         let round = async {
-            // Waits for a slot and for a place among the visits; the slot itself is taken once it is known how many.
-            drop(worker.slots.acquire().await);
             let Ok(place) = Arc::clone(&visits).acquire_owned().await else {
                 return;
             };
+            let Some(slots) = free_slots(&worker, PICK_MAX).await else {
+                return;
+            };
             wakeups.mark_unchanged();
-            let free = u32::try_from(worker.slots.available_permits()).unwrap_or(u32::MAX);
-            match pick(&worker, free).await {
-                Picked::Queue { queue, n } => {
-                    let Ok(slots) = Arc::clone(&worker.slots).try_acquire_many_owned(n) else {
-                        return;
-                    };
-                    let visiting = visit(Arc::clone(&worker), queue, slots);
+            let want = u32::try_from(slots.num_permits()).unwrap_or(u32::MAX);
+            match pick(&worker, want).await {
+                Picked::Turn(turn) => {
+                    let visiting = visit(Arc::clone(&worker), turn, slots);
                     worker.runs.spawn(async move {
                         visiting.await;
                         drop(place);
                     });
                 }
                 Picked::Nothing => {
-                    drop(place);
+                    drop((place, slots));
                     let _ = tokio::time::timeout(POLL, wakeups.changed()).await;
                 }
                 Picked::Later(pause) => {
-                    drop(place);
+                    drop((place, slots));
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -56,4 +55,15 @@ pub(crate) async fn claim_loop(worker: Arc<Worker>) {
             () = round => {}
         }
     }
+}
+
+/// Waits for a free slot and takes it, with as many more as are free, at most `most`.
+pub(crate) async fn free_slots(worker: &Worker, most: u32) -> Option<OwnedSemaphorePermit> {
+    let mut slots = Arc::clone(&worker.slots).acquire_owned().await.ok()?;
+    let free = u32::try_from(worker.slots.available_permits()).unwrap_or(u32::MAX);
+    let more = free.min(most.saturating_sub(1));
+    if let Ok(more) = Arc::clone(&worker.slots).try_acquire_many_owned(more) {
+        slots.merge(more);
+    }
+    Some(slots)
 }

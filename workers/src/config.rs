@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{Agent, TrainingProvider, Workspaces};
-use domain::JobKind;
+use domain::{JobKind, Labels};
 
 #[derive(Debug, Clone)]
 pub struct WorkerConfig {
     /// Shown to people beside the worker's id.
     pub host: String,
     pub kinds: Vec<JobKind>,
+    /// What this worker has, for jobs that ask for it.
+    pub labels: Labels,
     /// Jobs held at once.
     pub concurrency: u32,
     /// How long the worker may be silent before its jobs are taken back; renewed every third of it.
@@ -24,8 +26,11 @@ pub struct WorkerConfig {
     /// How often the relay looks without being nudged.
     pub relay_every: Duration,
     pub reconcile_every: Duration,
-    /// A message this old of a job that could run is taken for lost.
-    pub stale_message: Duration,
+    /// How often jobs are looked for whose time has come.
+    pub promote_every: Duration,
+    /// A queue with wake-ups, due jobs and free slots of which nothing was claimed for so long has lost its wake-ups,
+    /// unless the broker says otherwise.
+    pub silence: Duration,
 }
 
 impl Default for WorkerConfig {
@@ -33,6 +38,7 @@ impl Default for WorkerConfig {
         Self {
             host: "localhost".to_owned(),
             kinds: JobKind::ALL.to_vec(),
+            labels: Labels::default(),
             concurrency: 100,
             lease: Duration::from_secs(30),
             grace: Duration::from_secs(15),
@@ -40,7 +46,8 @@ impl Default for WorkerConfig {
             log_limit_bytes: 8 * 1024 * 1024,
             relay_every: Duration::from_millis(500),
             reconcile_every: Duration::from_secs(5),
-            stale_message: Duration::from_secs(30),
+            promote_every: Duration::from_millis(250),
+            silence: Duration::from_secs(10),
         }
     }
 }

@@ -18,6 +18,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use crate::life::Worker;
+use crate::locks::RunLocks;
 use crate::write::Written;
 
 /// How long what a run says is gathered before it is written.
@@ -46,6 +47,8 @@ pub(crate) struct JobContext {
     /// Held while a batch is written, so that batches keep their order and `close` waits for the last.
     writing: tokio::sync::Mutex<()>,
     room: Semaphore,
+    /// Locks that the run works under.
+    locks: Mutex<Option<RunLocks>>,
     this: Weak<Self>,
 }
 
@@ -105,6 +108,7 @@ impl JobContext {
             pending: Mutex::default(),
             writing: tokio::sync::Mutex::new(()),
             room: Semaphore::new(WAITING_BYTES),
+            locks: Mutex::default(),
             this: this.clone(),
         })
     }
@@ -114,6 +118,16 @@ impl JobContext {
         if !self.is_lost() {
             self.flush(true).await;
         }
+    }
+
+    /// Keeps the run's locks until its end is written, which they guard.
+    pub fn keep_locks(&self, locks: RunLocks) {
+        *self.locks.lock().unwrap_or_else(PoisonError::into_inner) = Some(locks);
+    }
+
+    pub fn take_locks(&self) -> Option<RunLocks> {
+        let mut locks = self.locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.take()
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {

@@ -1,12 +1,12 @@
 //! FINISH: the ends of runs, batched: result, event and slot in one transaction, then the freed slots are noted.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use application::batch::{BatchLimits, Batcher};
-use application::ports::{Finish, Ports, Signal};
+use application::ports::{Finish, Ports, Served, Signal};
 use application::use_cases::Dispatcher;
-use domain::{JobId, WorkerRef};
+use domain::{JobId, QueueKey, WorkerRef};
 use telemetry::Metrics;
 use tokio::sync::Notify;
 
@@ -20,7 +20,15 @@ const LIMITS: BatchLimits = BatchLimits {
 };
 
 pub(crate) struct Finishes {
-    batcher: Batcher<Finish, Written>,
+    batcher: Batcher<End, Written>,
+}
+
+/// The end of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct End {
+    pub finish: Finish,
+    /// Worker-seconds that it took beyond what its queue was charged at the pick; negative when it took less.
+    pub beyond: f64,
 }
 
 struct Finishing {
@@ -29,6 +37,7 @@ struct Finishing {
     metrics: Arc<Metrics>,
     me: WorkerRef,
     relay_nudge: Arc<Notify>,
+    release_nudge: Arc<Notify>,
 }
 
 impl Finishes {
@@ -38,6 +47,7 @@ impl Finishes {
         metrics: &Arc<Metrics>,
         me: WorkerRef,
         relay_nudge: &Arc<Notify>,
+        release_nudge: &Arc<Notify>,
     ) -> Self {
         let finishing = Arc::new(Finishing {
             ports: ports.clone(),
@@ -45,33 +55,36 @@ impl Finishes {
             metrics: Arc::clone(metrics),
             me,
             relay_nudge: Arc::clone(relay_nudge),
+            release_nudge: Arc::clone(release_nudge),
         });
         let batcher = Batcher::start(
             LIMITS,
             |_| 1,
-            move |finishes| {
+            move |ends| {
                 let finishing = Arc::clone(&finishing);
-                async move { finishing.finish(finishes).await }
+                async move { finishing.finish(ends).await }
             },
         );
         Self { batcher }
     }
 
-    pub async fn finish(&self, finish: Finish) -> Written {
-        self.batcher.call(finish).await.unwrap_or(Written::NotNow)
+    pub async fn finish(&self, end: End) -> Written {
+        self.batcher.call(end).await.unwrap_or(Written::NotNow)
     }
 }
 
 impl Finishing {
-    async fn finish(&self, ends: Vec<Finish>) -> Vec<Written> {
-        let jobs: Vec<JobId> = ends.iter().map(|finish| finish.job).collect();
-        let signals = ends.iter().map(|finish| Signal::JobChanged {
+    async fn finish(&self, ends: Vec<End>) -> Vec<Written> {
+        let served = served(&ends);
+        let finishes: Vec<Finish> = ends.into_iter().map(|end| end.finish).collect();
+        let jobs: Vec<JobId> = finishes.iter().map(|finish| finish.job).collect();
+        let signals = finishes.iter().map(|finish| Signal::JobChanged {
             tenant: finish.queue.tenant,
             job: finish.job,
         });
         let signals = signals.collect();
         let now = self.ports.clock.now();
-        let done = match self.ports.engine.finish(self.me, ends, now).await {
+        let done = match self.ports.engine.finish(self.me, finishes, now).await {
             Ok(done) => done,
             Err(error) => {
                 tracing::warn!(%error, "ends of runs could not be written");
@@ -82,9 +95,16 @@ impl Finishing {
                 return jobs.iter().map(|_| Written::NotNow).collect();
             }
         };
+        // Before the slots are noted: a queue that goes idle by them may be forgotten.
+        if let Err(error) = self.ports.ready.served(&served).await {
+            tracing::debug!(%error, "the ready set was not told what runs took; their queues keep the estimate");
+        }
         self.dispatcher.note(&done.slots).await;
         if wants_relay(&done.slots) {
             self.relay_nudge.notify_one();
+        }
+        if done.to_release {
+            self.release_nudge.notify_one();
         }
         self.dispatcher.signal(signals).await;
         let fenced: HashSet<JobId> = done.fenced.into_iter().collect();
@@ -99,4 +119,16 @@ impl Finishing {
             })
             .collect()
     }
+}
+
+/// By queue.
+fn served(ends: &[End]) -> Vec<Served> {
+    let mut beyond: BTreeMap<QueueKey, f64> = BTreeMap::new();
+    for end in ends {
+        *beyond.entry(end.finish.queue).or_default() += end.beyond;
+    }
+    beyond
+        .into_iter()
+        .map(|(queue, beyond)| Served { queue, beyond })
+        .collect()
 }

@@ -1,7 +1,7 @@
 //! The inbound side of the queue: a worker claims jobs under its lease, runs them, and keeps the engine going.
 //!
-//! Reads like the way of a job: `pick`, `visit`, `claim`, `run`, `write`, `finish`; beside them `lease`, `relay`, `reap`,
-//! `reconcile` and `drain`. Everything reacts to the state of the store: a message, a signal or a hint only says that
+//! Reads like the way of a job: `pick`, `visit`, `claim`, `run`, `write`, `finish`; beside them `relay`, `promote`,
+//! `release`, `expire`, `schedule`, `lease`, `reap`, `reconcile` and `drain`. Everything reacts to the state of the store: a message, a signal or a hint only says that
 //! looking again is worth it. Knows ports only, never an adapter.
 
 mod claim;
@@ -9,16 +9,23 @@ mod claim_loop;
 mod config;
 mod context;
 mod drain;
+mod expire;
 mod finish;
 mod handlers;
+mod labelled;
 mod lease;
 mod life;
+mod locks;
 mod pick;
+mod promote;
 mod reap;
 mod reconcile;
 mod relay;
+mod release;
+mod replay;
 mod run;
 mod running;
+mod schedule;
 mod singleton;
 mod visit;
 mod write;

@@ -19,7 +19,9 @@ use crate::drain::drain;
 use crate::finish::Finishes;
 use crate::running::Running;
 use crate::write::Writes;
-use crate::{claim_loop, lease, reap, reconcile, relay};
+use crate::{
+    claim_loop, expire, labelled, lease, promote, reap, reconcile, relay, release, replay, schedule,
+};
 
 /// Between tries to register while the store cannot be reached.
 const REGISTER_RETRY: Duration = Duration::from_secs(1);
@@ -46,6 +48,7 @@ pub(crate) struct Worker {
     pub writes: Writes,
     pub finishes: Finishes,
     pub relay_nudge: Arc<Notify>,
+    pub release_nudge: Arc<Notify>,
     /// No more jobs are taken.
     pub draining: CancellationToken,
     /// The life is over: lease lost, or everything handed over.
@@ -97,10 +100,18 @@ impl Worker {
         let running = Running::default();
         let over = CancellationToken::new();
         let relay_nudge = Arc::new(Notify::new());
+        let release_nudge = Arc::new(Notify::new());
         Self {
             claims: Claims::start(ports, &dispatcher, metrics, me, &over, &relay_nudge),
             writes: Writes::start(ports, &dispatcher, metrics, me),
-            finishes: Finishes::start(ports, &dispatcher, metrics, me, &relay_nudge),
+            finishes: Finishes::start(
+                ports,
+                &dispatcher,
+                metrics,
+                me,
+                &relay_nudge,
+                &release_nudge,
+            ),
             ports: ports.clone(),
             tools: Arc::clone(tools),
             metrics: Arc::clone(metrics),
@@ -110,6 +121,7 @@ impl Worker {
             running,
             slots: Arc::new(Semaphore::new(config.concurrency as usize)),
             relay_nudge,
+            release_nudge,
             draining: leave.child_token(),
             over,
             runs: TaskTracker::new(),
@@ -123,7 +135,13 @@ async fn live(worker: &Arc<Worker>, begun: Instant) {
     parts.spawn(lease::keep(Arc::clone(worker), begun));
     parts.spawn(lease::listen(Arc::clone(worker)));
     parts.spawn(claim_loop::claim_loop(Arc::clone(worker)));
+    parts.spawn(labelled::labelled_loop(Arc::clone(worker)));
     parts.spawn(relay::relay_loop(Arc::clone(worker)));
+    parts.spawn(promote::promote_loop(Arc::clone(worker)));
+    parts.spawn(release::release_loop(Arc::clone(worker)));
+    parts.spawn(replay::replay_loop(Arc::clone(worker)));
+    parts.spawn(expire::expire_loop(Arc::clone(worker)));
+    parts.spawn(schedule::schedule_loop(Arc::clone(worker)));
     parts.spawn(reap::reap_loop(Arc::clone(worker)));
     parts.spawn(reconcile::reconcile_loop(Arc::clone(worker)));
     tokio::select! {
@@ -150,6 +168,7 @@ async fn register(
             id: WorkerId::from_uuid(ports.ids.next(now)),
             host: config.host.clone(),
             kinds: config.kinds.clone(),
+            labels: config.labels.clone(),
             capacity: config.concurrency,
         };
         match ports

@@ -19,11 +19,17 @@ const REBUILD: &str = "rebuild";
 /// A process that died while it rebuilt keeps others from it for so long; they ask the store meanwhile.
 const REBUILD_TTL: Duration = Duration::from_secs(5);
 
+/// So many jobs of a queue that may be visited now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Turn {
+    pub queue: QueueKey,
+    pub n: u32,
+    /// Worker-seconds that the queue was charged for each of them; what a run really took is known at its end.
+    pub estimate: f64,
+}
+
 pub(crate) enum Picked {
-    Queue {
-        queue: QueueKey,
-        n: u32,
-    },
+    Turn(Turn),
     Nothing,
     /// Nothing can be said now; ask again after this.
     Later(Duration),
@@ -31,7 +37,7 @@ pub(crate) enum Picked {
 
 pub(crate) async fn pick(worker: &Worker, want: u32) -> Picked {
     match worker.ports.ready.pick(&worker.config.kinds, want).await {
-        Ok(Pick::Queue { queue, n }) => Picked::Queue { queue, n },
+        Ok(Pick::Queue { queue, n, estimate }) => Picked::Turn(Turn { queue, n, estimate }),
         Ok(Pick::Nothing) => Picked::Nothing,
         Ok(Pick::Blank) => {
             rebuild(worker).await;
@@ -97,8 +103,10 @@ async fn ask_store(worker: &Worker, want: u32) -> Picked {
         return Picked::Later(ASK_PAUSE);
     }
     let slots = ready[fastrand::usize(..ready.len())];
-    Picked::Queue {
+    Picked::Turn(Turn {
         queue: slots.queue,
         n: slots.claimable().min(want).min(ASKED_JOBS),
-    }
+        // Nobody keeps the turns now, so nothing is charged before the end.
+        estimate: 0.0,
+    })
 }

@@ -58,6 +58,9 @@ async fn reap(worker: &Worker) -> Result<(), StoreError> {
             .inc_by(reaped.jobs.len() as u64);
         worker.dispatcher.note(&reaped.slots).await;
         worker.relay_nudge.notify_one();
+        if reaped.to_release {
+            worker.release_nudge.notify_one();
+        }
         let signals = reaped.jobs.iter().map(|job| Signal::JobChanged {
             tenant: job.tenant,
             job: job.id,

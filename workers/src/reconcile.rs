@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use application::ports::StoreError;
-use domain::JobKind;
+use domain::{JobKind, SlotSnapshot};
 
 use crate::life::Worker;
 use crate::singleton;
@@ -12,6 +12,8 @@ use crate::singleton;
 const CHORE: &str = "reconcile";
 /// Queues looked at in one round.
 const QUEUES: u32 = 20_000;
+/// Queues of which the broker is asked for its depth in one round; the rest is asked in the next.
+const SILENT_QUEUES: usize = 500;
 
 pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
     let every = worker.config.reconcile_every;
@@ -36,11 +38,10 @@ pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
 
 async fn reconcile(worker: &Worker) -> Result<(), StoreError> {
     mend_lost_broker(worker).await?;
-    let stale = worker.config.stale_message;
     let reconciled = worker
         .ports
         .engine
-        .reconcile(stale, worker.ports.clock.now())
+        .reconcile(worker.config.silence, worker.ports.clock.now())
         .await?;
     let repairs = &worker.metrics.reconciler_repairs_total;
     if !reconciled.drifted.is_empty() {
@@ -49,18 +50,42 @@ async fn reconcile(worker: &Worker) -> Result<(), StoreError> {
             .with_label_values(&["drift"])
             .inc_by(reconciled.drifted.len() as u64);
     }
-    if reconciled.unpublished > 0 {
-        tracing::warn!(
-            jobs = reconciled.unpublished,
-            "messages were lost; their jobs are sent again"
-        );
-        repairs
-            .with_label_values(&["stale_message"])
-            .inc_by(reconciled.unpublished.into());
-    }
     worker.dispatcher.note(&reconciled.slots).await;
+    mend_silent_queues(worker, reconciled.silent).await?;
     worker.relay_nudge.notify_one();
     refresh(worker).await
+}
+
+/// Queues that ought to be busy and are not: asks the broker how many wake-ups it really has for them.
+async fn mend_silent_queues(worker: &Worker, silent: Vec<SlotSnapshot>) -> Result<(), StoreError> {
+    let mut counted = Vec::new();
+    for slots in silent.into_iter().take(SILENT_QUEUES) {
+        match worker.ports.queue.depth(slots.queue).await {
+            Ok(depth) if depth < slots.published => counted.push((slots, depth)),
+            // They are there; whoever has free hands will take them.
+            Ok(_) => {}
+            Err(error) => {
+                tracing::warn!(%error, "the broker cannot be asked for its wake-ups");
+                break;
+            }
+        }
+    }
+    if counted.is_empty() {
+        return Ok(());
+    }
+    let mended = worker.ports.engine.recount_published(counted).await?;
+    if !mended.is_empty() {
+        tracing::warn!(
+            queues = mended.len(),
+            "wake-ups were lost and are sent again"
+        );
+        let repairs = &worker.metrics.reconciler_repairs_total;
+        repairs
+            .with_label_values(&["lost_wakeups"])
+            .inc_by(mended.len() as u64);
+    }
+    worker.dispatcher.note(&mended).await;
+    Ok(())
 }
 
 /// A broker without our marker has lost its data, or is new: every waiting job is sent again.

@@ -1,5 +1,5 @@
-//! RELAY: keeps each queue's window of live messages filled from the store, in priority order. Nudged when a queue has
-//! room; a timer catches what a crash left and what has become due.
+//! RELAY: sees to it that the broker holds a wake-up for every due job, as far as each queue's window goes. Nudged when a
+//! queue has room; a timer catches what a crash left.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use application::ports::StoreError;
 
 use crate::life::Worker;
 
-/// Jobs marked and sent in one step.
+/// Wake-ups counted and sent in one step.
 const RELAY_BATCH: u32 = 1_000;
 /// Rest after each round: nudges that come close together share the next one.
 const ROUND_PAUSE: Duration = Duration::from_millis(5);
@@ -42,7 +42,7 @@ pub(crate) async fn relay_loop(worker: Arc<Worker>) {
     }
 }
 
-/// Sends until no window has room. False when the broker did not take all.
+/// Sends until no queue wants more. False when the broker did not take all.
 async fn relay(worker: &Worker) -> Result<bool, StoreError> {
     loop {
         if worker.over.is_cancelled() {
@@ -50,15 +50,12 @@ async fn relay(worker: &Worker) -> Result<bool, StoreError> {
         }
         let now = worker.ports.clock.now();
         let relayed = worker.ports.engine.relay(RELAY_BATCH, now).await?;
-        let marked = relayed.publish.len();
-        let sent = worker
-            .dispatcher
-            .dispatch(relayed.publish, &relayed.slots)
-            .await;
-        if sent < marked {
+        let counted: u32 = relayed.publish.iter().map(|wakeups| wakeups.n).sum();
+        let dispatcher = &worker.dispatcher;
+        if !dispatcher.dispatch(relayed.publish, &relayed.slots).await {
             return Ok(false);
         }
-        if marked < RELAY_BATCH as usize {
+        if counted < RELAY_BATCH {
             return Ok(true);
         }
     }

@@ -3,34 +3,61 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::{Finish, HandlerError, Interruption};
-use domain::{Ending, Job, JobError, JobState, settle};
+use application::ports::{Finish, Guard, HandlerError, Interruption};
+use domain::{Ending, Job, JobError, JobState, Timestamp, settle};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
 
 use crate::context::JobContext;
+use crate::finish::End;
 use crate::handlers::{Handled, handle};
 use crate::life::Worker;
+use crate::locks::RunLocks;
 use crate::running::Entry;
 use crate::write::Written;
 
 /// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
 const WIND_UP: Duration = Duration::from_secs(20);
+/// How long a run that gave way waits at least.
+const GIVE_WAY: Duration = Duration::from_millis(333);
 /// Between tries to write the end of a run while the store cannot be reached.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
 
-/// Runs `job`, which this worker has claimed; `slot` is free again when its end is written.
-pub(crate) async fn run(worker: Arc<Worker>, job: Job, slot: OwnedSemaphorePermit) {
+/// A claimed job.
+pub(crate) struct Start {
+    pub job: Job,
+    /// Worker-seconds that its queue was charged for it at the pick.
+    pub charged: f64,
+}
+
+/// What a run takes, for its queue's account.
+#[derive(Debug, Clone, Copy)]
+struct Account {
+    began: Instant,
+    charged: f64,
+}
+
+/// Runs a job that this worker has claimed; `slot` is free again when its end is written.
+pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphorePermit) {
+    let Start { job, charged } = start;
     let entry = worker.running.enter(job.id);
     let context = JobContext::new(Arc::clone(&worker), &job, entry.interruption());
-    let began = Instant::now();
+    let account = Account {
+        began: Instant::now(),
+        charged,
+    };
     worker.metrics.worker_slots_busy.inc();
     tracing::debug!(job = %job.id, tenant = %job.tenant, attempt = job.attempt, "run begins");
     let handled = attend(&worker, &job, &context, &entry).await;
     context.close().await;
-    if let Some(ending) = ending(&job, handled, entry.why()) {
-        finish(&worker, &job, ending, began).await;
+    let locks = context.take_locks();
+    let guards = locks.as_ref().map(RunLocks::guards).unwrap_or_default();
+    if let Some(ending) = ending(&job, handled, entry.why(), worker.ports.clock.now()) {
+        finish(&worker, &job, ending, guards, account).await;
+    }
+    if let Some(locks) = locks {
+        locks.release().await;
     }
     worker.metrics.worker_slots_busy.dec();
     drop(slot);
@@ -55,8 +82,7 @@ async fn attend(
     let mut interruption = entry.interruption();
     let mut work = tokio::spawn(handle(Arc::clone(worker), job.clone(), Arc::clone(context)));
     let _leash = Leash(work.abort_handle());
-    let limit = Duration::from_secs(job.max_duration_seconds.into());
-    let deadline = Instant::now() + limit;
+    let deadline = Instant::now() + limit(worker, job);
     let mut patience: Option<Instant> = None;
     loop {
         let lost = interruption.wait_for(|why| *why == Some(Interruption::LeaseLost));
@@ -77,6 +103,15 @@ async fn attend(
     }
 }
 
+/// How long the run may take: its own limit, and what is left until the job's deadline.
+fn limit(worker: &Worker, job: &Job) -> Duration {
+    let limit = Duration::from_secs(job.max_duration_seconds.into());
+    let left = job
+        .deadline
+        .map(|deadline| deadline - worker.ports.clock.now());
+    left.map_or(limit, |left| limit.min(left.to_std().unwrap_or_default()))
+}
+
 async fn told(entry: &Entry) {
     let mut interruption = entry.interruption();
     // The sender lives as long as the entry.
@@ -91,10 +126,16 @@ fn broke(error: &JoinError) -> Handled {
 }
 
 /// `None`: the job is not ours, so nothing is said of its end.
-fn ending(job: &Job, handled: Handled, why: Option<Interruption>) -> Option<Ending> {
+fn ending(
+    job: &Job,
+    handled: Handled,
+    why: Option<Interruption>,
+    now: Timestamp,
+) -> Option<Ending> {
     let Err(error) = handled.outcome else {
         return match (handled.result, why) {
             (_, Some(Interruption::LeaseLost)) => None,
+            (_, Some(Interruption::LockLost)) => Some(Ending::Yielded { wait: give_way() }),
             (Some(result), _) => Some(Ending::Completed(result)),
             (None, _) => Some(Ending::Failed(JobError::new(
                 "NO_RESULT",
@@ -110,13 +151,21 @@ fn ending(job: &Job, handled: Handled, why: Option<Interruption>) -> Option<Endi
         (Some(Interruption::LeaseLost), _) | (None, HandlerError::Interrupted(_)) => None,
         (Some(Interruption::Stop), _) => Some(Ending::Stopped(handled.result)),
         (Some(Interruption::Drain), _) => Some(Ending::HandedBack),
-        (Some(Interruption::Deadline), _) => Some(Ending::TimedOut(deadline_exceeded(job))),
+        (Some(Interruption::Deadline), _) => Some(Ending::TimedOut(deadline_exceeded(job, now))),
         (None, HandlerError::Fail(error)) => Some(Ending::Failed(error)),
         (None, HandlerError::Retry(error)) => Some(Ending::Retry { error, after: None }),
+        (Some(Interruption::LockLost), _) | (None, HandlerError::Yield(_)) => {
+            Some(Ending::Yielded { wait: give_way() })
+        }
     }
 }
 
-fn deadline_exceeded(job: &Job) -> JobError {
+fn deadline_exceeded(job: &Job, now: Timestamp) -> JobError {
+    if let Some(deadline) = job.deadline.filter(|deadline| *deadline <= now) {
+        let message =
+            format!("the run was ended because the job's deadline, {deadline}, has passed");
+        return JobError::new("DEADLINE_PASSED", message);
+    }
     let limit = job.max_duration_seconds;
     let message = format!(
         "the run was ended because it took longer than its limit of {limit} s; raise max_duration_seconds if it \
@@ -125,28 +174,65 @@ fn deadline_exceeded(job: &Job) -> JobError {
     JobError::new("DEADLINE_EXCEEDED", message)
 }
 
+/// Between a third of a second and a second, so that runs that gave way to each other do not meet again.
+fn give_way() -> Duration {
+    GIVE_WAY.mul_f64(1.0 + 2.0 * fastrand::f64())
+}
+
 /// Writes the end, however long the store is away, as long as the lease holds.
-async fn finish(worker: &Worker, job: &Job, ending: Ending, began: Instant) {
+async fn finish(worker: &Worker, job: &Job, ending: Ending, guards: Vec<Guard>, account: Account) {
+    let Some(end) = end_of(worker, job, ending, guards) else {
+        return;
+    };
+    if write_end(worker, job, &end, account).await || end.guards.is_empty() {
+        return;
+    }
+    // Either the job is not ours any more, or a lock that it worked under is not. In the second case nobody else would
+    // end it: it is tried again.
+    let yielded = Ending::Yielded { wait: give_way() };
+    if let Some(again) = end_of(worker, job, yielded, Vec::new()) {
+        write_end(worker, job, &again, account).await;
+    }
+}
+
+fn end_of(worker: &Worker, job: &Job, ending: Ending, guards: Vec<Guard>) -> Option<Finish> {
     let now = worker.ports.clock.now();
     let settlement = match settle(job, ending, now, fastrand::f64()) {
         Ok(settlement) => settlement,
-        Err(error) => return tracing::error!(%error, job = %job.id, "the run's end fits no state"),
+        Err(error) => {
+            tracing::error!(%error, job = %job.id, "the run's end fits no state");
+            return None;
+        }
     };
-    let finish = Finish {
+    Some(Finish {
         queue: job.queue(),
         job: job.id,
         fence: job.fence,
         attempt: job.attempt,
         settlement,
-    };
+        guards,
+    })
+}
+
+/// False when it was refused.
+async fn write_end(worker: &Worker, job: &Job, end: &Finish, account: Account) -> bool {
     loop {
-        match worker.finishes.finish(finish.clone()).await {
-            Written::Yes => return count(worker, job, &finish, began),
+        let end_of_run = End {
+            finish: end.clone(),
+            beyond: account.began.elapsed().as_secs_f64() - account.charged,
+        };
+        match worker.finishes.finish(end_of_run).await {
+            Written::Yes => {
+                count(worker, job, end, account.began);
+                return true;
+            }
             Written::Fenced => {
-                return tracing::warn!(job = %job.id, "the run's end was not written: the job was taken back");
+                tracing::warn!(job = %job.id, "the run's end was not written: the job or its lock was taken back");
+                return false;
             }
             Written::NotNow => tokio::select! {
-                () = worker.over.cancelled() => return,
+                biased;
+                () = worker.over.cancelled() => return true,
                 () = tokio::time::sleep(FINISH_RETRY) => {}
             },
         }

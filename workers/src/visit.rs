@@ -1,76 +1,95 @@
-//! VISIT: take up to as many messages of one queue as there are slots for them, claim their jobs, run those claimed.
+//! VISIT: take as many wake-ups of one queue as it was picked for, claim the jobs whose turn it is, run them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::{ClaimRequest, Found, QueueError, Receipt, Visit};
-use domain::QueueKey;
+use application::ports::{ClaimRequest, Found, QueueError, Receipt, Visit, Visited};
+use domain::{Job, QueueKey};
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::life::Worker;
-use crate::run::run;
+use crate::pick::Turn;
+use crate::run::{Start, run};
 
 /// Pause after the broker failed, so that a broken one is not hammered.
 const BROKER_PAUSE: Duration = Duration::from_millis(500);
 
-/// `slots` has one permit for each message to take; what is not used is given back.
-pub(crate) async fn visit(worker: Arc<Worker>, queue: QueueKey, slots: OwnedSemaphorePermit) {
-    let n = u32::try_from(slots.num_permits()).unwrap_or(u32::MAX);
-    let found = match worker.ports.queue.visit(queue, n).await {
-        Ok(visit) if visit.jobs.is_empty() => {
+/// `slots` has at least as many permits as the turn has jobs; what is not used is given back.
+pub(crate) async fn visit(worker: Arc<Worker>, turn: Turn, mut slots: OwnedSemaphorePermit) {
+    // What the pick did not need is another queue's at once.
+    let spare = slots.num_permits().saturating_sub(turn.n as usize);
+    drop(slots.split(spare));
+    let (found, claimed) = match worker.ports.queue.visit(turn.queue, turn.n).await {
+        Ok(visit) if visit.taken == 0 => {
             ack(&worker, visit.receipt).await;
-            Found::Nothing
+            (Found::Nothing, 0)
         }
-        Ok(visit) => {
-            claim(&worker, queue, visit, slots).await;
-            Found::Something
-        }
+        Ok(visit) => (Found::Something, claim(&worker, turn, visit, slots).await),
         Err(error) => {
-            complain(&worker, queue, &error);
+            complain(&worker, turn.queue, &error);
+            drop(slots);
             tokio::time::sleep(BROKER_PAUSE).await;
             // Nothing is known of the queue.
-            Found::Something
+            (Found::Something, 0)
         }
     };
-    if let Err(error) = worker.ports.ready.visited(queue, n, found).await {
+    let visited = Visited {
+        queue: turn.queue,
+        n: turn.n,
+        claimed,
+        estimate: turn.estimate,
+        found,
+    };
+    if let Err(error) = worker.ports.ready.visited(visited).await {
         tracing::warn!(%error, "the ready set was not told of the end of a visit; the reconciler mends it");
     }
 }
 
-/// Claims the jobs of a visit and runs those that are ours.
-async fn claim(
-    worker: &Arc<Worker>,
-    queue: QueueKey,
-    visit: Visit,
-    mut slots: OwnedSemaphorePermit,
-) {
-    let requests = visit
-        .jobs
-        .iter()
-        .map(|job| ClaimRequest { queue, job: *job });
-    let Ok(jobs) = worker.claims.claim(requests.collect()).await else {
+/// Claims for the wake-ups of a visit and runs what came of it. Returns how many jobs that are.
+async fn claim(worker: &Arc<Worker>, turn: Turn, visit: Visit, slots: OwnedSemaphorePermit) -> u32 {
+    let request = ClaimRequest {
+        queue: turn.queue,
+        wakeups: visit.taken,
+        labelled: 0,
+    };
+    let Ok(jobs) = worker.claims.claim(request).await else {
         // The reason is logged where the claim failed.
         if let Err(error) = worker.ports.queue.give_back(visit.receipt).await {
-            tracing::warn!(%error, "messages could not be given back; the broker returns them");
+            tracing::warn!(%error, "wake-ups could not be given back; the broker returns them");
         }
-        return;
+        return 0;
     };
+    let claimed = begin(worker, jobs, turn.estimate, slots);
+    // Used up, whatever came of them.
+    ack(worker, visit.receipt).await;
+    claimed
+}
+
+/// Starts the runs of claimed jobs, each with a slot.
+pub(crate) fn begin(
+    worker: &Arc<Worker>,
+    jobs: Vec<Job>,
+    charged: f64,
+    mut slots: OwnedSemaphorePermit,
+) -> u32 {
+    let mut begun = 0;
     for job in jobs {
         let Some(slot) = slots.split(1) else {
             // A claim never returns more than it was asked for.
             tracing::error!(job = %job.id, "claimed without a slot; its lease will return it");
             continue;
         };
-        worker.runs.spawn(run(Arc::clone(worker), job, slot));
+        begun += 1;
+        let start = Start { job, charged };
+        worker.runs.spawn(run(Arc::clone(worker), start, slot));
     }
-    // Claimed, gone or unpublished: every message of the visit is dealt with.
-    ack(worker, visit.receipt).await;
+    begun
 }
 
 /// A lost ack brings harmless duplicates.
 async fn ack(worker: &Worker, receipt: Receipt) {
     if let Err(error) = worker.ports.queue.ack(receipt).await {
-        tracing::debug!(%error, "messages could not be acked; they will come again and be dropped");
+        tracing::debug!(%error, "wake-ups could not be acked; they will come again for nothing");
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use domain::JobKind;
 use serde::Serialize;
 
 use crate::output::Format;
@@ -54,6 +55,27 @@ Examples:
   orchestrator queue list --all
   orchestrator queue list --as-tenant acme -o json")]
     List(QueueListArgs),
+    /// Start no more jobs of a queue until it is resumed; running ones go on (needs a lead's key)
+    #[command(after_help = "\
+Examples:
+  orchestrator queue pause session
+  orchestrator queue pause training --as-tenant acme")]
+    Pause(OneQueue),
+    /// End a pause or a drain
+    #[command(after_help = "Example:\n  orchestrator queue resume session")]
+    Resume(OneQueue),
+    /// Take no new jobs, and work off those that wait, until the queue is resumed
+    #[command(after_help = "Example:\n  orchestrator queue drain session")]
+    Drain(OneQueue),
+}
+
+#[derive(Debug, Args)]
+pub struct OneQueue {
+    /// session or training
+    #[arg(value_name = "KIND")]
+    pub kind: JobKind,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 #[derive(Debug, Args)]

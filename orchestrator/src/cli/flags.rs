@@ -62,6 +62,11 @@ pub struct WorkerFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kinds: Option<Vec<JobKind>>,
 
+    /// What this worker has, for jobs that ask for it; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_delimiter = ',')]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+
     /// Kinds of agents to run: echo, command. `command` runs what tenants send, as this user
     #[arg(long, value_name = "KIND,..", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]

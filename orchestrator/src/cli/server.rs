@@ -103,7 +103,7 @@ pub struct ProducerArgs {
 Examples:
   orchestrator worker --concurrency 64
   orchestrator worker --agents echo,command --roots /srv/repositories,/srv/datasets
-  orchestrator worker --kinds training --concurrency 2")]
+  orchestrator worker --kinds training --concurrency 2 --label gpu=h100")]
 pub struct WorkerArgs {
     #[command(flatten)]
     pub worker: WorkerFlags,

@@ -3,12 +3,16 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
-use domain::{JobId, JobState, Priority};
+use domain::{DependencyRule, JobId, JobState, Labels, Priority, Timestamp};
 
 use super::Connection;
 use crate::output::Format;
 
 #[derive(Debug, Subcommand)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one is made, once, from the command line"
+)]
 pub enum SessionCommand {
     /// Submit a session, and follow it to its end
     ///
@@ -19,6 +23,8 @@ Examples:
   orchestrator session run --run 'make test' --repo .
   orchestrator session run --repo ~/src/project --ref main --max-duration 600 -- cargo test --workspace
   orchestrator session run --run 'date > NOW.txt' --keep NOW.txt --tag nightly --detach
+  orchestrator session run --run 'make deploy' --after 0198c5a2-7e1b-7cc0-8000-0123456789ab --detach
+  orchestrator session run --run 'nvidia-smi' --require gpu=h100 --deadline 2026-12-24T18:00:00Z
   orchestrator session run --title hello --agent echo --prompt 'say hello'")]
     Run(RunArgs),
     /// List sessions, newest first
@@ -50,6 +56,11 @@ Examples:
         after_help = "Example:\n  orchestrator session diff 0198c5a2-7e1b-7cc0-8000-0123456789ab | git apply"
     )]
     Diff(OneSession),
+    /// Say why a session waits: its place, what blocks it, who holds the slots, and a guess when it begins
+    #[command(
+        after_help = "Example:\n  orchestrator session why 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Why(OneSession),
     /// Ask a running session to stop
     #[command(
         after_help = "Example:\n  orchestrator session stop 0198c5a2-7e1b-7cc0-8000-0123456789ab"
@@ -67,8 +78,9 @@ Examples:
     Retry(OneSession),
 }
 
+// What a session does; no doc comment, which would become the help of the command that it is flattened into.
 #[derive(Debug, Args)]
-pub struct RunArgs {
+pub struct WorkArgs {
     /// What people see in lists [default: the command line, or the prompt]
     #[arg(long)]
     pub title: Option<String>,
@@ -105,6 +117,30 @@ pub struct RunArgs {
     /// File of the worktree to keep as an artifact; may be repeated
     #[arg(long, value_name = "FILE")]
     pub keep: Vec<String>,
+    /// Label that the worker must have; may be repeated
+    #[arg(long = "require", value_name = "KEY=VALUE")]
+    pub require: Vec<Labels>,
+    /// Let no other exclusive session work on the same branch at the same time
+    #[arg(long, requires = "repo")]
+    pub exclusive: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    pub work: WorkArgs,
+    /// Session that must end well first; may be repeated
+    #[arg(long = "after", value_name = "ID")]
+    pub after: Vec<JobId>,
+    /// What becomes of it when one of those does not: fail or skip [default: fail]
+    #[arg(long, value_name = "RULE", requires = "after")]
+    pub if_prerequisite_fails: Option<DependencyRule>,
+    /// Not before this instant, as 2026-12-24T18:00:00Z
+    #[arg(long, value_name = "INSTANT")]
+    pub run_after: Option<Timestamp>,
+    /// By when it must have ended
+    #[arg(long, value_name = "INSTANT")]
+    pub deadline: Option<Timestamp>,
     /// Follow it to its end; the default
     #[arg(long, conflicts_with = "detach")]
     pub follow: bool,

@@ -25,6 +25,24 @@ Examples:
   orchestrator tenant set-quota acme --sessions 8
   orchestrator tenant set-quota acme --weight 3 --max-queued 50000")]
     SetQuota(TenantQuotaArgs),
+    /// Start no more jobs of any of its queues until it is resumed; running ones go on (needs a lead's key)
+    #[command(after_help = "Example:\n  orchestrator tenant pause acme")]
+    Pause(OneTenant),
+    /// End pauses and drains of all its queues
+    #[command(after_help = "Example:\n  orchestrator tenant resume acme")]
+    Resume(OneTenant),
+    /// Take no new jobs, and work off those that wait, until it is resumed
+    #[command(after_help = "Example:\n  orchestrator tenant drain acme")]
+    Drain(OneTenant),
+}
+
+#[derive(Debug, Args)]
+pub struct OneTenant {
+    /// Slug or id
+    #[arg(id = "named", value_name = "TENANT")]
+    pub tenant: String,
+    #[command(flatten)]
+    pub listing: Listing,
 }
 
 #[derive(Debug, Args)]

@@ -1,6 +1,6 @@
 //! The API's documents as far as this client reads them. Fields that it does not know are none of its business.
 
-use domain::{EventKind, JobId, JobState, Timestamp};
+use domain::{EventKind, JobId, JobState, Labels, Timestamp};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -65,6 +65,39 @@ pub struct Queue {
     pub running: u32,
     pub quota: u32,
     pub paused: bool,
+    #[serde(default)]
+    pub draining: bool,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Why {
+    pub status: JobState,
+    pub reasons: Vec<Reason>,
+    pub position: Option<u32>,
+    pub running: u32,
+    pub quota: u32,
+    pub holders: Vec<Holder>,
+    pub estimate: Option<Estimate>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Reason {
+    pub message: String,
+    #[serde(default)]
+    pub data: Value,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct Holder {
+    pub id: JobId,
+    pub title: String,
+    pub started_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Estimate {
+    pub seconds: f64,
+    pub runs: u32,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -89,6 +122,8 @@ pub struct Worker {
     pub id: String,
     pub host: String,
     pub kinds: Vec<String>,
+    #[serde(default)]
+    pub labels: Labels,
     pub capacity: u32,
     pub running: u32,
     pub draining: bool,
@@ -107,4 +142,13 @@ pub struct Page<T> {
     pub items: Vec<T>,
     #[serde(default)]
     pub next_cursor: Option<String>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct DeadLetterGroup {
+    pub kind: String,
+    pub fingerprint: String,
+    pub count: u32,
+    pub last_at: Timestamp,
+    pub latest_id: JobId,
 }

@@ -1,11 +1,11 @@
-//! `queue list`
+//! `queue list|pause|resume|drain`
 
 use chrono::TimeDelta;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::connect;
-use crate::cli::{QueueCommand, QueueListArgs};
-use crate::client::types::Queue;
+use crate::cli::{OneQueue, QueueCommand, QueueListArgs};
+use crate::client::types::{Page, Queue};
 use crate::config::Loader;
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -14,18 +14,38 @@ use crate::output::{self, Format};
 const QUEUES: usize = 100_000;
 
 pub async fn run(command: QueueCommand, loader: &Loader) -> anyhow::Result<Exit> {
-    let QueueCommand::List(QueueListArgs { all, listing }) = command;
+    match command {
+        QueueCommand::List(args) => list(args, loader).await,
+        QueueCommand::Pause(args) => steer("pause", args, loader).await,
+        QueueCommand::Resume(args) => steer("resume", args, loader).await,
+        QueueCommand::Drain(args) => steer("drain", args, loader).await,
+    }?;
+    Ok(Exit::Ok)
+}
+
+async fn list(args: QueueListArgs, loader: &Loader) -> anyhow::Result<()> {
+    let QueueListArgs { all, listing } = args;
     let client = connect::client(&listing.connection, loader)?;
     let items = if all {
         let query = [("all", "true".to_owned())];
         client.list("queues", &query, QUEUES).await?
     } else {
-        let page: crate::client::types::Page<serde_json::Value> = client.get("queues", &[]).await?;
+        let page: Page<Value> = client.get("queues", &[]).await?;
         page.items
     };
-    if listing.output == Format::Json {
-        output::json(&json!({ "items": items }))?;
-        return Ok(Exit::Ok);
+    show(items, listing.output)
+}
+
+async fn steer(verb: &str, args: OneQueue, loader: &Loader) -> anyhow::Result<()> {
+    let client = connect::client(&args.listing.connection, loader)?;
+    let path = format!("queues/{}/{verb}", args.kind);
+    let page: Page<Value> = client.act(&path).await?;
+    show(page.items, args.listing.output)
+}
+
+pub fn show(items: Vec<Value>, format: Format) -> anyhow::Result<()> {
+    if format == Format::Json {
+        return output::json(&json!({ "items": items }));
     }
     let mut table = output::table(&[
         "tenant", "kind", "waiting", "oldest", "running", "quota", "",
@@ -44,9 +64,13 @@ pub async fn run(command: QueueCommand, loader: &Loader) -> anyhow::Result<Exit>
             output::or_nothing(age),
             queue.running.to_string(),
             queue.quota.to_string(),
-            if queue.paused { "paused" } else { "" }.to_owned(),
+            match (queue.paused, queue.draining) {
+                (true, _) => "paused",
+                (false, true) => "draining",
+                (false, false) => "",
+            }
+            .to_owned(),
         ]);
     }
-    output::print(table)?;
-    Ok(Exit::Ok)
+    output::print(table)
 }

@@ -7,8 +7,9 @@ mod get;
 mod list;
 mod logs;
 mod steer;
-mod submit;
+pub mod submit;
 mod watch;
+mod why;
 
 use crate::cli::SessionCommand;
 use crate::config::Loader;
@@ -22,6 +23,7 @@ pub async fn run(command: SessionCommand, loader: &Loader) -> anyhow::Result<Exi
         SessionCommand::Watch(args) => watch::run(args, loader).await,
         SessionCommand::Logs(args) => logs::run(args, loader).await,
         SessionCommand::Diff(args) => diff::run(args, loader).await,
+        SessionCommand::Why(args) => why::run(args, loader).await,
         SessionCommand::Stop(args) => steer::run("stop", args, loader).await,
         SessionCommand::Cancel(args) => steer::run("cancel", args, loader).await,
         SessionCommand::Retry(args) => steer::run("retry", args, loader).await,

@@ -1,10 +1,10 @@
-//! `tenant create|list|set-quota`
+//! `tenant create|list|set-quota|pause|resume|drain`
 
 use serde_json::{Map, Value, json};
 
-use super::connect;
-use crate::cli::{Listing, TenantCommand, TenantCreateArgs, TenantQuotaArgs};
-use crate::client::types::Tenant;
+use super::{connect, queue};
+use crate::cli::{Listing, OneTenant, TenantCommand, TenantCreateArgs, TenantQuotaArgs};
+use crate::client::types::{Page, Tenant};
 use crate::config::Loader;
 use crate::exit::{Exit, UsageError};
 use crate::output::{self, Format};
@@ -17,6 +17,9 @@ pub async fn run(command: TenantCommand, loader: &Loader) -> anyhow::Result<Exit
         TenantCommand::Create(args) => create(args, loader).await,
         TenantCommand::List(listing) => list(listing, loader).await,
         TenantCommand::SetQuota(args) => set_quota(args, loader).await,
+        TenantCommand::Pause(args) => steer("pause", args, loader).await,
+        TenantCommand::Resume(args) => steer("resume", args, loader).await,
+        TenantCommand::Drain(args) => steer("drain", args, loader).await,
     }?;
     Ok(Exit::Ok)
 }
@@ -40,14 +43,30 @@ async fn list(listing: Listing, loader: &Loader) -> anyhow::Result<()> {
     show(tenants, listing.output, true)
 }
 
-async fn set_quota(args: TenantQuotaArgs, loader: &Loader) -> anyhow::Result<()> {
-    // It becomes a part of the address, so it must be no more than a name.
-    let is_name = |text: &str| {
-        !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
-    };
-    if !is_name(&args.tenant) {
-        return Err(UsageError(format!("`{}` is not a tenant's slug or id", args.tenant)).into());
+/// It becomes a part of the address, so it must be no more than a name.
+fn name(tenant: &str) -> Result<(), UsageError> {
+    let is_name = !tenant.is_empty()
+        && tenant
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '-');
+    if is_name {
+        return Ok(());
     }
+    Err(UsageError(format!(
+        "`{tenant}` is not a tenant's slug or id"
+    )))
+}
+
+async fn steer(verb: &str, args: OneTenant, loader: &Loader) -> anyhow::Result<()> {
+    name(&args.tenant)?;
+    let client = connect::client(&args.listing.connection, loader)?;
+    let path = format!("tenants/{}/{verb}", args.tenant);
+    let page: Page<Value> = client.act(&path).await?;
+    queue::show(page.items, args.listing.output)
+}
+
+async fn set_quota(args: TenantQuotaArgs, loader: &Loader) -> anyhow::Result<()> {
+    name(&args.tenant)?;
     let client = connect::client(&args.connection, loader)?;
     let some = |pairs: [(&str, Option<u32>); 2]| -> Map<String, Value> {
         pairs

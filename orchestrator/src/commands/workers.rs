@@ -17,7 +17,9 @@ pub async fn run(args: WorkersArgs, loader: &Loader) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let page: Page<Worker> = serde_json::from_value(document)?;
-    let mut table = output::table(&["id", "host", "kinds", "running", "slots", "since", ""]);
+    let mut table = output::table(&[
+        "id", "host", "kinds", "labels", "running", "slots", "since", "",
+    ]);
     for worker in page.items {
         let state = match (worker.alive, worker.draining) {
             (false, _) => "lease over",
@@ -28,6 +30,7 @@ pub async fn run(args: WorkersArgs, loader: &Loader) -> anyhow::Result<Exit> {
             worker.id,
             worker.host,
             worker.kinds.join(","),
+            worker.labels.to_string(),
             worker.running.to_string(),
             worker.capacity.to_string(),
             output::instant(worker.started_at),

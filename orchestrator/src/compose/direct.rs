@@ -9,7 +9,10 @@ use std::sync::Arc;
 use adapter_embedded::{
     EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
 };
-use application::ports::{BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, TenantStore};
+use application::ports::{
+    BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, ReplayStore, ScheduleStore,
+    TenantStore,
+};
 use async_trait::async_trait;
 use domain::{ArtifactId, TenantId};
 use futures::stream::BoxStream;
@@ -38,13 +41,15 @@ pub async fn open(config: &Config) -> anyhow::Result<Option<Ports>> {
 
 fn over<S>(store: Arc<S>) -> Ports
 where
-    S: JobStore + EngineStore + TenantStore + KeyStore + 'static,
+    S: JobStore + EngineStore + TenantStore + KeyStore + ScheduleStore + ReplayStore + 'static,
 {
     Ports {
         jobs: store.clone(),
         engine: store.clone(),
         tenants: store.clone(),
-        keys: store,
+        schedules: store.clone(),
+        keys: store.clone(),
+        replays: store,
         queue: Arc::new(EmbeddedQueue::default()),
         ready: Arc::new(EmbeddedReady::default()),
         locks: Arc::new(EmbeddedLocks::default()),

@@ -34,6 +34,8 @@ impl Embedded {
             jobs: shared.clone(),
             engine: shared.clone(),
             tenants: shared.clone(),
+            schedules: shared.clone(),
+            replays: shared.clone(),
             keys: shared,
             queue: Arc::new(EmbeddedQueue::default()),
             ready: Arc::new(EmbeddedReady::default()),

@@ -50,7 +50,9 @@ impl Services {
             jobs: store.clone(),
             engine: store.clone(),
             tenants: store.clone(),
-            keys: store,
+            schedules: store.clone(),
+            keys: store.clone(),
+            replays: store,
             queue: Arc::new(queue),
             ready: redis.clone(),
             locks: redis.clone(),
@@ -143,6 +145,7 @@ pub fn open_queue(url: &Secret, settings: &Settings) -> anyhow::Result<RabbitQue
         url: url.reveal().to_owned(),
         prefix: settings.namespace.clone(),
         quorum: settings.quorum_queues,
+        persistent: RabbitConfig::PERSISTENT,
         idle_queue_expires: RabbitConfig::IDLE_QUEUE_EXPIRES,
         visit_held_max: RabbitConfig::VISIT_HELD_MAX,
     };

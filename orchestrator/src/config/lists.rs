@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use domain::Labels;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -74,4 +75,23 @@ where
             .map(PathBuf::from)
             .collect()
     }))
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum LabelsAs {
+    Table(Labels),
+    List(OneOrMany),
+}
+
+/// `gpu=h100,region=eu`, an array of such, or a table `{ gpu = "h100" }`.
+pub fn labels<'de, D>(deserializer: D) -> Result<Labels, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text = match LabelsAs::deserialize(deserializer)? {
+        LabelsAs::Table(labels) => labels.to_string(),
+        LabelsAs::List(list) => list.items(&[',']).join(","),
+    };
+    text.parse().map_err(D::Error::custom)
 }

@@ -1,8 +1,11 @@
 //! The routes, one file an endpoint: its handler, its documentation and what can go wrong with it.
 
+mod dead_letters;
 mod fine_tuning;
 pub(crate) mod jobs;
 mod keys;
+pub(crate) mod queues;
+mod schedules;
 pub(crate) mod sessions;
 pub(crate) mod system;
 pub(crate) mod tenants;
@@ -32,8 +35,11 @@ pub(crate) fn routes(config: &ProducerConfig, base: OpenApi) -> OpenApiRouter<Ap
             of_kind(Some(JobKind::Training), "Fine-tuning", trainings),
         )
         .nest("/api/v1/jobs", of_kind(None, "Jobs", any))
+        .nest("/api/v1/schedules", schedules::routes())
         .nest("/api/v1/tenants", tenants::routes())
         .nest("/api/v1/keys", keys::routes())
+        .nest("/api/v1/queues", queues::routes())
+        .nest("/api/v1/dead-letters", dead_letters::routes())
         .merge(system::routes())
 }
 

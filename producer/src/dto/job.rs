@@ -1,5 +1,7 @@
 //! A job as the API shows it, whatever its kind.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use domain::{Job, JobError, JobKind, JobResult, JobSpec, JobState, Progress};
 use serde::Serialize;
@@ -7,7 +9,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::new_job::PriorityBody;
+use super::new_job::{PriorityBody, RuleBody};
 use super::new_session::{AgentBody, RepositoryBody};
 use super::new_training::{DatasetBody, ProviderBody};
 
@@ -48,6 +50,14 @@ pub(crate) struct JobBody {
     pub parent_id: Option<Uuid>,
     /// Not before this instant.
     pub run_after: Option<DateTime<Utc>>,
+    /// By when it must have ended.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Labels that a worker must have to run it.
+    pub requires: BTreeMap<String, String>,
+    /// Jobs that must end well first.
+    pub depends_on: Vec<Uuid>,
+    #[schema(inline)]
+    pub if_prerequisite_fails: RuleBody,
     /// True when a running job was asked to stop and its worker has not ended it yet.
     pub stop_requested: bool,
     pub created_at: DateTime<Utc>,
@@ -159,6 +169,14 @@ impl From<Job> for JobBody {
             worker_id: job.status.claim().map(|claim| claim.worker.as_uuid()),
             parent_id: job.parent.map(domain::JobId::as_uuid),
             run_after: job.run_after,
+            deadline: job.deadline,
+            requires: job.requires.0,
+            depends_on: job
+                .depends_on
+                .into_iter()
+                .map(domain::JobId::as_uuid)
+                .collect(),
+            if_prerequisite_fails: job.if_prerequisite_fails.into(),
             stop_requested: job.status.claim().is_some() && job.stop_requested_at.is_some(),
             created_at: job.created_at,
             updated_at: job.updated_at,

@@ -3,6 +3,7 @@
 
 pub(crate) mod artifact;
 pub(crate) mod attempt;
+pub(crate) mod dead_letter;
 pub(crate) mod event;
 pub(crate) mod health;
 pub(crate) mod job;
@@ -12,6 +13,8 @@ pub(crate) mod new_session;
 pub(crate) mod new_training;
 pub(crate) mod problem;
 pub(crate) mod queue;
+pub(crate) mod schedule;
 pub(crate) mod tenant;
 pub(crate) mod text;
+pub(crate) mod why;
 pub(crate) mod worker;

@@ -1,5 +1,8 @@
 //! The body that asks for a coding session.
 
+use std::collections::BTreeMap;
+
+use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
     AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, Repository, SessionSpec, Violations,
@@ -9,7 +12,9 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::new_job::{PriorityBody, default_attempts, default_duration, default_start};
+use super::new_job::{
+    PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
+};
 use super::text::check_object;
 
 /// A coding session to run.
@@ -46,6 +51,20 @@ pub(crate) struct NewSession {
     pub keep: Vec<String>,
     /// Not before this instant.
     pub run_after: Option<DateTime<Utc>>,
+    /// By when it must have ended: it fails then if it still waits, and is ended if it runs.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Labels that a worker must have to run it, such as `{"gpu": "h100"}`.
+    #[serde(default)]
+    pub requires: BTreeMap<String, String>,
+    /// What others of the same bulk request may call it in their `depends_on`.
+    pub name: Option<String>,
+    /// Jobs that must end well first: their ids, or names of others in the same bulk request. It is `pending` until then.
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+    /// What becomes of it when one of them does not.
+    #[serde(default)]
+    #[schema(inline, default = "fail")]
+    pub if_prerequisite_fails: RuleBody,
     /// False leaves the session `pending` until it is started.
     #[serde(default = "default_start")]
     pub start: bool,
@@ -81,6 +100,10 @@ pub(crate) struct RepositoryBody {
     #[serde(rename = "ref", default = "head")]
     #[schema(default = "HEAD")]
     pub reference: String,
+    /// No other exclusive session works on this branch of this repository at the same time; the session waits for its
+    /// turn while it holds a slot.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exclusive: bool,
 }
 
 fn head() -> String {
@@ -90,14 +113,14 @@ fn head() -> String {
 impl NewSession {
     /// The job to submit. What is wrong with values that exist is found by the domain; here only what the body says
     /// twice, not at all, or in names that nobody knows.
-    pub fn into_new_job(self) -> Result<NewJob, Violations> {
+    pub fn into_offer(self) -> Result<Offer, Violations> {
         let mut violations = Violations::default();
         check_object("/metadata", &self.metadata, &mut violations);
         let agent = self.agent.into_spec(&mut violations);
         let (Some(agent), true) = (agent, violations.0.is_empty()) else {
             return Err(violations);
         };
-        Ok(NewJob {
+        let job = NewJob {
             title: self.title,
             priority: self.priority.into(),
             tags: self.tags,
@@ -111,9 +134,14 @@ impl NewSession {
             max_duration_seconds: self.max_duration_seconds,
             max_attempts: self.max_attempts,
             run_after: self.run_after.map(|at| at.trunc_subsecs(6)),
+            deadline: self.deadline.map(|at| at.trunc_subsecs(6)),
+            requires: labels(self.requires),
+            depends_on: Vec::new(),
+            if_prerequisite_fails: self.if_prerequisite_fails.into(),
             start: self.start,
             parent: self.parent_id.map(JobId::from_uuid),
-        })
+        };
+        Ok(offer(job, self.name, self.depends_on))
     }
 }
 
@@ -173,6 +201,7 @@ impl RepositoryBody {
         Repository {
             path: self.path,
             reference: self.reference,
+            exclusive: self.exclusive,
         }
     }
 }
@@ -182,6 +211,7 @@ impl From<Repository> for RepositoryBody {
         Self {
             path: repository.path,
             reference: repository.reference,
+            exclusive: repository.exclusive,
         }
     }
 }

@@ -1,5 +1,8 @@
 //! The body that asks for a training job.
 
+use std::collections::BTreeMap;
+
+use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{Dataset, JobId, JobSpec, NewJob, TrainingProviderKind, TrainingSpec, Violations};
 use serde::{Deserialize, Serialize};
@@ -7,7 +10,9 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::new_job::{PriorityBody, default_attempts, default_duration, default_start};
+use super::new_job::{
+    PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
+};
 use super::text::check_object;
 
 /// A model to fine-tune.
@@ -48,6 +53,20 @@ pub(crate) struct NewTraining {
     pub metadata: Map<String, Value>,
     /// Not before this instant.
     pub run_after: Option<DateTime<Utc>>,
+    /// By when it must have ended: it fails then if it still waits, and is ended if it runs.
+    pub deadline: Option<DateTime<Utc>>,
+    /// Labels that a worker must have to run it, such as `{"gpu": "h100"}`.
+    #[serde(default)]
+    pub requires: BTreeMap<String, String>,
+    /// What others of the same bulk request may call it in their `depends_on`.
+    pub name: Option<String>,
+    /// Jobs that must end well first: their ids, or names of others in the same bulk request. It is `pending` until then.
+    #[serde(default)]
+    pub depends_on: Vec<String>,
+    /// What becomes of it when one of them does not.
+    #[serde(default)]
+    #[schema(inline, default = "fail")]
+    pub if_prerequisite_fails: RuleBody,
     /// False leaves the job `pending` until it is started.
     #[serde(default = "default_start")]
     pub start: bool,
@@ -77,12 +96,12 @@ pub(crate) struct DatasetBody {
 
 impl NewTraining {
     /// The job to submit; what is wrong with its values is found by the domain.
-    pub fn into_new_job(self) -> Result<NewJob, Violations> {
+    pub fn into_offer(self) -> Result<Offer, Violations> {
         let mut violations = Violations::default();
         check_object("/metadata", &self.metadata, &mut violations);
         check_object("/parameters", &self.parameters, &mut violations);
         violations.or(())?;
-        Ok(NewJob {
+        let job = NewJob {
             title: self.title.unwrap_or_else(|| self.target_model_name.clone()),
             priority: self.priority.into(),
             tags: self.tags,
@@ -101,9 +120,14 @@ impl NewTraining {
             max_duration_seconds: self.max_duration_seconds,
             max_attempts: self.max_attempts,
             run_after: self.run_after.map(|at| at.trunc_subsecs(6)),
+            deadline: self.deadline.map(|at| at.trunc_subsecs(6)),
+            requires: labels(self.requires),
+            depends_on: Vec::new(),
+            if_prerequisite_fails: self.if_prerequisite_fails.into(),
             start: self.start,
             parent: self.parent_id.map(JobId::from_uuid),
-        })
+        };
+        Ok(offer(job, self.name, self.depends_on))
     }
 }
 

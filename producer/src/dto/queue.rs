@@ -19,7 +19,10 @@ pub(crate) struct QueueBody {
     pub running: u32,
     /// How many may run at once.
     pub quota: u32,
+    /// It takes jobs and starts none.
     pub paused: bool,
+    /// It starts the jobs that it has and takes none.
+    pub draining: bool,
 }
 
 /// Queues, by tenant and kind.
@@ -41,6 +44,7 @@ impl QueueBody {
             running: view.running,
             quota: view.quota,
             paused: view.paused,
+            draining: view.draining,
         }
     }
 }

@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use domain::{JobKind, WorkerView};
 use serde::Serialize;
@@ -12,6 +14,8 @@ pub(crate) struct WorkerBody {
     pub host: String,
     /// The kinds of jobs that it takes.
     pub kinds: Vec<&'static str>,
+    /// What it has, for jobs that ask for it.
+    pub labels: BTreeMap<String, String>,
     /// Jobs it holds at most.
     pub capacity: u32,
     /// Jobs it holds now.
@@ -36,6 +40,7 @@ impl WorkerBody {
             id: worker.id.as_uuid(),
             host: worker.host,
             kinds: worker.kinds.into_iter().map(JobKind::as_str).collect(),
+            labels: worker.labels.0,
             capacity: worker.capacity,
             running: worker.running,
             draining: worker.draining,

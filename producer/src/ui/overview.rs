@@ -12,7 +12,7 @@ use super::visitor::Visitor;
 use super::words::{Span, glyph, state_words};
 use crate::api::jobs::OfKind;
 use crate::api::jobs::list::JobQuery;
-use crate::api::system::queues::queues_of;
+use crate::api::queues::list::queues_of;
 use crate::api::tenants::TenantQuery;
 use crate::problem::Problem;
 use crate::state::App;

@@ -14,6 +14,7 @@ mod lists;
 mod openapi;
 mod pages;
 mod problems;
+mod schedules;
 mod serving;
 mod sessions;
 mod site;

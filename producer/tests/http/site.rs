@@ -66,6 +66,8 @@ impl Site {
             jobs: shared.clone(),
             engine: shared.clone(),
             tenants: shared.clone(),
+            schedules: shared.clone(),
+            replays: shared.clone(),
             keys: shared,
             queue: Arc::new(EmbeddedQueue::default()),
             ready: Arc::new(EmbeddedReady::default()),
@@ -129,6 +131,7 @@ impl Site {
             id: WorkerId::from_uuid(self.ports.ids.next(now)),
             host: "here".to_owned(),
             kinds: JobKind::ALL.to_vec(),
+            labels: domain::Labels::default(),
             capacity: 4,
         };
         let until = now + Duration::from_mins(10);
@@ -144,7 +147,8 @@ impl Site {
         let job = self.job(id).await;
         let request = ClaimRequest {
             queue: job.queue(),
-            job: job.id,
+            wakeups: 1,
+            labelled: 0,
         };
         let now = self.ports.clock.now();
         let claimed = self
@@ -177,6 +181,7 @@ impl Site {
             fence: job.fence,
             attempt: job.attempt,
             settlement: settle(job, ending, now, 0.0).unwrap(),
+            guards: Vec::new(),
         };
         let finished = self
             .ports

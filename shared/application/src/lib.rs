@@ -2,7 +2,10 @@
 
 pub mod batch;
 pub mod ports;
+mod timetable;
 pub mod use_cases;
+
+pub use timetable::{NotATimetable, Timetable};
 
 #[cfg(feature = "testing")]
 pub mod testing;

@@ -78,3 +78,11 @@ typed_id!(
     /// A file kept from a job's run.
     ArtifactId, "artifact"
 );
+typed_id!(
+    /// A schedule that makes jobs.
+    ScheduleId, "schedule"
+);
+typed_id!(
+    /// A replay of dead letters.
+    ReplayId, "replay"
+);

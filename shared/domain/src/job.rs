@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Action, InvalidTransition, JobError, JobId, JobKind, JobResult, JobSpec, JobState, Priority,
-    Progress, QueueKey, TenantId, Timestamp, WorkerId,
+    Action, DependencyRule, InvalidTransition, JobError, JobId, JobKind, JobResult, JobSpec,
+    JobState, Labels, Priority, Progress, QueueKey, TenantId, Timestamp, WorkerId, turn,
 };
 
 /// Where the job stands, with the data that exists only there.
@@ -99,6 +99,14 @@ pub struct Job {
     /// Wall-clock limit of one run.
     pub max_duration_seconds: u32,
     pub run_after: Option<Timestamp>,
+    /// By when it must have ended: a waiting job fails then, a running one is ended.
+    pub deadline: Option<Timestamp>,
+    /// Labels that a worker must have to run it.
+    pub requires: Labels,
+    /// Jobs that must end well before it may wait for a slot; it is pending until then.
+    pub depends_on: Vec<JobId>,
+    /// When one of them does not end well.
+    pub if_prerequisite_fails: DependencyRule,
     /// Raised at every claim and every time the job is taken away; a write with an older one is refused.
     pub fence: i64,
     pub progress: Option<Progress>,
@@ -112,6 +120,8 @@ pub struct Job {
     pub updated_at: Timestamp,
     /// When it last began to wait.
     pub queued_at: Option<Timestamp>,
+    /// Its place in its queue; see [`crate::turn`]. A job that is queued again after a run keeps its place.
+    pub turn: Option<Timestamp>,
     /// When its latest run began.
     pub started_at: Option<Timestamp>,
     pub finished_at: Option<Timestamp>,
@@ -131,6 +141,11 @@ impl Job {
             tenant: self.tenant,
             kind: self.kind(),
         }
+    }
+
+    /// True when it waits for a slot and its time has come.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.state() == JobState::Queued && self.run_after.is_none_or(|at| at <= now)
     }
 
     /// What a person or client asks of a job. A running job is only *asked* to stop: its worker ends it.
@@ -169,6 +184,7 @@ impl Job {
         self.stop_requested_at = None;
         self.run_after = self.run_after.filter(|at| *at > now);
         self.queued_at = Some(now);
+        self.turn = Some(turn(self.priority, now));
         self.finished_at = None;
         self.updated_at = now;
         Ok(self)

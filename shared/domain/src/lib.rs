@@ -8,23 +8,30 @@ mod artifact;
 mod attempt;
 mod backoff;
 mod checkpoint;
+mod dependency;
 mod error;
 mod event;
+mod fingerprint;
 mod ids;
 mod job;
+mod labels;
 mod log;
 mod new_job;
 mod priority;
 mod progress;
+mod replay;
 mod result;
 mod role;
+mod schedule;
 mod session;
 mod settle;
 mod slots;
 mod spec;
 mod state;
+mod template;
 mod tenant;
 mod training;
+mod turn;
 mod violation;
 mod worker;
 
@@ -33,23 +40,37 @@ pub use artifact::Artifact;
 pub use attempt::{Attempt, AttemptOutcome};
 pub use backoff::{BACKOFF_BASE, BACKOFF_CAP, backoff};
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint};
+pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};
 pub use error::JobError;
 pub use event::{EventKind, JobEvent};
-pub use ids::{ApiKeyId, ArtifactId, JobId, ParseIdError, TenantId, WorkerId};
+pub use fingerprint::fingerprint;
+pub use ids::{
+    ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TenantId, WorkerId,
+};
 pub use job::{Claim, Job, Status};
+pub use labels::{Labels, NotALabel};
 pub use log::{LogChunk, LogCursor, LogStream};
 pub use new_job::NewJob;
 pub use priority::{Priority, UnknownPriority};
 pub use progress::Progress;
+pub use replay::{DeadLetterFilter, DeadLetterGroup, Replay, ReplayState, UnknownReplayState};
 pub use result::{DiffStat, JobResult, SessionResult, TrainingResult};
 pub use role::{Permit, Role, UnknownRole};
+pub use schedule::{
+    MissedTicks, NewSchedule, Overlap, Schedule, ScheduleChange, ScheduleError, UnknownPolicy,
+};
 pub use session::{AgentKind, AgentSpec, Command, Repository, SessionSpec, UnknownAgent};
 pub use settle::{Ending, Settlement, settle};
-pub use slots::{QueueKey, RELAY_WINDOW_SPARE, SlotSnapshot, relay_window};
+pub use slots::{
+    QueueKey, RELAY_WINDOW_SPARE, SERVICE_SECONDS_UNKNOWN, SlotSnapshot, relay_window,
+    service_seconds,
+};
 pub use spec::{JobKind, JobSpec, UnknownKind};
 pub use state::{Action, InvalidTransition, JobState, UnknownState};
+pub use template::JobTemplate;
 pub use tenant::{NewTenant, Quotas, Tenant, TenantChange};
 pub use training::{Dataset, TrainingProviderKind, TrainingSpec};
+pub use turn::{AGEING, turn};
 pub use violation::{Violation, Violations};
 pub use worker::{WorkerRef, WorkerView};
 

@@ -2,12 +2,16 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Job, JobId, JobSpec, Priority, Status, TenantId, Timestamp, Violations};
+use crate::{
+    DependencyRule, Job, JobId, JobSpec, Labels, Priority, Status, TenantId, Timestamp, Violations,
+    turn,
+};
 
 const TITLE_MAX: usize = 200;
 const TAGS_MAX: usize = 20;
 const TAG_MAX: usize = 64;
 const METADATA_BYTES_MAX: usize = 16 * 1024;
+const DEPENDENCIES_MAX: usize = 100;
 const ATTEMPTS_MAX: u64 = 100;
 /// A week: longer than that, a job should checkpoint and be resumed.
 const DURATION_SECONDS_MAX: u64 = 7 * 24 * 3600;
@@ -25,7 +29,15 @@ pub struct NewJob {
     pub max_attempts: u32,
     /// Not before this instant.
     pub run_after: Option<Timestamp>,
-    /// False leaves the job `pending` until it is started.
+    /// By when it must have ended.
+    pub deadline: Option<Timestamp>,
+    /// Labels that a worker must have to run it.
+    pub requires: Labels,
+    /// Jobs that must end well first.
+    pub depends_on: Vec<JobId>,
+    /// When one of them does not.
+    pub if_prerequisite_fails: DependencyRule,
+    /// False leaves the job `pending` until it is started; one with prerequisites starts when they are met.
     pub start: bool,
     pub parent: Option<JobId>,
 }
@@ -34,8 +46,9 @@ impl NewJob {
     /// The job as it will be stored, or everything that is wrong with it.
     pub fn into_job(self, id: JobId, tenant: TenantId, now: Timestamp) -> Result<Job, Violations> {
         let mut violations = Violations::default();
-        self.check(&mut violations);
+        self.check(now, &mut violations);
         violations.or(())?;
+        let queued = self.start && self.depends_on.is_empty();
         Ok(Job {
             id,
             tenant,
@@ -44,7 +57,7 @@ impl NewJob {
             tags: self.tags,
             metadata: self.metadata,
             spec: self.spec,
-            status: if self.start {
+            status: if queued {
                 Status::Queued
             } else {
                 Status::Pending
@@ -53,7 +66,12 @@ impl NewJob {
             failures: 0,
             max_attempts: self.max_attempts,
             max_duration_seconds: self.max_duration_seconds,
-            run_after: self.run_after,
+            // What is due already needs no date.
+            run_after: self.run_after.filter(|at| *at > now),
+            deadline: self.deadline,
+            requires: self.requires,
+            depends_on: self.depends_on,
+            if_prerequisite_fails: self.if_prerequisite_fails,
             fence: 0,
             progress: None,
             result: None,
@@ -62,14 +80,16 @@ impl NewJob {
             stop_requested_at: None,
             created_at: now,
             updated_at: now,
-            queued_at: self.start.then_some(now),
+            queued_at: queued.then_some(now),
+            turn: queued.then(|| turn(self.priority, now)),
             started_at: None,
             finished_at: None,
         })
     }
 
-    fn check(&self, violations: &mut Violations) {
+    fn check(&self, now: Timestamp, violations: &mut Violations) {
         violations.text("/title", &self.title, 1, TITLE_MAX);
+        self.check_schedule(now, violations);
         if self.tags.len() > TAGS_MAX {
             violations.add(
                 "/tags",
@@ -99,6 +119,38 @@ impl NewJob {
         );
         self.spec.check(violations);
     }
+
+    fn check_schedule(&self, now: Timestamp, violations: &mut Violations) {
+        if let Some(deadline) = self.deadline {
+            if deadline <= now {
+                violations.add("/deadline", "is in the past");
+            } else if self
+                .run_after
+                .is_some_and(|run_after| run_after >= deadline)
+            {
+                violations.add(
+                    "/deadline",
+                    "is not after run_after, so the job could never run",
+                );
+            }
+        }
+        self.requires.check("/requires", violations);
+        if self.depends_on.len() > DEPENDENCIES_MAX {
+            violations.add(
+                "/depends_on",
+                format!(
+                    "names {} jobs; at most {DEPENDENCIES_MAX} are allowed",
+                    self.depends_on.len()
+                ),
+            );
+        }
+        if !self.depends_on.is_empty() && !self.start {
+            violations.add(
+                "/start",
+                "must not be false with depends_on: the job starts when its prerequisites are met",
+            );
+        }
+    }
 }
 
 #[cfg(test)]
@@ -119,6 +171,10 @@ mod tests {
             max_duration_seconds: 60,
             max_attempts: 3,
             run_after: None,
+            deadline: None,
+            requires: Labels::default(),
+            depends_on: Vec::new(),
+            if_prerequisite_fails: DependencyRule::Fail,
             start: true,
             parent: None,
         }
@@ -206,6 +262,7 @@ mod tests {
             repository: Some(Repository {
                 path: path.to_owned(),
                 reference: reference.to_owned(),
+                exclusive: false,
             }),
             ..session(AgentSpec::Echo)
         };

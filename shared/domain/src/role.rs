@@ -64,6 +64,8 @@ pub enum Permit {
     ReadJobs,
     SubmitJobs,
     SteerJobs,
+    /// Pause, resume and drain the tenant's queues.
+    SteerQueues,
     ReadTenant,
     ManageKeys,
     /// Create tenants and change their quotas.
@@ -76,7 +78,7 @@ impl Permit {
         match self {
             Self::ReadJobs | Self::ReadTenant => Role::Viewer,
             Self::SubmitJobs | Self::SteerJobs => Role::Member,
-            Self::ManageKeys => Role::Lead,
+            Self::ManageKeys | Self::SteerQueues => Role::Lead,
             Self::ManageTenants | Self::ReadWorkers => Role::Admin,
         }
     }

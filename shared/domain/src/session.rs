@@ -103,6 +103,14 @@ pub struct Repository {
     /// Branch, tag or commit.
     #[serde(rename = "ref", default = "head")]
     pub reference: String,
+    /// No other exclusive session works on this branch of this repository at the same time.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub exclusive: bool,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 fn head() -> String {

@@ -24,6 +24,10 @@ pub enum Ending {
     TimedOut(JobError),
     Stopped(Option<JobResult>),
     HandedBack,
+    /// It gave way to another run that holds what it needs; not a failure, tried again after `wait`.
+    Yielded {
+        wait: Duration,
+    },
     LeaseLost,
 }
 
@@ -90,10 +94,14 @@ fn decide(job: &Job, ending: Ending, now: Timestamp, jitter: f64) -> Settlement 
             result,
             ..end(JobState::Stopped, Outcome::Stopped, EventKind::Stopped)
         },
-        Ending::HandedBack if job.stop_requested_at.is_some() => {
+        Ending::HandedBack | Ending::Yielded { .. } if job.stop_requested_at.is_some() => {
             end(JobState::Stopped, Outcome::HandedBack, EventKind::Stopped)
         }
         Ending::HandedBack => end(JobState::Queued, Outcome::HandedBack, EventKind::HandedBack),
+        Ending::Yielded { wait } => Settlement {
+            run_after: Some(now + wait),
+            ..end(JobState::Queued, Outcome::HandedBack, EventKind::HandedBack)
+        },
         Ending::LeaseLost => again(
             job,
             lease_lost(job),
@@ -221,6 +229,10 @@ mod tests {
             max_duration_seconds: 60,
             max_attempts: 3,
             run_after: None,
+            deadline: None,
+            requires: crate::Labels::default(),
+            depends_on: Vec::new(),
+            if_prerequisite_fails: crate::DependencyRule::Fail,
             start: true,
             parent: None,
         };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{JobKind, Timestamp, WorkerId};
+use crate::{JobKind, Labels, Timestamp, WorkerId};
 
 /// What every write of a worker is checked against.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,6 +18,8 @@ pub struct WorkerView {
     pub epoch: i64,
     pub host: String,
     pub kinds: Vec<JobKind>,
+    /// What it has, for jobs that ask for it.
+    pub labels: Labels,
     /// Jobs it holds at most.
     pub capacity: u32,
     /// Jobs it holds now, by the store's count.

@@ -74,14 +74,15 @@ catalogue! {
     /// Submissions refused, by reason.
     quota_refused_total: counters(&["reason"]),
 
+    /// Ticks of schedules that have come, by what they made: a job, or none because it was refused or would overlap.
+    schedule_ticks_total: counters(&["outcome"]),
+
     /// Jobs claimed in one transaction.
     claim_batch_size: histogram(SIZES),
     /// Time that a claim's transaction took.
     claim_seconds: histogram(SHORT_SECONDS),
-    /// Jobs whose claim was refused because the quota, a pause or their time forbade it.
-    claims_refused_total: counter,
-    /// Messages for jobs that were not queued any more.
-    stale_messages_total: counter,
+    /// Wake-ups that brought no job: doubled ones, those of cancelled jobs, and those that met a full quota or a pause.
+    wakeups_in_vain_total: counter,
 
     /// Time a job waited between being due and starting.
     job_wait_seconds: histograms(LONG_SECONDS, &["kind"]),

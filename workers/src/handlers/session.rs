@@ -13,11 +13,29 @@ use domain::{
 use super::{Handled, checkpoint, keep};
 use crate::context::JobContext;
 use crate::life::Worker;
+use crate::locks::RunLocks;
 
 /// The artifact that `GET .../diff` serves.
 const DIFF_NAME: &str = "session.diff";
 
 pub(super) async fn run(
+    worker: &Arc<Worker>,
+    job: &Job,
+    spec: &SessionSpec,
+    context: Arc<JobContext>,
+) -> Result<Handled, HandlerError> {
+    let Some(repository) = spec.repository.as_ref().filter(|it| it.exclusive) else {
+        return work(worker, job, spec, context).await;
+    };
+    let branch = worker.tools.workspaces.branch(repository).await?;
+    let mut locks = RunLocks::new(Arc::clone(worker), job);
+    let taken = locks.take(vec![format!("branch:{branch}")], &context).await;
+    context.keep_locks(locks);
+    taken?;
+    work(worker, job, spec, context).await
+}
+
+async fn work(
     worker: &Worker,
     job: &Job,
     spec: &SessionSpec,

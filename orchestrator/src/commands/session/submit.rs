@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::follow;
-use crate::cli::{AgentChoice, RunArgs};
+use crate::cli::{AgentChoice, RunArgs, WorkArgs};
 use crate::client::types::Job;
 use crate::commands::connect;
 use crate::config::Loader;
@@ -35,6 +35,13 @@ pub async fn run(args: RunArgs, loader: &Loader) -> anyhow::Result<Exit> {
 }
 
 fn body(args: &RunArgs) -> Result<Value, UsageError> {
+    let mut body = work(&args.work)?;
+    body.extend(when(args));
+    Ok(body.into())
+}
+
+/// What it does: the fields that a schedule's sessions have too.
+pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
     let agent = agent(args)?;
     let mut body = Map::new();
     body.insert("title".to_owned(), title(args).into());
@@ -63,12 +70,44 @@ fn body(args: &RunArgs) -> Result<Value, UsageError> {
     if let Some(path) = &args.repo {
         let path = absolute(path)?;
         let reference = args.reference.as_deref().unwrap_or("HEAD");
-        set("repository", Some(json!({"path": path, "ref": reference})));
+        let mut repository = json!({"path": path, "ref": reference});
+        if args.exclusive {
+            repository["exclusive"] = true.into();
+        }
+        set("repository", Some(repository));
     }
-    Ok(body.into())
+    let requires: Map<String, Value> = args
+        .require
+        .iter()
+        .flat_map(|labels| labels.0.iter())
+        .map(|(key, value)| (key.clone(), value.clone().into()))
+        .collect();
+    if !requires.is_empty() {
+        body.insert("requires".to_owned(), requires.into());
+    }
+    Ok(body)
 }
 
-fn agent(args: &RunArgs) -> Result<Value, UsageError> {
+/// What decides when it runs.
+fn when(args: &RunArgs) -> Map<String, Value> {
+    let mut body = Map::new();
+    let mut set = |name: &str, value: Option<Value>| {
+        body.extend(value.map(|value| (name.to_owned(), value)));
+    };
+    set(
+        "depends_on",
+        (!args.after.is_empty()).then(|| json!(args.after)),
+    );
+    set(
+        "if_prerequisite_fails",
+        args.if_prerequisite_fails.map(|rule| json!(rule)),
+    );
+    set("run_after", args.run_after.map(|at| json!(at)));
+    set("deadline", args.deadline.map(|at| json!(at)));
+    body
+}
+
+fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
     let has_command = args.run.is_some() || !args.argv.is_empty();
     match (args.agent, &args.run) {
         (Some(AgentChoice::Command), _) if !has_command => Err(UsageError(
@@ -84,7 +123,7 @@ fn agent(args: &RunArgs) -> Result<Value, UsageError> {
 }
 
 /// What was said, or else what it does.
-fn title(args: &RunArgs) -> String {
+fn title(args: &WorkArgs) -> String {
     if let Some(title) = &args.title {
         return title.clone();
     }
@@ -168,6 +207,19 @@ mod tests {
             "/",
             "--ref",
             "main",
+            "--exclusive",
+            "--after",
+            "0198c5a2-7e1b-7cc0-8000-0123456789ab",
+            "--if-prerequisite-fails",
+            "skip",
+            "--require",
+            "gpu=h100",
+            "--require",
+            "region=eu",
+            "--run-after",
+            "2026-12-24T18:00:00Z",
+            "--deadline",
+            "2026-12-25T18:00:00Z",
             "--",
             "cargo",
             "test",
@@ -177,7 +229,10 @@ mod tests {
             "title": "t", "prompt": "p", "priority": "high", "max_duration_seconds": 60,
             "max_attempts": 2, "tags": ["a", "b"], "keep": ["R.txt"],
             "agent": {"kind": "command", "argv": ["cargo", "test", "--all"]},
-            "repository": {"path": "/", "ref": "main"},
+            "repository": {"path": "/", "ref": "main", "exclusive": true},
+            "depends_on": ["0198c5a2-7e1b-7cc0-8000-0123456789ab"], "if_prerequisite_fails": "skip",
+            "requires": {"gpu": "h100", "region": "eu"},
+            "run_after": "2026-12-24T18:00:00Z", "deadline": "2026-12-25T18:00:00Z",
         });
         assert_eq!(body(&parsed(&words)).unwrap(), expected);
     }
@@ -192,9 +247,9 @@ mod tests {
     #[test]
     fn a_title_is_one_line_of_a_bearable_length() {
         let long = format!("\n\n  {}\nsecond", "x".repeat(300));
-        let title = title(&parsed(&["--run", &long]));
+        let title = title(&parsed(&["--run", &long]).work);
         assert_eq!(title.chars().count(), TITLE_CHARS);
         assert!(title.ends_with("x..."), "{title}");
-        assert_eq!(super::title(&parsed(&[])), "session");
+        assert_eq!(super::title(&parsed(&[]).work), "session");
     }
 }

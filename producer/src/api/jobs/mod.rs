@@ -10,6 +10,7 @@ pub(crate) mod logs;
 mod of_kind;
 pub(crate) mod steer;
 mod submit;
+mod why;
 
 pub(crate) use of_kind::OfKind;
 pub(crate) use submit::{created, submit, submit_one};
@@ -25,6 +26,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(steer::cancel))
         .routes(routes!(steer::stop))
         .routes(routes!(steer::retry))
+        .routes(routes!(why::why))
         .routes(routes!(events::events))
         .routes(routes!(logs::logs))
         .routes(routes!(attempts::attempts))

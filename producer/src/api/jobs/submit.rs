@@ -1,9 +1,9 @@
-use application::use_cases::SubmitError;
+use application::use_cases::{Offer, SubmitError};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
-use domain::{Job, NewJob, TenantId, Violations};
+use domain::{Job, TenantId, Violations};
 
 use super::OfKind;
 use crate::dto::job::JobBody;
@@ -15,10 +15,10 @@ use crate::state::App;
 pub(crate) async fn submit(
     app: &App,
     tenant: TenantId,
-    jobs: Vec<NewJob>,
+    offers: Vec<Offer>,
     place: impl Fn(usize) -> String,
 ) -> Result<Vec<Job>, Problem> {
-    match app.submitter.submit(tenant, jobs).await {
+    match app.submitter.submit(tenant, offers).await {
         Ok(jobs) => {
             for job in &jobs {
                 app.metrics
@@ -55,8 +55,8 @@ pub(crate) fn created(of_kind: OfKind, job: Job) -> Response {
 }
 
 /// Hands one job in.
-pub(crate) async fn submit_one(app: &App, tenant: TenantId, job: NewJob) -> Result<Job, Problem> {
-    let mut jobs = submit(app, tenant, vec![job], |_| String::new()).await?;
+pub(crate) async fn submit_one(app: &App, tenant: TenantId, offer: Offer) -> Result<Job, Problem> {
+    let mut jobs = submit(app, tenant, vec![offer], |_| String::new()).await?;
     jobs.pop().ok_or_else(|| {
         let detail =
             "The job was taken and then not found. Tell the operator, with the request_id.";

@@ -1,7 +1,8 @@
+use application::use_cases::Offer;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use domain::{NewJob, Violations};
+use domain::Violations;
 
 use crate::api::jobs::submit;
 use crate::auth::Allowed;
@@ -17,7 +18,8 @@ const SESSIONS_MAX: usize = 1_000;
 /// Create many sessions
 ///
 /// All or none: when one is not valid, or the backlog has no room for all of them, nothing is stored. Errors point at
-/// the session by its index, `/sessions/3/title`.
+/// the session by its index, `/sessions/3/title`. Sessions may wait for each other by `name`; a round of them is refused
+/// and named in the error.
 #[utoipa::path(
     post,
     path = "/bulk",
@@ -38,16 +40,16 @@ pub(super) async fn create_many(
         let detail = format!("has {count} sessions; must be 1 to {SESSIONS_MAX}");
         return Err(Problem::invalid_at("/sessions", detail));
     }
-    let jobs = submit(&app, tenant, new_jobs(body.sessions)?, place).await?;
+    let jobs = submit(&app, tenant, offers(body.sessions)?, place).await?;
     let ids = jobs.into_iter().map(|job| job.id.as_uuid()).collect();
     Ok((StatusCode::CREATED, Json(CreatedSessions { ids })))
 }
 
-fn new_jobs(sessions: Vec<NewSession>) -> Result<Vec<NewJob>, Violations> {
+fn offers(sessions: Vec<NewSession>) -> Result<Vec<Offer>, Violations> {
     let mut jobs = Vec::with_capacity(sessions.len());
     let mut all = Violations::default();
     for (index, session) in sessions.into_iter().enumerate() {
-        match session.into_new_job() {
+        match session.into_offer() {
             Ok(job) => jobs.push(job),
             Err(violations) => all.0.extend(violations.below(&place(index)).0),
         }

@@ -31,6 +31,6 @@ pub(super) async fn create(
     Body(body): Body<NewSession>,
 ) -> Result<Response, Problem> {
     let tenant = caller.tenant;
-    let job = submit_one(&app, tenant, body.into_new_job()?).await?;
+    let job = submit_one(&app, tenant, body.into_offer()?).await?;
     Ok(created(of_kind, job))
 }

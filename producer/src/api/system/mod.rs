@@ -1,9 +1,8 @@
-//! The state of the whole: queues, workers, live hints, health and the API's own description.
+//! The state of the whole: workers, live hints, health and the API's own description.
 
 mod describe;
 mod events;
 mod live;
-pub(crate) mod queues;
 mod ready;
 mod workers;
 
@@ -14,7 +13,6 @@ use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
-        .routes(routes!(queues::list_queues))
         .routes(routes!(workers::list_workers))
         .routes(routes!(events::watch_tenant))
         .routes(routes!(describe::describe))

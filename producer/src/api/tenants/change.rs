@@ -1,15 +1,14 @@
 use application::use_cases;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::http::header::IF_MATCH;
 use axum::response::Response;
 
-use super::create::version_moved;
 use super::get::visible;
 use crate::auth::permit::ManageTenants;
 use crate::auth::{Allowed, no_such_tenant};
 use crate::body::Body;
 use crate::dto::tenant::{TenantBody, TenantChangeBody};
+use crate::if_match;
 use crate::path::TextPath;
 use crate::problem::Problem;
 use crate::responses::{Bodied, Guarded, OfTenant};
@@ -44,27 +43,7 @@ pub(super) async fn change_tenant(
     Body(body): Body<TenantChangeBody>,
 ) -> Result<Response, Problem> {
     let tenant = visible(&app, &allowed, &named).await?;
-    let expected = expected_version(&headers, tenant.version)?;
+    let expected = if_match::expected_version(&headers, tenant.version, "tenant")?;
     let changed = use_cases::change_tenant(&app.ports, tenant.id, body.into(), expected).await?;
     changed.map(super::answer).ok_or_else(no_such_tenant)
-}
-
-/// The version that the change is for; `None` for any.
-fn expected_version(headers: &HeaderMap, current: i64) -> Result<Option<i64>, Problem> {
-    let mut asked = headers.get_all(IF_MATCH).iter().peekable();
-    if asked.peek().is_none() {
-        return Ok(None);
-    }
-    let tag = format!("\"{current}\"");
-    for value in asked {
-        for part in value.to_str().unwrap_or("").split(',').map(str::trim) {
-            if part == "*" {
-                return Ok(None);
-            }
-            if part == tag {
-                return Ok(Some(current));
-            }
-        }
-    }
-    Err(version_moved(current))
 }

@@ -9,6 +9,7 @@ use crate::auth::Allowed;
 use crate::auth::permit::ManageTenants;
 use crate::body::Body;
 use crate::dto::tenant::{NewTenantBody, TenantBody};
+use crate::if_match::version_moved;
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use crate::responses::{Bodied, Guarded};
@@ -46,16 +47,9 @@ impl From<TenantError> for Problem {
                 &kinds::SLUG_TAKEN,
                 format!("There is a tenant with the slug `{slug}` already. Choose another one."),
             ),
-            TenantError::VersionMoved(version) => version_moved(version),
+            TenantError::VersionMoved(version) => version_moved(version, "tenant"),
             TenantError::Invalid(violations) => violations.into(),
             TenantError::Store(error) => error.into(),
         }
     }
-}
-
-pub(super) fn version_moved(version: i64) -> Problem {
-    let detail = format!(
-        "The tenant is at version {version} now. Get it again, look at what changed, and send your change with its new ETag."
-    );
-    Problem::new(&kinds::VERSION_MISMATCH, detail).with("version", version)
 }

@@ -1,7 +1,10 @@
 mod change;
 mod create;
+mod drain;
 mod get;
 mod list;
+mod pause;
+mod resume;
 
 pub(crate) use list::TenantQuery;
 
@@ -21,6 +24,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(list::list_tenants))
         .routes(routes!(get::get_tenant))
         .routes(routes!(change::change_tenant))
+        .routes(routes!(pause::pause_tenant))
+        .routes(routes!(resume::resume_tenant))
+        .routes(routes!(drain::drain_tenant))
 }
 
 /// A tenant with its version as `ETag`.

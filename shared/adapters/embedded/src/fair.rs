@@ -1,14 +1,26 @@
-//! Weighted fair queueing over the hints of one kind's queues (start-time fair queueing).
+//! Weighted fair queueing over the hints of one kind's queues (start-time fair queueing), charged in worker-seconds.
 //!
-//! `adapters/redis/src/lua` does the same in Redis; the contract suite holds both to it.
+//! `adapters/redis/src/lua` does the same in Redis; the contract suite holds both to it. The rules:
+//!
+//! - A pick happens at the lowest virtual time of the ready queues, which is the present from then on. It charges the
+//!   queue, in advance, the expected seconds of the picked runs over its weight.
+//! - What was charged wrongly is made good when the truth is known: for unclaimed jobs when their visit is over, for runs
+//!   when they end. More is charged in full. Less is given back as far as the present at most: a queue that is ahead comes
+//!   nearer, and none gets behind it, since whoever is behind goes before everybody else until it has caught up.
+//! - A queue that becomes ready behind the present joins at the present, so neither idling nor full slots earn credit.
+//! - A queue that goes idle ahead of the present is remembered until the present has caught up. When all are idle
+//!   it has: what one had beyond its share, nobody else wanted.
+//!
+//! So two queues that are always ready are never further apart than one pick's charge and the corrections that one had
+//! since its latest pick: at most quota x (truth - estimate) seconds over its weight.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 
-use application::ports::{Found, PICK_MAX};
+use application::ports::{Found, PICK_MAX, Served, Visited, charge_seconds};
 use domain::{SlotSnapshot, TenantId};
 
-/// Jobs taken over weight. What a queue is ahead of the present one is what it has had beyond its share.
+/// Worker-seconds over weight. What a queue is ahead of the present one is what it has had beyond its share.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct VirtualTime(f64);
 
@@ -32,6 +44,8 @@ struct Hint {
     version: i64,
     claimable: u32,
     weight: u32,
+    /// What a pick is charged for each job, in seconds.
+    estimate: f64,
     /// In the hands of pickers.
     picked: u32,
     /// A visit found nothing, though there should have been something.
@@ -51,7 +65,20 @@ impl Hint {
             self.claimable.saturating_sub(self.picked)
         }
     }
+
+    /// Charges these seconds. Negative ones are given back, as far as the present at most.
+    fn charge(&mut self, seconds: f64, present: VirtualTime) {
+        if !seconds.is_finite() {
+            return;
+        }
+        let VirtualTime(before) = self.virtual_time;
+        let after = before + seconds / f64::from(self.weight);
+        self.virtual_time = VirtualTime(after.max(before.min(present.0)));
+    }
 }
+
+/// A pick: the queue, how many jobs of it, and the seconds charged for each.
+pub(crate) type Picked = (TenantId, u32, f64);
 
 #[derive(Debug)]
 pub(crate) struct FairSet {
@@ -101,6 +128,7 @@ impl FairSet {
             version: slots.version,
             claimable: slots.claimable(),
             weight: slots.weight.max(1),
+            estimate: charge_seconds(slots),
             picked,
             found_empty: false,
             arrived: known.is_some_and(|hint| hint.arrived),
@@ -126,41 +154,40 @@ impl FairSet {
     }
 
     /// True when the queue became ready by it.
-    pub(crate) fn visited(&mut self, tenant: TenantId, n: u32, found: Found) -> bool {
-        let Some(hint) = self.hints.get(&tenant).copied() else {
+    pub(crate) fn visited(&mut self, visited: &Visited) -> bool {
+        let tenant = visited.queue.tenant;
+        let Some(mut hint) = self.hints.get(&tenant).copied() else {
             return false;
         };
-        let found_empty = found == Found::Nothing && !hint.arrived;
-        self.place(
-            tenant,
-            Hint {
-                picked: hint.picked.saturating_sub(n),
-                found_empty: hint.found_empty || found_empty,
-                ..hint
-            },
-        )
+        hint.picked = hint.picked.saturating_sub(visited.n);
+        hint.found_empty |= visited.found == Found::Nothing && !hint.arrived;
+        let unclaimed = f64::from(visited.n.saturating_sub(visited.claimed));
+        hint.charge(-unclaimed * visited.estimate, self.present);
+        self.place(tenant, hint)
     }
 
-    pub(crate) fn pick(&mut self, want: u32) -> Option<(TenantId, u32)> {
+    pub(crate) fn served(&mut self, served: &Served) {
+        let tenant = served.queue.tenant;
+        if let Some(mut hint) = self.hints.get(&tenant).copied() {
+            hint.charge(served.beyond, self.present);
+            self.place(tenant, hint);
+        }
+    }
+
+    pub(crate) fn pick(&mut self, want: u32) -> Option<Picked> {
         let (start, tenant) = *self.ready.first()?;
-        let hint = *self.hints.get(&tenant)?;
+        let mut hint = *self.hints.get(&tenant)?;
         let n = want.min(hint.left()).min(PICK_MAX);
         if n == 0 {
             return None;
         }
         self.present = start;
-        let advanced = start.0 + f64::from(n) / f64::from(hint.weight);
-        self.place(
-            tenant,
-            Hint {
-                picked: hint.picked + n,
-                arrived: false,
-                virtual_time: VirtualTime(advanced),
-                ..hint
-            },
-        );
+        hint.picked += n;
+        hint.arrived = false;
+        hint.charge(f64::from(n) * hint.estimate, start);
+        self.place(tenant, hint);
         self.forget_idle();
-        Some((tenant, n))
+        Some((tenant, n, hint.estimate))
     }
 
     /// Puts the queue where it belongs now. True when it became ready.
@@ -178,13 +205,26 @@ impl FairSet {
         } else if hint.idle {
             if hint.virtual_time <= self.present {
                 self.hints.remove(&tenant);
+                self.settle_if_all_are_idle();
                 return false;
             }
             self.idle.insert((hint.virtual_time, tenant));
         }
         let is_ready = hint.left() > 0;
         self.hints.insert(tenant, hint);
+        if hint.idle {
+            self.settle_if_all_are_idle();
+        }
         is_ready && !was_ready
+    }
+
+    /// When nobody wants anything, nobody owes anything: the present catches up with all.
+    fn settle_if_all_are_idle(&mut self) {
+        if self.hints.len() == self.idle.len()
+            && let Some((latest, _)) = self.idle.last()
+        {
+            self.present = self.present.max(*latest);
+        }
     }
 
     fn forget_idle(&mut self) {
@@ -199,59 +239,4 @@ impl FairSet {
 }
 
 #[cfg(test)]
-mod tests {
-    use domain::{JobKind, QueueKey};
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn snapshot(tenant: u128, version: i64, queued: u32) -> SlotSnapshot {
-        SlotSnapshot {
-            queue: QueueKey {
-                tenant: TenantId::from_uuid(Uuid::from_u128(tenant)),
-                kind: JobKind::Session,
-            },
-            version,
-            weight: 1,
-            quota: 100,
-            running: 0,
-            queued,
-            published: queued,
-            paused: false,
-        }
-    }
-
-    #[test]
-    fn idle_queues_take_no_memory_once_the_present_has_caught_up() {
-        let mut set = FairSet::default();
-        for tenant in 1..=1_000 {
-            set.note(&snapshot(tenant, 1, 1));
-            let (picked, n) = set.pick(1).unwrap();
-            set.note(&snapshot(tenant, 2, 0));
-            set.visited(picked, n, Found::Something);
-        }
-        // The first pick of tenant 1,001 starts at 0, its second at 1, where the others have ended.
-        set.note(&snapshot(1_001, 1, 10));
-        set.pick(1);
-        set.pick(1);
-        assert_eq!(set.hints.len(), 1);
-        assert!(set.idle.is_empty());
-    }
-
-    #[test]
-    fn an_idle_queue_that_is_ahead_is_remembered() {
-        let mut set = FairSet::default();
-        set.note(&snapshot(1, 1, 50));
-        set.note(&snapshot(2, 1, 50));
-        let (picked, n) = set.pick(40).unwrap();
-        assert_eq!(n, 40);
-        set.visited(picked, n, Found::Something);
-        set.note(&snapshot(1, 2, 0));
-        set.note(&snapshot(1, 3, 50));
-        // Tenant 1 has had 40 more than its share: the next 40 are tenant 2's.
-        for _ in 0..40 {
-            assert_eq!(set.pick(1).unwrap().0.as_uuid().as_u128(), 2);
-        }
-        assert_eq!(set.pick(1).unwrap().0.as_uuid().as_u128(), 1);
-    }
-}
+mod tests;

@@ -42,21 +42,23 @@ impl Lines {
         self.by_resource.get_mut(resource)
     }
 
-    fn join(&mut self, resource: &str, owner: &str, until: Instant) -> usize {
+    /// How many are ahead in the line then, and who is the first of it.
+    fn join(&mut self, resource: &str, owner: &str, until: Instant) -> (usize, String) {
         self.sweep();
         if self.alive(resource).is_none() {
             self.by_resource.insert(resource.to_owned(), Vec::new());
         }
         let line = self.by_resource.entry(resource.to_owned()).or_default();
-        if let Some(ahead) = line.iter().position(|place| place.owner == owner) {
-            line[ahead].until = until;
-            return ahead;
-        }
-        line.push(Place {
-            owner: owner.to_owned(),
-            until,
+        let ahead = line.iter().position(|place| place.owner == owner);
+        let ahead = ahead.unwrap_or_else(|| {
+            line.push(Place {
+                owner: owner.to_owned(),
+                until,
+            });
+            line.len() - 1
         });
-        line.len() - 1
+        line[ahead].until = until;
+        (ahead, line[0].owner.clone())
     }
 
     fn sweep(&mut self) {
@@ -78,10 +80,10 @@ impl Locks for EmbeddedLocks {
         owner: &str,
         ttl: Duration,
     ) -> Result<LockState, CoordinationError> {
-        let ahead = lock(&self.lines).join(resource, owner, Instant::now() + ttl);
+        let (ahead, holder) = lock(&self.lines).join(resource, owner, Instant::now() + ttl);
         Ok(match u32::try_from(ahead).unwrap_or(u32::MAX) {
             0 => LockState::Held,
-            ahead => LockState::Waiting { ahead },
+            ahead => LockState::Waiting { ahead, holder },
         })
     }
 

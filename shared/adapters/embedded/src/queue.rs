@@ -1,19 +1,21 @@
-use std::collections::{BTreeMap, HashMap, VecDeque};
+//! Counters in memory. A queue without wake-ups is not kept, so an idle tenant costs nothing.
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use application::ports::{JobQueue, Message, QueueError, Receipt, Visit};
+use application::ports::{JobQueue, QueueError, Receipt, Visit, Wakeups};
 use async_trait::async_trait;
-use domain::{JobId, QueueKey};
+use domain::QueueKey;
 use tokio::time::Instant;
 
 use crate::mutex::lock;
 
-/// A visit that is neither acked nor given back for this long was lost by its caller: its messages go back. A claim
+/// A visit that is neither acked nor given back for this long was lost by its caller: its wake-ups go back. A claim
 /// takes milliseconds.
 const VISIT_HELD_MAX: Duration = Duration::from_mins(1);
 
-/// The queues of one process. Its marker is missing after a start, which is how the engine learns that all messages
+/// The queues of one process. Its marker is missing after a start, which is how the engine learns that all wake-ups
 /// of before are gone.
 #[derive(Debug, Default)]
 pub struct EmbeddedQueue {
@@ -22,8 +24,8 @@ pub struct EmbeddedQueue {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Never holds an empty queue, so an idle tenant costs nothing.
-    queues: HashMap<QueueKey, VecDeque<JobId>>,
+    /// Never holds a zero.
+    waiting: HashMap<QueueKey, u32>,
     /// By receipt, so the oldest comes first.
     held: BTreeMap<u64, Held>,
     receipts: u64,
@@ -32,47 +34,45 @@ struct State {
 
 #[derive(Debug)]
 struct Held {
-    queue: QueueKey,
-    jobs: Vec<JobId>,
+    wakeups: Wakeups,
     since: Instant,
 }
 
 impl State {
+    fn add(&mut self, Wakeups { queue, n }: Wakeups) {
+        if n > 0 {
+            let waiting = self.waiting.entry(queue).or_default();
+            *waiting = waiting.saturating_add(n);
+        }
+    }
+
     fn visit(&mut self, queue: QueueKey, n: u32) -> Visit {
         self.recover_lost_visits();
-        let jobs = self.take(queue, n);
+        let taken = self.take(queue, n);
         self.receipts += 1;
-        if !jobs.is_empty() {
+        if taken > 0 {
             let held = Held {
-                queue,
-                jobs: jobs.clone(),
+                wakeups: Wakeups { queue, n: taken },
                 since: Instant::now(),
             };
             self.held.insert(self.receipts, held);
         }
         Visit {
-            jobs,
+            taken,
             receipt: Receipt(self.receipts),
         }
     }
 
-    fn take(&mut self, queue: QueueKey, n: u32) -> Vec<JobId> {
-        let Some(waiting) = self.queues.get_mut(&queue) else {
-            return Vec::new();
+    fn take(&mut self, queue: QueueKey, n: u32) -> u32 {
+        let Some(waiting) = self.waiting.get_mut(&queue) else {
+            return 0;
         };
-        let n = usize::try_from(n).unwrap_or(usize::MAX).min(waiting.len());
-        let jobs = waiting.drain(..n).collect();
-        if waiting.is_empty() {
-            self.queues.remove(&queue);
+        let taken = n.min(*waiting);
+        *waiting -= taken;
+        if *waiting == 0 {
+            self.waiting.remove(&queue);
         }
-        jobs
-    }
-
-    fn give_back(&mut self, held: Held) {
-        let waiting = self.queues.entry(held.queue).or_default();
-        for job in held.jobs.into_iter().rev() {
-            waiting.push_front(job);
-        }
+        taken
     }
 
     fn recover_lost_visits(&mut self) {
@@ -81,18 +81,17 @@ impl State {
                 break;
             }
             let lost = oldest.remove();
-            self.give_back(lost);
+            self.add(lost.wakeups);
         }
     }
 }
 
 #[async_trait]
 impl JobQueue for EmbeddedQueue {
-    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Message>, QueueError> {
+    async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError> {
         let mut state = lock(&self.state);
-        for message in messages {
-            let waiting = state.queues.entry(message.queue).or_default();
-            waiting.push_back(message.job);
+        for wakeups in wakeups {
+            state.add(wakeups);
         }
         Ok(Vec::new())
     }
@@ -109,9 +108,15 @@ impl JobQueue for EmbeddedQueue {
     async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError> {
         let mut state = lock(&self.state);
         if let Some(held) = state.held.remove(&receipt.0) {
-            state.give_back(held);
+            state.add(held.wakeups);
         }
         Ok(())
+    }
+
+    async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError> {
+        let mut state = lock(&self.state);
+        state.recover_lost_visits();
+        Ok(state.waiting.get(&queue).copied().unwrap_or(0))
     }
 
     async fn has_marker(&self) -> Result<bool, QueueError> {
@@ -130,54 +135,48 @@ impl JobQueue for EmbeddedQueue {
 
 #[cfg(test)]
 mod tests {
-    use domain::{JobKind, Priority, TenantId};
+    use domain::{JobKind, TenantId};
     use uuid::Uuid;
 
     use super::*;
 
-    #[tokio::test(start_paused = true)]
-    async fn a_visit_that_its_caller_lost_gives_its_messages_back() {
-        let queue = EmbeddedQueue::default();
-        let key = QueueKey {
-            tenant: TenantId::from_uuid(Uuid::from_u128(1)),
+    fn key(tenant: u128) -> QueueKey {
+        QueueKey {
+            tenant: TenantId::from_uuid(Uuid::from_u128(tenant)),
             kind: JobKind::Session,
-        };
-        let job = JobId::from_uuid(Uuid::from_u128(2));
-        let priority = Priority::Medium;
-        let message = Message {
-            queue: key,
-            job,
-            priority,
-        };
-        queue.publish(vec![message]).await.unwrap();
+        }
+    }
 
-        assert_eq!(queue.visit(key, 1).await.unwrap().jobs, [job]);
+    #[tokio::test(start_paused = true)]
+    async fn a_visit_that_its_caller_lost_gives_its_wakeups_back() {
+        let queue = EmbeddedQueue::default();
+        let wakeups = Wakeups {
+            queue: key(1),
+            n: 3,
+        };
+        queue.publish(vec![wakeups]).await.unwrap();
+
+        assert_eq!(queue.visit(key(1), 2).await.unwrap().taken, 2);
         tokio::time::advance(VISIT_HELD_MAX / 2).await;
-        assert!(queue.visit(key, 1).await.unwrap().jobs.is_empty());
+        assert_eq!(queue.depth(key(1)).await.unwrap(), 1);
         tokio::time::advance(VISIT_HELD_MAX / 2).await;
-        assert_eq!(queue.visit(key, 1).await.unwrap().jobs, [job]);
+        assert_eq!(queue.depth(key(1)).await.unwrap(), 3);
+        assert_eq!(queue.visit(key(1), 5).await.unwrap().taken, 3);
     }
 
     #[tokio::test]
     async fn an_emptied_queue_is_forgotten() {
         let queue = EmbeddedQueue::default();
         for tenant in 0..100 {
-            let key = QueueKey {
-                tenant: TenantId::from_uuid(Uuid::from_u128(tenant)),
-                kind: JobKind::Training,
+            let wakeups = Wakeups {
+                queue: key(tenant),
+                n: 2,
             };
-            let job = JobId::from_uuid(Uuid::from_u128(tenant));
-            let priority = Priority::Low;
-            let message = Message {
-                queue: key,
-                job,
-                priority,
-            };
-            queue.publish(vec![message]).await.unwrap();
-            let visit = queue.visit(key, 10).await.unwrap();
+            queue.publish(vec![wakeups]).await.unwrap();
+            let visit = queue.visit(key(tenant), 10).await.unwrap();
             queue.ack(visit.receipt).await.unwrap();
         }
         let state = lock(&queue.state);
-        assert!(state.queues.is_empty() && state.held.is_empty());
+        assert!(state.waiting.is_empty() && state.held.is_empty());
     }
 }

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 use std::sync::Mutex;
 
-use application::ports::{CoordinationError, Found, Pick, ReadySet};
+use application::ports::{CoordinationError, Pick, ReadySet, Served, Visited};
 use async_trait::async_trait;
 use domain::{JobKind, QueueKey, SlotSnapshot};
 use tokio::sync::watch;
@@ -65,10 +65,10 @@ impl State {
         let (later, first) = kinds.split_at(after_latest);
         for kind in first.iter().chain(later).copied() {
             let picked = self.kinds.get_mut(&kind).and_then(|set| set.pick(want));
-            if let Some((tenant, n)) = picked {
+            if let Some((tenant, n, estimate)) = picked {
                 self.latest = Some(kind);
                 let queue = QueueKey { tenant, kind };
-                return Pick::Queue { queue, n };
+                return Pick::Queue { queue, n, estimate };
             }
         }
         Pick::Nothing
@@ -111,18 +111,23 @@ impl ReadySet for EmbeddedReady {
         Ok(lock(&self.state).pick(kinds, want))
     }
 
-    async fn visited(
-        &self,
-        queue: QueueKey,
-        n: u32,
-        found: Found,
-    ) -> Result<(), CoordinationError> {
+    async fn visited(&self, visited: Visited) -> Result<(), CoordinationError> {
         let woke = lock(&self.state)
             .kinds
-            .get_mut(&queue.kind)
-            .is_some_and(|set| set.visited(queue.tenant, n, found));
+            .get_mut(&visited.queue.kind)
+            .is_some_and(|set| set.visited(&visited));
         if woke {
             self.wake();
+        }
+        Ok(())
+    }
+
+    async fn served(&self, served: &[Served]) -> Result<(), CoordinationError> {
+        let mut state = lock(&self.state);
+        for served in served {
+            if let Some(set) = state.kinds.get_mut(&served.queue.kind) {
+                set.served(served);
+            }
         }
         Ok(())
     }

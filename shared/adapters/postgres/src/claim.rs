@@ -1,45 +1,91 @@
-//! CLAIM: hundreds of messages of many tenants, turned into running jobs within their quotas, in one transaction.
+//! CLAIM: wake-ups of many tenants turned into running jobs within their quotas, in one transaction.
 //!
-//! Everything is locked and read in one go, decided here, and written in one go.
+//! Free slots are read behind the lock of the queues, and one statement takes the jobs whose turn it is: it updates
+//! them, opens their attempts and writes their events. Nobody else moves jobs of a locked queue, so nothing is skipped
+//! and nothing is taken twice.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use application::ports::{ClaimRequest, Claimed};
 use deadpool_postgres::Transaction;
-use domain::{Claim, EventKind, Job, JobId, JobState, QueueKey, Status, Timestamp, WorkerRef};
-use uuid::Uuid;
+use domain::{Job, QueueKey, Timestamp, WorkerRef};
+use tokio_postgres::types::ToSql;
 
 use crate::PostgresStore;
 use crate::error::Failure;
-use crate::events::{self, Events, data};
+use crate::events::data;
+use crate::json::jsonb;
 use crate::lease;
 use crate::pipeline::prepare;
-use crate::rows::{self, JOB, StoredJob, int};
-use crate::slots::{self, Changes, Keys, Slots};
-use crate::submit::is_due;
+use crate::rows::{self, JOB, int};
+use crate::slots::{self, Changes, Keys};
 
-/// A request that names another queue than the job's finds nothing.
-static LOCK_JOBS: LazyLock<String> = LazyLock::new(|| {
+/// `next` gives the ids of a room's next jobs. They are made into an array first: whatever the planner thinks of its
+/// length, it looks each of them up.
+fn take(next: &str) -> String {
     format!(
-        "SELECT {JOB} FROM jobs j
-        JOIN unnest($1::uuid[], $2::uuid[], $3::text[]) AS r (id, tenant_id, kind)
-            ON j.id = r.id AND j.tenant_id = r.tenant_id AND j.kind = r.kind
-        ORDER BY j.id FOR UPDATE OF j"
+        "WITH room AS (
+            SELECT k.tenant_id, k.kind, least(k.wanted, s.quota - s.running - k.taken) AS n
+            FROM unnest($1::uuid[], $2::text[], $3::int4[], $4::int4[]) AS k (tenant_id, kind, wanted, taken)
+            CROSS JOIN LATERAL (
+                SELECT s.quota, s.running FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
+                WHERE s.tenant_id = k.tenant_id AND s.kind = k.kind AND NOT s.paused AND t.active
+                LIMIT 1
+            ) AS s
+            WHERE s.quota > s.running + k.taken
+        ), started AS (
+            UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, worker_id = $5,
+                worker_epoch = $6, started_at = $7, updated_at = $7, stop_requested_at = NULL,
+                event_seq = j.event_seq + 1
+            WHERE j.id = ANY (ARRAY (SELECT next.id FROM room CROSS JOIN LATERAL ({next}) AS next))
+            RETURNING {JOB}
+        ), attempts AS (
+            INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
+            SELECT id, attempt, tenant_id, $5, $7 FROM started
+        ), events AS (
+            INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
+            SELECT id, event_seq, tenant_id, $7, 'started', attempt, $8::jsonb FROM started
+        )
+        SELECT * FROM started"
+    )
+}
+
+static TAKE_PLAIN: LazyLock<String> = LazyLock::new(|| {
+    take(
+        "SELECT q.id FROM jobs q
+        WHERE q.tenant_id = room.tenant_id AND q.kind = room.kind AND q.state = 'queued' AND q.due
+            AND q.requires IS NULL
+        ORDER BY q.turn, q.id LIMIT room.n",
     )
 });
 
-const START: &str = "UPDATE jobs SET state = 'running', attempt = attempt + 1, fence = fence + 1,
-        worker_id = $2, worker_epoch = $3, started_at = $4, updated_at = $4, stop_requested_at = NULL,
-        published_at = NULL, event_seq = event_seq + 1
-    WHERE id = ANY ($1::uuid[])";
-
-const REFUSE: &str = "UPDATE jobs SET published_at = NULL WHERE id = ANY ($1::uuid[])";
-
-const OPEN_ATTEMPTS: &str =
-    "INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
-    SELECT a.job_id, a.number, a.tenant_id, $1, $2
-    FROM unnest($3::uuid[], $4::int4[], $5::uuid[]) AS a (job_id, number, tenant_id)";
+/// From one asked-for set of labels to the next, so that a mass of jobs whose labels the worker has not costs a look.
+static TAKE_LABELLED: LazyLock<String> = LazyLock::new(|| {
+    take(
+        "WITH RECURSIVE asked AS (
+            (SELECT q.requires FROM jobs q
+            WHERE q.tenant_id = room.tenant_id AND q.kind = room.kind AND q.state = 'queued' AND q.due
+                AND q.requires IS NOT NULL
+            ORDER BY q.requires LIMIT 1)
+            UNION ALL
+            SELECT further.requires FROM asked CROSS JOIN LATERAL (
+                SELECT q.requires FROM jobs q
+                WHERE q.tenant_id = room.tenant_id AND q.kind = room.kind AND q.state = 'queued' AND q.due
+                    AND q.requires IS NOT NULL AND q.requires > asked.requires
+                ORDER BY q.requires LIMIT 1
+            ) AS further
+        )
+        SELECT first.id FROM asked CROSS JOIN LATERAL (
+            SELECT q.id, q.turn FROM jobs q
+            WHERE q.tenant_id = room.tenant_id AND q.kind = room.kind AND q.state = 'queued' AND q.due
+                AND q.requires IS NOT NULL AND q.requires = asked.requires
+            ORDER BY q.turn, q.id LIMIT room.n
+        ) AS first
+        WHERE asked.requires <@ (SELECT w.labels FROM workers w WHERE w.id = $5)
+        ORDER BY first.turn, first.id LIMIT room.n",
+    )
+});
 
 /// `None`: the lease is lost.
 pub(crate) async fn claim(
@@ -48,210 +94,121 @@ pub(crate) async fn claim(
     requests: Vec<ClaimRequest>,
     now: Timestamp,
 ) -> Result<Option<Claimed>, Failure> {
-    let requests = unique(requests);
+    let requests = added_up(requests);
     let keys = Keys::of(requests.iter().map(|request| request.queue));
+    let mut claim = Claim {
+        worker,
+        now,
+        taken: BTreeMap::new(),
+        jobs: Vec::new(),
+    };
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    prepare(
-        &tx,
-        &[
-            lease::CHECK,
-            slots::LOCK,
-            &slots::READ,
-            &LOCK_JOBS,
-            START,
-            REFUSE,
-            OPEN_ATTEMPTS,
-            events::INSERT,
-            &slots::APPLY,
-        ],
-    )
-    .await?;
-    let (holds, (), slots, jobs) = futures::try_join!(
+    let statements = [lease::CHECK, slots::LOCK, &TAKE_PLAIN, &slots::APPLY];
+    prepare(&tx, &statements).await?;
+    let plain: Vec<(QueueKey, u32)> = asked(&requests, |request| request.wakeups);
+    let labelled: Vec<(QueueKey, u32)> = asked(&requests, |request| request.labelled);
+    let (holds, (), ()) = futures::try_join!(
         lease::check(&tx, worker, now),
         slots::lock(&tx, &keys),
-        slots::read(&tx, &keys),
-        lock_jobs(&tx, &requests)
+        claim.take(&tx, &TAKE_PLAIN, &plain)
     )?;
     if !holds {
         return Ok(None);
     }
-    let decided = decide(&requests, &slots, jobs, now);
-    let claimed = write(&tx, worker, decided, now).await?;
+    claim.take(&tx, &TAKE_LABELLED, &labelled).await?;
+    let mut changes = claim.changes();
+    for (queue, wakeups) in plain {
+        changes.of(queue).published -= int(wakeups);
+    }
+    let slots = changes.apply(&tx, now).await?;
     tx.commit().await?;
-    Ok(Some(claimed))
+    claim
+        .jobs
+        .sort_unstable_by_key(|job| (job.queue(), job.turn, job.id));
+    Ok(Some(Claimed {
+        jobs: claim.jobs,
+        slots,
+    }))
 }
 
-/// A job that is asked for twice is one request.
-fn unique(mut requests: Vec<ClaimRequest>) -> Vec<ClaimRequest> {
-    let mut seen = BTreeSet::new();
-    requests.retain(|request| seen.insert(request.job));
+/// One request a queue.
+fn added_up(requests: Vec<ClaimRequest>) -> Vec<ClaimRequest> {
+    let mut queues: BTreeMap<QueueKey, ClaimRequest> = BTreeMap::new();
+    for request in requests {
+        queues
+            .entry(request.queue)
+            .and_modify(|sum| {
+                sum.wakeups = sum.wakeups.saturating_add(request.wakeups);
+                sum.labelled = sum.labelled.saturating_add(request.labelled);
+            })
+            .or_insert(request);
+    }
+    queues.into_values().collect()
+}
+
+fn asked(requests: &[ClaimRequest], pick: fn(&ClaimRequest) -> u32) -> Vec<(QueueKey, u32)> {
     requests
-}
-
-async fn lock_jobs(
-    tx: &Transaction<'_>,
-    requests: &[ClaimRequest],
-) -> Result<BTreeMap<JobId, StoredJob>, Failure> {
-    let column =
-        |pick: fn(&ClaimRequest) -> Uuid| -> Vec<Uuid> { requests.iter().map(pick).collect() };
-    let kinds: Vec<&str> = requests.iter().map(|r| r.queue.kind.as_str()).collect();
-    let lock = tx.prepare_cached(&LOCK_JOBS).await?;
-    let rows = tx
-        .query(
-            &lock,
-            &[
-                &column(|request| request.job.as_uuid()),
-                &column(|request| request.queue.tenant.as_uuid()),
-                &kinds,
-            ],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| rows::job(row).map(|stored| (stored.job.id, stored)))
+        .iter()
+        .map(|request| (request.queue, pick(request)))
+        .filter(|(_, wanted)| *wanted > 0)
         .collect()
 }
 
-#[derive(Default)]
-struct Decided {
-    /// As they were before.
-    start: Vec<StoredJob>,
-    refuse: Vec<JobId>,
-    gone: Vec<JobId>,
-    changes: Changes,
+struct Claim {
+    worker: WorkerRef,
+    now: Timestamp,
+    /// Slots that this claim has filled so far.
+    taken: BTreeMap<QueueKey, i32>,
+    /// As they are now.
+    jobs: Vec<Job>,
 }
 
-/// In the order of the requests, as far as each queue's free slots go.
-fn decide(
-    requests: &[ClaimRequest],
-    slots: &Slots,
-    mut jobs: BTreeMap<JobId, StoredJob>,
-    now: Timestamp,
-) -> Decided {
-    let mut free: BTreeMap<QueueKey, u32> = slots
-        .iter()
-        .filter(|(_, slot)| !slot.seen.paused)
-        .map(|(queue, slot)| (*queue, slot.seen.free()))
-        .collect();
-    let mut decided = Decided::default();
-    for request in requests {
-        let queued = jobs
-            .remove(&request.job)
-            .filter(|stored| stored.job.state() == JobState::Queued);
-        let Some(stored) = queued else {
-            decided.gone.push(request.job);
-            continue;
-        };
-        let delta = decided.changes.of(request.queue);
-        delta.published -= i32::from(stored.published);
-        match free.get_mut(&request.queue) {
-            Some(free) if *free > 0 && is_due(&stored.job, now) => {
-                *free -= 1;
-                delta.queued -= 1;
-                delta.running += 1;
-                decided.start.push(stored);
-            }
-            _ => decided.refuse.push(request.job),
+impl Claim {
+    async fn take(
+        &mut self,
+        tx: &Transaction<'_>,
+        sql: &str,
+        wanted: &[(QueueKey, u32)],
+    ) -> Result<(), Failure> {
+        if wanted.is_empty() {
+            return Ok(());
         }
+        let keys = Keys::of(wanted.iter().map(|(queue, _)| *queue));
+        let taken: Vec<i32> = wanted
+            .iter()
+            .map(|(queue, _)| self.taken.get(queue).copied().unwrap_or(0))
+            .collect();
+        let wanted: Vec<i32> = wanted.iter().map(|(_, wanted)| int(*wanted)).collect();
+        let (worker, epoch) = (self.worker.id.as_uuid(), self.worker.epoch);
+        let event = jsonb(&data([("worker", self.worker.id.to_string().into())]))?;
+        let params: [&(dyn ToSql + Sync); 8] = [
+            &keys.tenants,
+            &keys.kinds,
+            &wanted,
+            &taken,
+            &worker,
+            &epoch,
+            &self.now,
+            &event,
+        ];
+        let take = tx.prepare_cached(sql).await?;
+        for row in &tx.query(&take, &params).await? {
+            let job = rows::job(row)?.job;
+            *self.taken.entry(job.queue()).or_default() += 1;
+            self.jobs.push(job);
+        }
+        Ok(())
     }
-    decided
-}
 
-async fn write(
-    tx: &Transaction<'_>,
-    worker: WorkerRef,
-    decided: Decided,
-    now: Timestamp,
-) -> Result<Claimed, Failure> {
-    let mut events = Events::default();
-    let started = data([("worker", worker.id.to_string().into())]);
-    let mut jobs = Vec::with_capacity(decided.start.len());
-    for stored in decided.start {
-        let seq = stored.event_seq + 1;
-        let job = running(stored.job, worker, now);
-        events.add(
-            (job.tenant, job.id),
-            seq,
-            EventKind::Started,
-            job.attempt,
-            &started,
-        )?;
-        jobs.push(job);
+    fn changes(&self) -> Changes {
+        let mut changes = Changes::default();
+        for job in &self.jobs {
+            let delta = changes.of(job.queue());
+            delta.queued -= 1;
+            delta.running += 1;
+            delta.due -= i32::from(job.requires.is_empty());
+        }
+        changes
     }
-    let ((), (), (), (), slots) = futures::try_join!(
-        start(tx, worker, &jobs, now),
-        refuse(tx, &decided.refuse),
-        open_attempts(tx, worker, &jobs, now),
-        events.insert(tx, now),
-        decided.changes.apply(tx)
-    )?;
-    Ok(Claimed {
-        jobs,
-        refused: decided.refuse,
-        gone: decided.gone,
-        slots,
-    })
-}
-
-/// The job as [`START`] leaves it.
-fn running(job: Job, worker: WorkerRef, now: Timestamp) -> Job {
-    Job {
-        status: Status::Running(Claim {
-            worker: worker.id,
-            epoch: worker.epoch,
-        }),
-        attempt: job.attempt + 1,
-        fence: job.fence + 1,
-        stop_requested_at: None,
-        started_at: Some(now),
-        updated_at: now,
-        ..job
-    }
-}
-
-async fn start(
-    tx: &Transaction<'_>,
-    worker: WorkerRef,
-    jobs: &[Job],
-    now: Timestamp,
-) -> Result<(), Failure> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = jobs.iter().map(|job| job.id.as_uuid()).collect();
-    let start = tx.prepare_cached(START).await?;
-    tx.execute(&start, &[&ids, &worker.id.as_uuid(), &worker.epoch, &now])
-        .await?;
-    Ok(())
-}
-
-async fn refuse(tx: &Transaction<'_>, jobs: &[JobId]) -> Result<(), Failure> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = jobs.iter().map(|job| job.as_uuid()).collect();
-    let refuse = tx.prepare_cached(REFUSE).await?;
-    tx.execute(&refuse, &[&ids]).await?;
-    Ok(())
-}
-
-async fn open_attempts(
-    tx: &Transaction<'_>,
-    worker: WorkerRef,
-    jobs: &[Job],
-    now: Timestamp,
-) -> Result<(), Failure> {
-    if jobs.is_empty() {
-        return Ok(());
-    }
-    let ids: Vec<Uuid> = jobs.iter().map(|job| job.id.as_uuid()).collect();
-    let numbers: Vec<i32> = jobs.iter().map(|job| int(job.attempt)).collect();
-    let tenants: Vec<Uuid> = jobs.iter().map(|job| job.tenant.as_uuid()).collect();
-    let open = tx.prepare_cached(OPEN_ATTEMPTS).await?;
-    tx.execute(
-        &open,
-        &[&worker.id.as_uuid(), &now, &ids, &numbers, &tenants],
-    )
-    .await?;
-    Ok(())
 }

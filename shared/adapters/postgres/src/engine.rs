@@ -3,14 +3,17 @@
 use std::time::Duration;
 
 use application::ports::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, Message, NewWorker, Reaped,
-    Reconciled, Relayed, Renewal, Report, StoreError,
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, Moved, NewWorker, Promoted,
+    Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
 };
 use async_trait::async_trait;
-use domain::{JobId, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
+use domain::{JobId, JobKind, Labels, QueueKey, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
 
 use crate::error::During;
-use crate::{PostgresStore, claim, finish, lease, reap, reconcile, relay, report, workers};
+use crate::{
+    PostgresStore, claim, expire, fences, finish, labelled, lease, promote, reap, reconcile, relay,
+    release, report, workers,
+};
 
 #[async_trait]
 impl EngineStore for PostgresStore {
@@ -51,10 +54,10 @@ impl EngineStore for PostgresStore {
         relay::relay(self, limit, now).await.during("relaying jobs")
     }
 
-    async fn unpublish(&self, messages: Vec<Message>) -> Result<Vec<SlotSnapshot>, StoreError> {
-        relay::unpublish(self, messages)
+    async fn unpublish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<SlotSnapshot>, StoreError> {
+        relay::unpublish(self, wakeups)
             .await
-            .during("taking back messages")
+            .during("taking back wake-ups")
     }
 
     async fn claim(
@@ -67,6 +70,36 @@ impl EngineStore for PostgresStore {
             .await
             .during("claiming jobs")?
             .ok_or(LeaseError::Lost(worker))
+    }
+
+    async fn labelled(
+        &self,
+        kinds: &[JobKind],
+        labels: &Labels,
+        limit: u32,
+        _now: Timestamp,
+    ) -> Result<Vec<(QueueKey, u32)>, StoreError> {
+        labelled::labelled(self, kinds, labels, limit)
+            .await
+            .during("looking for labelled jobs")
+    }
+
+    async fn promote(&self, limit: u32, now: Timestamp) -> Result<Promoted, StoreError> {
+        promote::promote(self, limit, now)
+            .await
+            .during("promoting jobs")
+    }
+
+    async fn release(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError> {
+        release::release(self, limit, now)
+            .await
+            .during("releasing jobs")
+    }
+
+    async fn expire(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError> {
+        expire::expire(self, limit, now)
+            .await
+            .during("expiring jobs")
     }
 
     async fn report(
@@ -102,16 +135,29 @@ impl EngineStore for PostgresStore {
             .during("reaping workers")
     }
 
-    async fn reconcile(&self, stale: Duration, now: Timestamp) -> Result<Reconciled, StoreError> {
-        reconcile::reconcile(self, stale, now)
+    async fn reconcile(&self, silence: Duration, now: Timestamp) -> Result<Reconciled, StoreError> {
+        reconcile::reconcile(self, silence, now)
             .await
             .during("reconciling queues")
+    }
+
+    async fn recount_published(
+        &self,
+        counted: Vec<(SlotSnapshot, u32)>,
+    ) -> Result<Vec<SlotSnapshot>, StoreError> {
+        reconcile::recount_published(self, counted)
+            .await
+            .during("correcting counts of wake-ups")
     }
 
     async fn forget_published(&self) -> Result<Vec<SlotSnapshot>, StoreError> {
         reconcile::forget_published(self)
             .await
-            .during("forgetting the broker's messages")
+            .during("forgetting the broker's wake-ups")
+    }
+
+    async fn next_fence(&self, resource: &str) -> Result<i64, StoreError> {
+        fences::next(self, resource).await.during("raising a fence")
     }
 
     async fn slots(&self, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError> {

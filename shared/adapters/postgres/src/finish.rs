@@ -1,46 +1,64 @@
 //! FINISH: settled runs written back, slots given back; hundreds of jobs of many tenants in a handful of statements.
 //!
 //! The worker's row is not asked: the fence alone says whether a run is still the worker's, and it is raised by
-//! whoever takes a job away.
+//! whoever takes a job away. Nothing is read first: one statement compares, settles, closes the attempt and writes the
+//! event, and says what it settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use application::ports::{Finish, Finished};
 use deadpool_postgres::Transaction;
-use domain::{JobId, JobState, QueueKey, Settlement, SlotSnapshot, Timestamp, WorkerRef};
-use tokio_postgres::Row;
-use uuid::Uuid;
+use domain::{
+    Claim, EventKind, JobId, JobState, QueueKey, Settlement, SlotSnapshot, Timestamp, WorkerRef,
+    fingerprint,
+};
 
 use crate::PostgresStore;
 use crate::error::Failure;
-use crate::events::{self, Events};
-use crate::json::jsonb_or_null;
+use crate::json::{Jsonb, jsonb_of, jsonb_or_null};
 use crate::pipeline::prepare;
 use crate::rows::{self, int};
 use crate::slots::{self, Changes, Keys};
+use crate::{dependents, fences};
 
-const LOCK_JOBS: &str = "SELECT id, tenant_id, kind, state, attempt, fence, event_seq, stop_requested_at IS NOT NULL AS asked
-    FROM jobs
-    WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND worker_epoch = $3 AND state IN ('running', 'degraded')
-    ORDER BY id FOR UPDATE";
-
-const SETTLE: &str = "UPDATE jobs j SET state = s.state, failures = s.failures, run_after = CASE WHEN s.state = 'queued' THEN s.run_after ELSE j.run_after END,
-        result = s.result, error = s.error, fence = s.fence, event_seq = s.event_seq,
-        worker_id = NULL, worker_epoch = NULL, published_at = NULL, updated_at = $1,
-        queued_at = CASE WHEN s.state = 'queued' THEN $1 ELSE j.queued_at END,
-        finished_at = CASE WHEN s.finished THEN $1 END
-    FROM unnest($2::uuid[], $3::text[], $4::int4[], $5::timestamptz[], $6::jsonb[], $7::jsonb[],
-            $8::int8[], $9::int8[], $10::bool[])
-        AS s (id, state, failures, run_after, result, error, fence, event_seq, finished)
-    WHERE j.id = s.id";
-
-const CLOSE_ATTEMPTS: &str = "UPDATE job_attempts a SET finished_at = $1, outcome = s.outcome, error = s.error
-    FROM unnest($2::uuid[], $3::int4[], $4::text[], $5::jsonb[]) AS s (job_id, number, outcome, error)
-    WHERE a.job_id = s.job_id AND a.number = s.number AND a.finished_at IS NULL";
+/// A stop that was asked for meanwhile wins over being queued again ([`Settlement::unless_stopped`]); of what was to be
+/// written then `stopped_data` counts. The ids are named twice, so that whichever way the joins are planned, only the
+/// jobs in question are looked at.
+const SETTLE: &str = "WITH s AS (
+        SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::int8[], $7::int8[], $8::int8[],
+            $9::text[], $10::text[], $11::text[], $12::int4[], $13::timestamptz[], $14::jsonb[], $15::jsonb[],
+            $16::text[], $17::jsonb[], $18::jsonb[], $19::bool[])
+        AS s (id, tenant_id, kind, worker_id, worker_epoch, fence, new_fence, state, outcome, event, failures,
+            run_after, result, error, fingerprint, data, stopped_data, finished)
+    ), settled AS (
+        UPDATE jobs j SET
+            state = CASE WHEN s.finished OR j.stop_requested_at IS NULL THEN s.state ELSE 'stopped' END,
+            failures = s.failures, result = s.result, error = s.error, fingerprint = s.fingerprint,
+            run_after = CASE WHEN s.finished OR j.stop_requested_at IS NOT NULL THEN j.run_after ELSE s.run_after END,
+            due = s.finished OR j.stop_requested_at IS NOT NULL OR s.run_after IS NULL OR s.run_after <= $1,
+            queued_at = CASE WHEN s.finished OR j.stop_requested_at IS NOT NULL THEN j.queued_at ELSE $1 END,
+            finished_at = CASE WHEN s.finished OR j.stop_requested_at IS NOT NULL THEN $1 END,
+            fence = s.new_fence, event_seq = j.event_seq + 1, worker_id = NULL, worker_epoch = NULL, updated_at = $1
+        FROM s
+        WHERE j.id = s.id AND j.id = ANY ($2::uuid[]) AND j.fence = s.fence AND j.worker_id = s.worker_id AND j.worker_epoch = s.worker_epoch
+            AND j.state IN ('running', 'degraded') AND j.tenant_id = s.tenant_id AND j.kind = s.kind
+        RETURNING j.id, j.tenant_id, j.kind, j.state, j.due AND j.requires IS NULL AS ready, j.attempt, j.event_seq,
+            extract(epoch FROM $1 - j.started_at)::float8 AS seconds, s.outcome, s.error,
+            CASE WHEN j.state = 'stopped' THEN 'stopped' ELSE s.event END AS event,
+            CASE WHEN j.state = s.state THEN s.data ELSE s.stopped_data END AS data
+    ), attempts AS (
+        UPDATE job_attempts a SET finished_at = $1, outcome = d.outcome, error = d.error
+        FROM settled d
+        WHERE a.job_id = d.id AND a.job_id = ANY ($2::uuid[]) AND a.number = d.attempt AND a.finished_at IS NULL
+    ), events AS (
+        INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
+        SELECT id, event_seq, tenant_id, $1, event, attempt, data FROM settled
+    )
+    SELECT id, tenant_id, kind, state, ready, seconds FROM settled";
 
 /// The statements of [`settle`], to be prepared before it.
-pub(crate) fn settle_statements() -> [&'static str; 4] {
-    [SETTLE, CLOSE_ATTEMPTS, events::INSERT, &slots::APPLY]
+pub(crate) fn settle_statements() -> [&'static str; 3] {
+    [SETTLE, dependents::TELL, &slots::APPLY]
 }
 
 pub(crate) async fn finish(
@@ -52,185 +70,181 @@ pub(crate) async fn finish(
     let keys = Keys::of(finishes.iter().map(|finish| finish.queue));
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    prepare(&tx, &[slots::LOCK, LOCK_JOBS]).await?;
+    prepare(&tx, &[slots::LOCK]).await?;
     prepare(&tx, &settle_statements()).await?;
-    let ((), mut mine) =
-        futures::try_join!(slots::lock(&tx, &keys), lock_jobs(&tx, worker, &finishes))?;
-    let mut fenced = Vec::new();
-    let mut ended = Vec::new();
-    for finish in finishes {
-        // Taken out, so that a run that is finished twice in one call is finished once.
-        match mine.remove(&finish.job) {
-            Some(run) if run.is_of(&finish) => ended.push(run.end(finish.settlement)),
-            Some(run) => {
-                mine.insert(finish.job, run);
-                fenced.push(finish.job);
-            }
-            None => fenced.push(finish.job),
-        }
-    }
-    let slots = settle(&tx, &ended, now).await?;
+    slots::lock(&tx, &keys).await?;
+    let guarded = fences::hold(&tx, finishes.iter().flat_map(|finish| &finish.guards)).await?;
+    let mut asked: Vec<JobId> = finishes.iter().map(|finish| finish.job).collect();
+    let ended = finishes
+        .into_iter()
+        .filter(|finish| guarded.all_held(&finish.guards))
+        .map(|finish| Ended::of(worker, finish));
+    let settled = settle(&tx, newest(ended), now).await?;
     tx.commit().await?;
-    Ok(Finished { fenced, slots })
+    // What is named twice was settled once.
+    let mut done: BTreeSet<JobId> = settled.jobs.keys().copied().collect();
+    asked.retain(|job| !done.remove(job));
+    Ok(Finished {
+        fenced: asked,
+        slots: settled.slots,
+        to_release: settled.to_release,
+    })
 }
 
-/// A run under lock.
-struct Run {
-    queue: QueueKey,
-    job: JobId,
-    state: JobState,
-    attempt: u32,
-    fence: i64,
-    event_seq: i64,
-    /// Somebody asked it to stop.
-    asked: bool,
-}
-
-impl Run {
-    fn of(row: &Row) -> Result<Self, Failure> {
-        Ok(Self {
-            queue: rows::queue(row)?,
-            job: rows::job_id(row, "id")?,
-            state: rows::named(row, "state")?,
-            attempt: rows::count(row, "attempt")?,
-            fence: rows::get(row, "fence")?,
-            event_seq: rows::get(row, "event_seq")?,
-            asked: rows::get(row, "asked")?,
-        })
-    }
-
-    fn is_of(&self, finish: &Finish) -> bool {
-        self.fence == finish.fence && self.queue == finish.queue
-    }
-
-    fn end(self, settlement: Settlement) -> Ended {
-        Ended {
-            queue: self.queue,
-            job: self.job,
-            from: self.state,
-            attempt: self.attempt,
-            fence: self.fence,
-            event_seq: self.event_seq,
-            // The worker may have settled before it heard of the stop.
-            settlement: settlement.unless_stopped(self.asked),
+/// A run that is named twice in one call ends once: as it was said first of its newest fence.
+fn newest(ended: impl Iterator<Item = Ended>) -> Vec<Ended> {
+    let mut newest: BTreeMap<JobId, Ended> = BTreeMap::new();
+    for run in ended {
+        match newest.get(&run.job) {
+            Some(known) if known.fence >= run.fence => {}
+            _ => {
+                newest.insert(run.job, run);
+            }
         }
     }
+    newest.into_values().collect()
 }
 
-async fn lock_jobs(
-    tx: &Transaction<'_>,
-    worker: WorkerRef,
-    finishes: &[Finish],
-) -> Result<BTreeMap<JobId, Run>, Failure> {
-    let ids: Vec<Uuid> = finishes.iter().map(|finish| finish.job.as_uuid()).collect();
-    let lock = tx.prepare_cached(LOCK_JOBS).await?;
-    let rows = tx
-        .query(&lock, &[&ids, &worker.id.as_uuid(), &worker.epoch])
-        .await?;
-    rows.iter()
-        .map(|row| Run::of(row).map(|run| (run.job, run)))
-        .collect()
-}
-
-/// A run that is over, of a locked job in a locked queue.
+/// A run that is over, of a locked queue.
 pub(crate) struct Ended {
     pub queue: QueueKey,
     pub job: JobId,
-    pub from: JobState,
-    /// The run's number.
-    pub attempt: u32,
-    /// The job's fence from now on.
+    /// Who ran it.
+    pub claim: Claim,
+    /// The run's fence.
     pub fence: i64,
-    /// The job's latest event so far.
-    pub event_seq: i64,
+    /// The job's fence from now on.
+    pub new_fence: i64,
     pub settlement: Settlement,
 }
 
-/// Writes jobs, attempts, events and slots.
+impl Ended {
+    fn of(worker: WorkerRef, finish: Finish) -> Self {
+        Self {
+            queue: finish.queue,
+            job: finish.job,
+            claim: Claim {
+                worker: worker.id,
+                epoch: worker.epoch,
+            },
+            fence: finish.fence,
+            new_fence: finish.fence,
+            settlement: finish.settlement,
+        }
+    }
+
+    /// Only failures for good are grouped.
+    fn fingerprint(&self) -> Option<String> {
+        let failed = matches!(self.settlement.state, JobState::Failed | JobState::Timeout);
+        let error = self.settlement.error.as_ref().filter(|_| failed)?;
+        Some(crate::json::text(&fingerprint(error)))
+    }
+
+    /// The run ended by itself, so its length says something about the next one's.
+    const fn is_telling(&self) -> bool {
+        use domain::AttemptOutcome::{HandedBack, LeaseLost};
+        !matches!(self.settlement.outcome, HandedBack | LeaseLost)
+    }
+}
+
+#[derive(Default)]
+pub(crate) struct Settled {
+    /// Those that were still at their fence, with their state now.
+    pub jobs: BTreeMap<JobId, JobState>,
+    pub slots: Vec<SlotSnapshot>,
+    /// Others wait for the end of one of them.
+    pub to_release: bool,
+}
+
+/// Writes jobs, attempts, events, slots and edges. A job comes once.
 pub(crate) async fn settle(
     tx: &Transaction<'_>,
-    ended: &[Ended],
+    ended: Vec<Ended>,
     now: Timestamp,
-) -> Result<Vec<SlotSnapshot>, Failure> {
+) -> Result<Settled, Failure> {
     if ended.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Settled::default());
     }
-    let mut events = Events::default();
+    let rows = write(tx, &ended, now).await?;
+    let telling: BTreeSet<JobId> = ended
+        .iter()
+        .filter(|run| run.is_telling())
+        .map(|run| run.job)
+        .collect();
+    let mut settled = Settled::default();
     let mut changes = Changes::default();
-    for run in ended {
-        let Settlement { state, event, .. } = run.settlement;
-        let of = (run.queue.tenant, run.job);
-        events.add(
-            of,
-            run.event_seq + 1,
-            event,
-            run.attempt,
-            &run.settlement.event_data(),
-        )?;
-        changes.moved(run.queue, run.from, state);
+    for row in &rows {
+        let (job, state) = (rows::job_id(row, "id")?, rows::named(row, "state")?);
+        let ready = state == JobState::Queued && rows::get(row, "ready")?;
+        let queue = rows::queue(row)?;
+        changes.moved(queue, (JobState::Running, false), (state, ready));
+        if telling.contains(&job) {
+            let delta = changes.of(queue);
+            delta.runs += 1;
+            delta.seconds += rows::get::<f64>(row, "seconds")?.max(0.0);
+        }
+        settled.jobs.insert(job, state);
     }
-    let ((), (), (), slots) = futures::try_join!(
-        settle_jobs(tx, ended, now),
-        close_attempts(tx, ended, now),
-        events.insert(tx, now),
-        changes.apply(tx)
-    )?;
-    Ok(slots)
+    let states = settled.jobs.iter().map(|(job, state)| (*job, *state));
+    let (slots, to_release) =
+        futures::try_join!(changes.apply(tx, now), dependents::tell(tx, states))?;
+    settled.slots = slots;
+    settled.to_release = to_release;
+    Ok(settled)
 }
 
 fn column<T>(ended: &[Ended], pick: impl Fn(&Ended) -> T) -> Vec<T> {
     ended.iter().map(pick).collect()
 }
 
-async fn settle_jobs(tx: &Transaction<'_>, ended: &[Ended], now: Timestamp) -> Result<(), Failure> {
-    let results = ended
-        .iter()
-        .map(|run| jsonb_or_null(run.settlement.result.as_ref()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let errors = ended
-        .iter()
-        .map(|run| jsonb_or_null(run.settlement.error.as_ref()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let settle = tx.prepare_cached(SETTLE).await?;
-    tx.execute(
-        &settle,
-        &[
-            &now,
-            &column(ended, |run| run.job.as_uuid()),
-            &column(ended, |run| run.settlement.state.as_str()),
-            &column(ended, |run| int(run.settlement.failures)),
-            &column(ended, |run| run.settlement.run_after),
-            &results,
-            &errors,
-            &column(ended, |run| run.fence),
-            &column(ended, |run| run.event_seq + 1),
-            &column(ended, |run| run.settlement.state.is_finished()),
-        ],
-    )
-    .await?;
-    Ok(())
+fn each(
+    ended: &[Ended],
+    pick: impl Fn(&Settlement) -> Result<Option<Jsonb>, Failure>,
+) -> Result<Vec<Option<Jsonb>>, Failure> {
+    ended.iter().map(|run| pick(&run.settlement)).collect()
 }
 
-async fn close_attempts(
+async fn write(
     tx: &Transaction<'_>,
     ended: &[Ended],
     now: Timestamp,
-) -> Result<(), Failure> {
-    let errors = ended
-        .iter()
-        .map(|run| jsonb_or_null(run.settlement.error.as_ref()))
-        .collect::<Result<Vec<_>, _>>()?;
-    let close = tx.prepare_cached(CLOSE_ATTEMPTS).await?;
-    tx.execute(
-        &close,
-        &[
-            &now,
-            &column(ended, |run| run.job.as_uuid()),
-            &column(ended, |run| int(run.attempt)),
-            &column(ended, |run| run.settlement.outcome.as_str()),
-            &errors,
-        ],
-    )
-    .await?;
-    Ok(())
+) -> Result<Vec<tokio_postgres::Row>, Failure> {
+    let results = each(ended, |end| jsonb_or_null(end.result.as_ref()))?;
+    let errors = each(ended, |end| jsonb_or_null(end.error.as_ref()))?;
+    let data = each(ended, |end| jsonb_of(&end.event_data()))?;
+    let stopped_data = each(ended, |end| {
+        let stopped = end.clone().unless_stopped(true);
+        match stopped.event {
+            EventKind::Stopped => jsonb_of(&stopped.event_data()),
+            _ => Ok(None),
+        }
+    })?;
+    let settle = tx.prepare_cached(SETTLE).await?;
+    let rows = tx
+        .query(
+            &settle,
+            &[
+                &now,
+                &column(ended, |run| run.job.as_uuid()),
+                &column(ended, |run| run.queue.tenant.as_uuid()),
+                &column(ended, |run| run.queue.kind.as_str()),
+                &column(ended, |run| run.claim.worker.as_uuid()),
+                &column(ended, |run| run.claim.epoch),
+                &column(ended, |run| run.fence),
+                &column(ended, |run| run.new_fence),
+                &column(ended, |run| run.settlement.state.as_str()),
+                &column(ended, |run| run.settlement.outcome.as_str()),
+                &column(ended, |run| run.settlement.event.as_str()),
+                &column(ended, |run| int(run.settlement.failures)),
+                &column(ended, |run| run.settlement.run_after),
+                &results,
+                &errors,
+                &column(ended, Ended::fingerprint),
+                &data,
+                &stopped_data,
+                &column(ended, |run| run.settlement.state != JobState::Queued),
+            ],
+        )
+        .await?;
+    Ok(rows)
 }

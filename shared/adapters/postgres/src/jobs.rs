@@ -1,16 +1,17 @@
 //! The clients' port, a transaction a file.
 
 use application::ports::{
-    JobFilter, JobStore, QueueView, SteerError, Steered, StoreError, Submission, Submitted,
+    JobFilter, JobStore, QueueAction, QueueView, SteerError, Steered, StoreError, Submission,
+    Submitted, Waiting,
 };
 use async_trait::async_trait;
 use domain::{
-    Action, Artifact, ArtifactId, Attempt, Checkpoint, Job, JobEvent, JobId, LogChunk, LogCursor,
-    TenantId, Timestamp,
+    Action, Artifact, ArtifactId, Attempt, Checkpoint, Job, JobEvent, JobId, JobKind, LogChunk,
+    LogCursor, SlotSnapshot, TenantId, Timestamp,
 };
 
 use crate::error::During;
-use crate::{PostgresStore, history, list, read, steer, submit};
+use crate::{PostgresStore, history, list, queue_steering, read, steer, submit, waiting};
 
 #[async_trait]
 impl JobStore for PostgresStore {
@@ -124,5 +125,27 @@ impl JobStore for PostgresStore {
 
     async fn queues(&self, tenant: TenantId) -> Result<Vec<QueueView>, StoreError> {
         read::queues(self, tenant).await.during("reading queues")
+    }
+
+    async fn steer_queues(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        action: QueueAction,
+    ) -> Result<Option<Vec<SlotSnapshot>>, StoreError> {
+        queue_steering::steer(self, tenant, kind, action)
+            .await
+            .during("steering queues")
+    }
+
+    async fn waiting(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        now: Timestamp,
+    ) -> Result<Option<Waiting>, StoreError> {
+        waiting::waiting(self, tenant, job, now)
+            .await
+            .during("reading why a job waits")
     }
 }

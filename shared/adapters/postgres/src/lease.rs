@@ -6,15 +6,15 @@ use domain::{Timestamp, WorkerRef};
 
 use crate::PostgresStore;
 use crate::error::Failure;
-use crate::json::text;
+use crate::json::{jsonb, text};
 use crate::pipeline::prepare;
 use crate::rows::{self, int};
 
 const FIRST_EPOCH: i64 = 1;
 
 const REGISTER: &str =
-    "INSERT INTO workers (id, epoch, host, kinds, capacity, started_at, lease_until)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    "INSERT INTO workers (id, epoch, host, kinds, labels, capacity, started_at, lease_until)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
 pub(crate) async fn register(
     store: &PostgresStore,
@@ -33,6 +33,7 @@ pub(crate) async fn register(
                 &FIRST_EPOCH,
                 &text(&worker.host),
                 &kinds,
+                &jsonb(&worker.labels)?,
                 &int(worker.capacity),
                 &now,
                 &lease_until,

@@ -10,11 +10,28 @@ use sqlx::{ConnectOptions, Connection, SqlSafeStr as _};
 use crate::Settings;
 
 /// Every file of `migrations/postgres`: number, name, text.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "jobs",
-    include_str!("../../../../migrations/postgres/0001_jobs.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "jobs",
+        include_str!("../../../../migrations/postgres/0001_jobs.sql"),
+    ),
+    (
+        2,
+        "scheduling",
+        include_str!("../../../../migrations/postgres/0002_scheduling.sql"),
+    ),
+    (
+        3,
+        "schedules",
+        include_str!("../../../../migrations/postgres/0003_schedules.sql"),
+    ),
+    (
+        4,
+        "replays",
+        include_str!("../../../../migrations/postgres/0004_replays.sql"),
+    ),
+];
 
 fn migrator() -> Migrator {
     let migration = |&(number, name, text): &(i64, &'static str, &'static str)| {

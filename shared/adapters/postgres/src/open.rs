@@ -53,6 +53,7 @@ impl Settings {
         // A process that is frozen inside a transaction must not hold the locks of everybody's slots.
         options.push_str(" -c idle_in_transaction_session_timeout=");
         options.push_str(&self.statement_timeout.as_millis().to_string());
+        options.push_str(PLANS);
         if let Some(path) = &self.search_path {
             options.push_str(" -c search_path=");
             options.push_str(path);
@@ -60,6 +61,12 @@ impl Settings {
         options
     }
 }
+
+/// Every statement here looks up few rows by an index. Without statistics, as in a fresh database, the planner takes
+/// every table for small and reads it whole, and a prepared statement keeps that plan while the table grows to millions
+/// of rows. The reconciler, which does read much, takes this back for itself.
+const PLANS: &str =
+    " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
 
 /// A silent peer is given up after about this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);

@@ -31,7 +31,7 @@ pub(crate) async fn get(
 }
 
 const QUEUES: &str = "SELECT s.tenant_id, s.kind, s.queued, s.running, s.quota, t.slug,
-        s.paused OR NOT t.active AS paused,
+        s.paused OR NOT t.active AS paused, s.draining,
         (SELECT min(j.queued_at) FROM jobs j
             WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued'
                 AND j.queued_at IS NOT NULL) AS oldest_queued_at
@@ -57,5 +57,6 @@ fn queue_view(row: &Row) -> Result<QueueView, Failure> {
         running: rows::count(row, "running")?,
         quota: rows::count(row, "quota")?,
         paused: rows::get(row, "paused")?,
+        draining: rows::get(row, "draining")?,
     })
 }

@@ -63,26 +63,27 @@ pub(crate) async fn reap(
     let mut jobs = Vec::with_capacity(taken.len());
     for stored in taken {
         let settlement = lease_lost(&stored.job, now)?;
-        jobs.push(settled(&stored.job, &settlement, now));
+        jobs.push(after(&stored.job, &settlement, now));
+        let claim = stored.job.status.claim();
         ended.push(Ended {
             queue: stored.job.queue(),
             job: stored.job.id,
-            from: stored.job.state(),
-            attempt: stored.job.attempt,
-            fence: stored.job.fence + 1,
-            event_seq: stored.event_seq,
+            claim: claim.ok_or_else(|| Failure::unexpected("a running job without a worker"))?,
+            fence: stored.job.fence,
+            new_fence: stored.job.fence + 1,
             settlement,
         });
     }
     prepare(&tx, &finish::settle_statements()).await?;
-    let slots = finish::settle(&tx, &ended, now).await?;
+    let settled = finish::settle(&tx, ended, now).await?;
     let bury = tx.prepare_cached(BURY).await?;
     tx.execute(&bury, &[&ids]).await?;
     tx.commit().await?;
     Ok(Reaped {
         workers,
         jobs,
-        slots,
+        slots: settled.slots,
+        to_release: settled.to_release,
     })
 }
 
@@ -136,7 +137,7 @@ fn lease_lost(job: &Job, now: Timestamp) -> Result<Settlement, Failure> {
 }
 
 /// The job as [`finish::settle`] leaves it.
-fn settled(job: &Job, settlement: &Settlement, now: Timestamp) -> Job {
+fn after(job: &Job, settlement: &Settlement, now: Timestamp) -> Job {
     let queued = settlement.state == JobState::Queued;
     Job {
         status: Status::from_row(settlement.state, None).unwrap_or(job.status.clone()),

@@ -18,12 +18,13 @@ use crate::error::Failure;
 /// What [`job`] reads, of `jobs AS j`.
 pub(crate) const JOB: &str = "j.id, j.tenant_id, j.state, j.priority, j.title, j.tags, j.metadata, j.spec, \
     j.progress, j.result, j.error, j.attempt, j.failures, j.max_attempts, j.max_duration_seconds, j.run_after, \
-    j.parent_id, j.fence, j.worker_id, j.worker_epoch, j.event_seq, j.published_at IS NOT NULL AS published, \
-    j.stop_requested_at, j.created_at, j.updated_at, j.queued_at, j.started_at, j.finished_at";
+    j.deadline, j.requires, j.depends_on, j.if_prerequisite_fails, j.parent_id, j.fence, j.worker_id, j.worker_epoch, \
+    j.event_seq, j.due, j.unmet, j.stop_requested_at, j.created_at, j.updated_at, j.queued_at, j.turn, j.started_at, \
+    j.finished_at";
 
 /// What [`slot`] reads, of `tenant_slots AS s JOIN tenants AS t`.
-pub(crate) const SLOT: &str = "s.tenant_id, s.kind, s.version, t.weight, s.quota, s.running, s.queued, s.published, \
-    s.paused OR NOT t.active AS paused";
+pub(crate) const SLOT: &str = "s.tenant_id, s.kind, s.version, t.weight, s.quota, s.running, s.queued, s.due, \
+    s.published, s.paused OR NOT t.active AS paused, s.service_seconds";
 
 /// A job with what only the store knows of it.
 #[derive(Debug, Clone)]
@@ -31,8 +32,17 @@ pub(crate) struct StoredJob {
     pub job: Job,
     /// The number of its latest event.
     pub event_seq: i64,
-    /// It has a live message.
-    pub published: bool,
+    /// Its `run_after`, if any, has come, and that has been noticed.
+    pub due: bool,
+    /// How many of its prerequisites have not ended well.
+    pub unmet: u32,
+}
+
+impl StoredJob {
+    /// It is one of those that `tenant_slots.due` counts.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.job.state() == JobState::Queued && self.due && self.job.requires.is_empty()
+    }
 }
 
 pub(crate) fn get<'a, T: FromSql<'a>>(row: &'a Row, column: &str) -> Result<T, Failure> {
@@ -99,6 +109,13 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
         max_attempts: count(row, "max_attempts")?,
         max_duration_seconds: count(row, "max_duration_seconds")?,
         run_after: get(row, "run_after")?,
+        deadline: get(row, "deadline")?,
+        requires: json_or_null(row, "requires")?.unwrap_or_default(),
+        depends_on: get::<Vec<Uuid>>(row, "depends_on")?
+            .into_iter()
+            .map(JobId::from_uuid)
+            .collect(),
+        if_prerequisite_fails: named(row, "if_prerequisite_fails")?,
         fence: get(row, "fence")?,
         progress: json_or_null(row, "progress")?,
         result: json_or_null(row, "result")?,
@@ -108,13 +125,15 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
         created_at: get(row, "created_at")?,
         updated_at: get(row, "updated_at")?,
         queued_at: get(row, "queued_at")?,
+        turn: get(row, "turn")?,
         started_at: get(row, "started_at")?,
         finished_at: get(row, "finished_at")?,
     };
     Ok(StoredJob {
         job,
         event_seq: get(row, "event_seq")?,
-        published: get(row, "published")?,
+        due: get(row, "due")?,
+        unmet: count(row, "unmet")?,
     })
 }
 
@@ -138,8 +157,10 @@ pub(crate) fn slot(row: &Row) -> Result<SlotSnapshot, Failure> {
         quota: count(row, "quota")?,
         running: count(row, "running")?,
         queued: count(row, "queued")?,
+        due: count(row, "due")?,
         published: count(row, "published")?,
         paused: get(row, "paused")?,
+        service_seconds: get(row, "service_seconds")?,
     })
 }
 
@@ -247,6 +268,7 @@ pub(crate) fn worker(row: &Row) -> Result<WorkerView, Failure> {
         epoch: get(row, "epoch")?,
         host: get(row, "host")?,
         kinds,
+        labels: json(row, "labels")?,
         capacity: count(row, "capacity")?,
         running: u32::try_from(running).map_err(Failure::unexpected)?,
         draining: get(row, "draining")?,

@@ -2,26 +2,29 @@
 
 use std::sync::LazyLock;
 
-use application::ports::{Message, Refused, SteerError, Steered};
+use application::ports::{Refused, SteerError, Steered};
 use deadpool_postgres::Transaction;
 use domain::{Action, EventKind, Job, JobId, JobState, TenantId, Timestamp};
 use serde_json::Map;
 
 use crate::PostgresStore;
+use crate::dependents;
 use crate::error::Failure;
 use crate::events::{self, Events};
 use crate::pipeline::prepare;
 use crate::rows::{self, JOB, StoredJob, int};
 use crate::slots::{self, Changes, Keys, Slots};
-use crate::submit::{backlog, is_due, message, room};
+use crate::submit::{backlog, is_ready, not_draining, room};
 
 static LOCK_JOB: LazyLock<String> = LazyLock::new(|| {
     format!("SELECT {JOB} FROM jobs j WHERE j.tenant_id = $1 AND j.id = $2 FOR UPDATE")
 });
 
-const WRITE: &str = "UPDATE jobs SET state = $2, failures = $3, run_after = $4, stop_requested_at = $5,
-        published_at = CASE WHEN $6 THEN $7::timestamptz END, updated_at = $7, queued_at = $8, finished_at = $9,
-        event_seq = $10
+const WRITE: &str =
+    "UPDATE jobs SET state = $2, failures = $3, run_after = $4, stop_requested_at = $5,
+        due = $6, updated_at = $7, queued_at = $8, turn = $9, finished_at = $10, event_seq = $11,
+        unmet = CASE WHEN $2 = 'pending' THEN unmet ELSE 0 END,
+        fingerprint = CASE WHEN $2 = 'queued' THEN NULL ELSE fingerprint END
     WHERE id = $1";
 
 /// The outer result is the store's, the inner one the answer to the client.
@@ -84,6 +87,7 @@ fn decide(before: &Job, action: Action, slots: &Slots, now: Timestamp) -> Result
     let after = before.clone().steer(action, now)?;
     if after.state() == JobState::Queued {
         room_for(before, slots)?;
+        not_draining(before.queue(), slots)?;
     }
     Ok(after)
 }
@@ -111,6 +115,7 @@ fn unchanged(job: Job) -> Steered {
         job,
         publish: Vec::new(),
         slots: Vec::new(),
+        to_release: false,
     }
 }
 
@@ -122,11 +127,13 @@ async fn write(
     slots: &Slots,
     now: Timestamp,
 ) -> Result<Steered, Failure> {
-    let queue = after.queue();
-    let publish = published_at_once(&after, slots, now);
     let mut changes = Changes::default();
-    changes.moved(queue, before.job.state(), after.state());
-    changes.of(queue).published += i32::from(publish.is_some()) - i32::from(before.published);
+    changes.moved(
+        after.queue(),
+        (before.job.state(), before.is_ready()),
+        (after.state(), is_ready(&after, now)),
+    );
+    let publish = changes.publish(slots);
     let seq = before.event_seq + 1;
     let mut events = Events::default();
     events.add(
@@ -137,28 +144,27 @@ async fn write(
         &Map::new(),
     )?;
     let ((), (), slots) = futures::try_join!(
-        write_job(tx, &after, seq, publish.is_some(), now),
+        write_job(tx, &after, seq, now),
         events.insert(tx, now),
-        changes.apply(tx)
+        changes.apply(tx, now)
     )?;
+    if before.job.state() == JobState::Pending {
+        // Started or ended by a person, it waits for nobody any more.
+        dependents::forget(tx, &[&after]).await?;
+    }
+    let to_release = dependents::tell(tx, [(after.id, after.state())]).await?;
     Ok(Steered {
         job: after,
-        publish: publish.into_iter().collect(),
+        publish,
         slots,
+        to_release,
     })
-}
-
-/// A job that was just queued gets its message in the same transaction, by the rule of a submit.
-fn published_at_once(after: &Job, slots: &Slots, now: Timestamp) -> Option<Message> {
-    let room = slots.get(&after.queue())?.publishable_at_once();
-    (room > 0 && is_due(after, now)).then(|| message(after))
 }
 
 async fn write_job(
     tx: &Transaction<'_>,
     job: &Job,
     event_seq: i64,
-    published: bool,
     now: Timestamp,
 ) -> Result<(), Failure> {
     let write = tx.prepare_cached(WRITE).await?;
@@ -170,9 +176,10 @@ async fn write_job(
             &int(job.failures),
             &job.run_after,
             &job.stop_requested_at,
-            &published,
+            &job.run_after.is_none_or(|at| at <= now),
             &now,
             &job.queued_at,
+            &job.turn,
             &job.finished_at,
             &event_seq,
         ],

@@ -2,84 +2,96 @@
 
 use std::collections::BTreeMap;
 
-use application::ports::{Message, Refused, Submission, Submitted};
+use application::ports::{Refused, Submission, Submitted};
 use deadpool_postgres::Transaction;
-use domain::{EventKind, Job, JobId, JobKind, JobState, QueueKey, TenantId, Timestamp};
-use serde_json::Map;
+use domain::{Job, JobId, JobKind, JobState, QueueKey, TenantId, Timestamp};
 
 use crate::PostgresStore;
 use crate::error::Failure;
-use crate::events::{self, Events};
-use crate::json::{Jsonb, jsonb, text};
+use crate::json::{jsonb, jsonb_or_null, text};
 use crate::pipeline::prepare;
+use crate::prerequisites::{self, Edges, Stored};
 use crate::rows::int;
 use crate::slots::{self, Changes, Keys, Slots};
 
-const INSERT: &str = "INSERT INTO jobs (id, tenant_id, kind, state, priority, title, tags, metadata, spec,
-        max_attempts, max_duration_seconds, run_after, parent_id, event_seq, published_at,
-        created_at, updated_at, queued_at)
-    SELECT j.id, j.tenant_id, j.kind, j.state, j.priority, j.title, j.tags::text[], j.metadata, j.spec,
-        j.max_attempts, j.max_duration_seconds, j.run_after, j.parent_id, j.event_seq,
-        CASE WHEN j.published THEN $1::timestamptz END, j.created_at, j.updated_at, j.queued_at
-    FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::text[], $6::int2[], $7::text[], $8::text[],
-            $9::jsonb[], $10::jsonb[], $11::int4[], $12::int4[], $13::timestamptz[], $14::uuid[], $15::int8[],
-            $16::bool[], $17::timestamptz[], $18::timestamptz[], $19::timestamptz[])
-        AS j (id, tenant_id, kind, state, priority, title, tags, metadata, spec,
-            max_attempts, max_duration_seconds, run_after, parent_id, event_seq,
-            published, created_at, updated_at, queued_at)";
+/// The job, and its first events: `created`, and `queued` where it is.
+const INSERT: &str = "WITH j AS (
+        SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int2[], $6::text[], $7::text[],
+            $8::jsonb[], $9::jsonb[], $10::int4[], $11::int4[], $12::timestamptz[], $13::timestamptz[], $14::jsonb[],
+            $15::text[], $16::text[], $17::int4[], $18::uuid[], $19::int8[], $20::timestamptz[], $21::timestamptz[],
+            $22::timestamptz[], $23::bool[])
+        AS j (id, tenant_id, kind, state, priority, title, tags, metadata, spec, max_attempts,
+            max_duration_seconds, run_after, deadline, requires, depends_on, if_prerequisite_fails, unmet, parent_id,
+            event_seq, created_at, queued_at, turn, due)
+    ), jobs AS (
+        INSERT INTO jobs (id, tenant_id, kind, state, priority, title, tags, metadata, spec, max_attempts,
+            max_duration_seconds, run_after, deadline, requires, depends_on, if_prerequisite_fails, unmet, parent_id,
+            event_seq, created_at, updated_at, queued_at, turn, due)
+        SELECT id, tenant_id, kind, state, priority, title, tags::text[], metadata, spec, max_attempts,
+            max_duration_seconds, run_after, deadline, requires, depends_on::uuid[], if_prerequisite_fails, unmet,
+            parent_id, event_seq, created_at, created_at, queued_at, turn, due
+        FROM j
+    )
+    INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt)
+    SELECT j.id, e.seq, j.tenant_id, j.created_at, e.kind, 0
+    FROM j CROSS JOIN (VALUES (1::int8, 'created'), (2::int8, 'queued')) AS e (seq, kind)
+    WHERE e.seq <= j.event_seq";
 
 pub(crate) async fn submit(
     store: &PostgresStore,
     submissions: Vec<Submission>,
     now: Timestamp,
 ) -> Result<Submitted, Failure> {
-    let keys = Keys::of_tenants(submissions.iter().map(|submission| submission.tenant));
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    prepare(
-        &tx,
-        &[
-            slots::LOCK,
-            &slots::READ,
-            INSERT,
-            events::INSERT,
-            &slots::APPLY,
-        ],
-    )
-    .await?;
-    let ((), slots) = futures::try_join!(slots::lock(&tx, &keys), slots::read(&tx, &keys))?;
+    let submitted = submit_in(&tx, submissions, now).await?;
+    tx.commit().await?;
+    Ok(submitted)
+}
 
-    let (outcomes, accepted) = admit(submissions, &slots);
+/// A submit as a part of `tx`, which holds no locks of slots or jobs yet. What is refused has changed nothing.
+pub(crate) async fn submit_in(
+    tx: &Transaction<'_>,
+    submissions: Vec<Submission>,
+    now: Timestamp,
+) -> Result<Submitted, Failure> {
+    let keys = Keys::of_tenants(submissions.iter().map(|submission| submission.tenant));
+    prepare(tx, &[slots::LOCK, &slots::READ, INSERT, &slots::APPLY]).await?;
+    let ((), slots) = futures::try_join!(slots::lock(tx, &keys), slots::read(tx, &keys))?;
+    let stored = prerequisites::stored(tx, &submissions).await?;
+
+    let (outcomes, accepted) = admit(submissions, &slots, &stored);
     if accepted.is_empty() {
         return Ok(Submitted {
             outcomes,
             ..Submitted::default()
         });
     }
-    let publish = publish_at_once(&accepted, &slots, now);
     let mut changes = Changes::default();
     for job in &accepted {
-        changes.created(job.queue(), job.state());
+        changes.created(job.queue(), job.state(), is_ready(job, now));
     }
-    for message in publish.values() {
-        changes.of(message.queue).published += 1;
-    }
-    let events = first_events(&accepted)?;
+    let publish = changes.publish(&slots);
+    let edges = Edges::of(&accepted, &stored);
     let ((), (), slots) = futures::try_join!(
-        insert(&tx, &accepted, &publish, now),
-        events.insert(&tx, now),
-        changes.apply(&tx)
+        insert(tx, &accepted, &edges, now),
+        edges.insert(tx),
+        changes.apply(tx, now)
     )?;
-    tx.commit().await?;
     Ok(Submitted {
         outcomes,
-        publish: in_order(publish),
+        publish,
         slots,
+        to_release: edges.to_release,
     })
 }
 
 /// Each submission whole or not at all; one sees what those before it took.
-fn admit(submissions: Vec<Submission>, slots: &Slots) -> (Vec<Result<(), Refused>>, Vec<Job>) {
+fn admit(
+    submissions: Vec<Submission>,
+    slots: &Slots,
+    stored: &Stored,
+) -> (Vec<Result<(), Refused>>, Vec<Job>) {
     let mut waiting: BTreeMap<TenantId, u32> = BTreeMap::new();
     let mut accepted = Vec::new();
     let outcomes = submissions
@@ -90,12 +102,29 @@ fn admit(submissions: Vec<Submission>, slots: &Slots) -> (Vec<Result<(), Refused
                 .entry(submission.tenant)
                 .or_insert_with(|| backlog(submission.tenant, slots));
             room(submission.tenant, slots, *waiting, offered)?;
+            open(&submission, slots)?;
+            stored.know_all(&submission)?;
             *waiting += offered;
             accepted.extend(submission.jobs);
             Ok(())
         })
         .collect();
     (outcomes, accepted)
+}
+
+/// Whether all queues that the submission goes to take new jobs.
+fn open(submission: &Submission, slots: &Slots) -> Result<(), Refused> {
+    submission
+        .jobs
+        .iter()
+        .try_for_each(|job| not_draining(job.queue(), slots))
+}
+
+pub(crate) fn not_draining(queue: QueueKey, slots: &Slots) -> Result<(), Refused> {
+    match slots.get(&queue) {
+        Some(slot) if slot.draining => Err(Refused::QueueDraining(queue.kind)),
+        _ => Ok(()),
+    }
 }
 
 /// What waits of a tenant, all kinds together.
@@ -131,47 +160,9 @@ pub(crate) fn room(
     Ok(())
 }
 
-/// True when a queued job may run as far as time is concerned.
-pub(crate) fn is_due(job: &Job, now: Timestamp) -> bool {
-    job.state() == JobState::Queued && job.run_after.is_none_or(|at| at <= now)
-}
-
-/// The due jobs that get a message in this transaction: by queue as many as fit, in the order they would be relayed.
-fn publish_at_once(accepted: &[Job], slots: &Slots, now: Timestamp) -> BTreeMap<JobId, Message> {
-    let mut due: Vec<Message> = accepted
-        .iter()
-        .filter(|job| is_due(job, now))
-        .map(message)
-        .collect();
-    due.sort_unstable_by_key(|message| (message.priority.rank(), message.job));
-    let mut rooms: BTreeMap<QueueKey, u32> = slots
-        .iter()
-        .map(|(queue, slot)| (*queue, slot.publishable_at_once()))
-        .collect();
-    due.retain(|message| match rooms.get_mut(&message.queue) {
-        Some(room) if *room > 0 => {
-            *room -= 1;
-            true
-        }
-        _ => false,
-    });
-    due.into_iter()
-        .map(|message| (message.job, message))
-        .collect()
-}
-
-pub(crate) fn message(job: &Job) -> Message {
-    Message {
-        queue: job.queue(),
-        job: job.id,
-        priority: job.priority,
-    }
-}
-
-fn in_order(publish: BTreeMap<JobId, Message>) -> Vec<Message> {
-    let mut messages: Vec<Message> = publish.into_values().collect();
-    messages.sort_unstable_by_key(|message| (message.queue, message.priority.rank(), message.job));
-    messages
+/// True when any worker may run it now.
+pub(crate) fn is_ready(job: &Job, now: Timestamp) -> bool {
+    job.is_due(now) && job.requires.is_empty()
 }
 
 const fn event_seq(job: &Job) -> i64 {
@@ -181,50 +172,46 @@ const fn event_seq(job: &Job) -> i64 {
     }
 }
 
-fn first_events(jobs: &[Job]) -> Result<Events, Failure> {
-    let mut events = Events::default();
-    let nothing = Map::new();
-    for job in jobs {
-        let of = (job.tenant, job.id);
-        events.add(of, 1, EventKind::Created, 0, &nothing)?;
-        if job.state() == JobState::Queued {
-            events.add(of, 2, EventKind::Queued, 0, &nothing)?;
-        }
-    }
-    Ok(events)
-}
-
 async fn insert(
     tx: &Transaction<'_>,
     jobs: &[Job],
-    publish: &BTreeMap<JobId, Message>,
+    edges: &Edges,
     now: Timestamp,
 ) -> Result<(), Failure> {
     let insert = tx.prepare_cached(INSERT).await?;
     let metadata = each(jobs, |job| jsonb(&job.metadata))?;
     let spec = each(jobs, |job| jsonb(&job.spec))?;
+    let requires = each(jobs, |job| {
+        jsonb_or_null((!job.requires.is_empty()).then_some(&job.requires))
+    })?;
     tx.execute(
         &insert,
         &[
-            &now,
             &column(jobs, |job| job.id.as_uuid()),
             &column(jobs, |job| job.tenant.as_uuid()),
             &column(jobs, |job| job.kind().as_str()),
             &column(jobs, |job| job.state().as_str()),
             &column(jobs, |job| i16::from(job.priority.rank())),
             &column(jobs, |job| text(&job.title)),
-            &column(jobs, |job| array_literal(&job.tags)),
+            &column(jobs, |job| {
+                array_literal(job.tags.iter().map(String::as_str))
+            }),
             &metadata,
             &spec,
             &column(jobs, |job| int(job.max_attempts)),
             &column(jobs, |job| int(job.max_duration_seconds)),
             &column(jobs, |job| job.run_after),
+            &column(jobs, |job| job.deadline),
+            &requires,
+            &column(jobs, uuid_array),
+            &column(jobs, |job| job.if_prerequisite_fails.as_str()),
+            &column(jobs, |job| edges.unmet(job.id)),
             &column(jobs, |job| job.parent.map(JobId::as_uuid)),
             &column(jobs, event_seq),
-            &column(jobs, |job| publish.contains_key(&job.id)),
             &column(jobs, |job| job.created_at),
-            &column(jobs, |job| job.updated_at),
             &column(jobs, |job| job.queued_at),
+            &column(jobs, |job| job.turn),
+            &column(jobs, |job| job.run_after.is_none_or(|at| at <= now)),
         ],
     )
     .await?;
@@ -235,19 +222,20 @@ fn column<T>(jobs: &[Job], pick: impl Fn(&Job) -> T) -> Vec<T> {
     jobs.iter().map(pick).collect()
 }
 
-fn each(
-    jobs: &[Job],
-    pick: impl Fn(&Job) -> Result<Jsonb, Failure>,
-) -> Result<Vec<Jsonb>, Failure> {
+fn each<T>(jobs: &[Job], pick: impl Fn(&Job) -> Result<T, Failure>) -> Result<Vec<T>, Failure> {
     jobs.iter().map(pick).collect()
 }
 
-/// Lists of lists cannot be unnested, so each job's tags travel as the text of an array.
-fn array_literal(tags: &[String]) -> String {
-    let quoted: Vec<String> = tags
-        .iter()
-        .map(|tag| {
-            let escaped = text(tag).replace('\\', "\\\\").replace('"', "\\\"");
+fn uuid_array(job: &Job) -> String {
+    let ids: Vec<String> = job.depends_on.iter().map(ToString::to_string).collect();
+    array_literal(ids.iter().map(String::as_str))
+}
+
+/// Lists of lists cannot be unnested, so each job's lists travel as the text of an array.
+fn array_literal<'a>(items: impl Iterator<Item = &'a str>) -> String {
+    let quoted: Vec<String> = items
+        .map(|item| {
+            let escaped = text(item).replace('\\', "\\\\").replace('"', "\\\"");
             format!("\"{escaped}\"")
         })
         .collect();

@@ -37,14 +37,15 @@ static LOCK: LazyLock<String> =
 const INSERT: &str = "INSERT INTO tenants (id, slug, name, active, weight, max_queued, version, created_at, updated_at)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (slug) DO NOTHING";
 
-const INSERT_SLOTS: &str = "INSERT INTO tenant_slots (tenant_id, kind, quota)
-    SELECT $1, k.kind, k.quota FROM unnest($2::text[], $3::int4[]) AS k (kind, quota)";
+const INSERT_SLOTS: &str = "INSERT INTO tenant_slots (tenant_id, kind, quota, touched_at)
+    SELECT $1, k.kind, k.quota, $4 FROM unnest($2::text[], $3::int4[]) AS k (kind, quota)";
 
 const UPDATE: &str = "UPDATE tenants SET name = $2, active = $3, weight = $4, max_queued = $5, version = $6, updated_at = $7
     WHERE id = $1";
 
 /// The version rises even where the quota stays: weight and activity are part of a snapshot.
-const UPDATE_SLOTS: &str = "UPDATE tenant_slots s SET quota = k.quota, version = s.version + 1
+const UPDATE_SLOTS: &str =
+    "UPDATE tenant_slots s SET quota = k.quota, version = s.version + 1, touched_at = $4
     FROM unnest($2::text[], $3::int4[]) AS k (kind, quota)
     WHERE s.tenant_id = $1 AND s.kind = k.kind";
 
@@ -134,7 +135,12 @@ async fn write_quotas(tx: &Transaction<'_>, sql: &str, tenant: &Tenant) -> Resul
     let write = tx.prepare_cached(sql).await?;
     tx.execute(
         &write,
-        &[&tenant.id.as_uuid(), &kinds.as_slice(), &quotas.as_slice()],
+        &[
+            &tenant.id.as_uuid(),
+            &kinds.as_slice(),
+            &quotas.as_slice(),
+            &tenant.updated_at,
+        ],
     )
     .await?;
     Ok(())

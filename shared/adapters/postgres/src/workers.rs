@@ -6,7 +6,7 @@ use crate::PostgresStore;
 use crate::error::Failure;
 use crate::rows;
 
-const ALL: &str = "SELECT w.id, w.epoch, w.host, w.kinds, w.capacity, w.draining, w.started_at, w.lease_until,
+const ALL: &str = "SELECT w.id, w.epoch, w.host, w.kinds, w.labels, w.capacity, w.draining, w.started_at, w.lease_until,
         (SELECT count(*) FROM jobs j WHERE j.worker_id = w.id AND j.state IN ('running', 'degraded')) AS running
     FROM workers w ORDER BY w.id";
 

@@ -13,18 +13,27 @@ use tokio::time::timeout;
 use crate::error::{ANSWER_WITHIN, answered, no_answer};
 use crate::link::{Link, Opened};
 
+/// A channel is closed after so many uses: the library remembers every queue that was declared on one.
+const USES_MAX: u32 = 1_000;
+
 pub(crate) struct Lanes {
-    link: Link,
+    link: Arc<Link>,
     /// Whether publishes are confirmed.
     confirms: bool,
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<Opened>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+struct Idle {
+    opened: Opened,
+    uses: u32,
 }
 
 /// A channel of one's own. Dropped, it is closed, and what was taken from queues on it goes back to them; put back, it
 /// serves the next.
 pub(crate) struct Lane {
     opened: Opened,
+    uses: u32,
     _permit: OwnedSemaphorePermit,
 }
 
@@ -40,7 +49,7 @@ impl Lane {
 }
 
 impl Lanes {
-    pub(crate) fn new(link: Link, confirms: bool, most: usize) -> Self {
+    pub(crate) fn new(link: Arc<Link>, confirms: bool, most: usize) -> Self {
         Self {
             link,
             confirms,
@@ -60,33 +69,40 @@ impl Lanes {
             Ok(Err(closed)) => return Err(QueueError(closed.to_string())),
             Err(_) => return Err(no_answer("any of those that use all its channels")),
         };
-        let opened = match self.take_idle() {
-            Some(opened) => opened,
-            None => self.open().await?,
+        let Idle { opened, uses } = match self.take_idle() {
+            Some(idle) => idle,
+            None => Idle {
+                opened: self.open().await?,
+                uses: 0,
+            },
         };
         Ok(Lane {
             opened,
+            uses: uses + 1,
             _permit: permit,
         })
     }
 
     pub(crate) fn put_back(&self, lane: Lane) {
-        if lane.channel().status().connected() {
-            self.idle().push(lane.opened);
+        if lane.uses < USES_MAX && lane.channel().status().connected() {
+            self.idle().push(Idle {
+                opened: lane.opened,
+                uses: lane.uses,
+            });
         }
     }
 
-    fn take_idle(&self) -> Option<Opened> {
-        let mut idle = self.idle();
-        while let Some(opened) = idle.pop() {
-            if opened.channel.status().connected() {
-                return Some(opened);
+    fn take_idle(&self) -> Option<Idle> {
+        let mut all = self.idle();
+        while let Some(idle) = all.pop() {
+            if idle.opened.channel.status().connected() {
+                return Some(idle);
             }
         }
         None
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Opened>> {
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,9 +1,10 @@
-//! The job queue over RabbitMQ: one queue a tenant and kind, messages that carry a job's id.
+//! The job queue over RabbitMQ: one queue a tenant and kind, a message a wake-up.
 //!
-//! Messages are wake-ups. A publish says exactly which ones the broker has not got; everything else that goes wrong
-//! brings a message twice or late. Nothing here may hold a message while a job runs, wait for more messages to come,
-//! or requeue one in order to wait.
+//! A message says nothing but that it is there; its body is never read, so those of older versions count as well. A
+//! publish says exactly how many the broker has not got; everything else that goes wrong brings one twice or late.
+//! Nothing here may hold a message while a job runs, wait for more messages to come, or requeue one in order to wait.
 
+mod ask;
 mod declare;
 mod error;
 mod lanes;

@@ -1,17 +1,17 @@
-//! Sends messages in a sliding window of confirms.
+//! Sends wake-ups in a sliding window of confirms.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
-use application::ports::{Message, QueueError};
-use domain::JobId;
+use application::ports::{QueueError, Wakeups};
+use domain::QueueKey;
 use futures::{StreamExt, stream};
 use lapin::options::BasicPublishOptions;
+use lapin::types::ShortString;
 use lapin::{BasicProperties, Channel, Confirmation};
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use crate::declare::Declared;
-use crate::error::ANSWER_WITHIN;
+use crate::error::{ANSWER_WITHIN, in_words, no_answer};
 use crate::lanes::Lanes;
 use crate::names::Names;
 
@@ -23,30 +23,47 @@ pub(crate) const PUBLISH_LANES: usize = 8;
 
 /// Survives a restart of the broker.
 const PERSISTENT: u8 = 2;
+/// Is lost with it.
+const TRANSIENT: u8 = 1;
+
+/// For people who look into a queue; nobody else reads it.
+const BODY: &[u8] = b"wake";
 
 pub(crate) struct Publisher {
     lanes: Lanes,
     declared: Declared,
     names: Names,
+    delivery_mode: u8,
 }
 
-/// What became of a batch. Every message that is in neither is safe.
+/// What became of a batch. Every wake-up that is in neither is safe.
 #[derive(Default)]
 struct Outcome {
     /// Their queue is not there.
-    unroutable: Vec<Message>,
+    unroutable: Vec<Wakeups>,
     /// Refused, or nobody knows.
-    unsent: Vec<Message>,
+    unsent: Vec<Wakeups>,
     /// Why nobody knows.
     trouble: Option<String>,
 }
 
+/// What the broker said of the messages sent.
+#[derive(Default)]
+struct Answers {
+    /// By the place of their queue in the batch.
+    acked: Vec<u32>,
+    /// By the name of their queue; those are acked as well.
+    returned: HashMap<ShortString, u32>,
+    trouble: Option<String>,
+}
+
 impl Publisher {
-    pub(crate) fn new(lanes: Lanes, declared: Declared, names: Names) -> Self {
+    pub(crate) fn new(lanes: Lanes, declared: Declared, names: Names, persistent: bool) -> Self {
         Self {
             lanes,
             declared,
             names,
+            delivery_mode: if persistent { PERSISTENT } else { TRANSIENT },
         }
     }
 
@@ -57,116 +74,161 @@ impl Publisher {
         Ok(())
     }
 
-    /// Returns the messages that are not known to be safe.
-    pub(crate) async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Message>, QueueError> {
-        if messages.is_empty() {
-            return Ok(messages);
+    /// Returns the wake-ups that are not known to be safe.
+    pub(crate) async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError> {
+        let batch = one_a_queue(wakeups);
+        if batch.is_empty() {
+            return Ok(batch);
         }
         let lane = self.lanes.take().await?;
-        self.declared
-            .ensure(self.lanes.link(), lane.generation(), queues(&messages))
-            .await?;
-        let mut outcome = self.send(lane.channel(), messages).await;
+        let generation = lane.generation();
+        self.declared.ensure(generation, queues(&batch)).await?;
+        let mut outcome = self.send(lane.channel(), batch).await;
         if !outcome.unroutable.is_empty() && outcome.trouble.is_none() {
-            // Queues were deleted behind our back. They are made again, once.
             let again = std::mem::take(&mut outcome.unroutable);
-            self.declared.forget(queues(&again));
-            let declared = self
-                .declared
-                .ensure(self.lanes.link(), lane.generation(), queues(&again))
-                .await;
-            match declared {
-                Ok(()) => {
-                    let second = self.send(lane.channel(), again).await;
-                    outcome.unsent.extend(second.unroutable);
-                    outcome.unsent.extend(second.unsent);
-                    outcome.trouble = second.trouble;
-                }
-                Err(QueueError(error)) => {
-                    outcome.unsent.extend(again);
-                    outcome.trouble = Some(error);
-                }
-            }
+            let second = self.send_again(lane.channel(), generation, again).await;
+            outcome.unsent.extend(second.unroutable);
+            outcome.unsent.extend(second.unsent);
+            outcome.trouble = second.trouble;
         }
         outcome.unsent.append(&mut outcome.unroutable);
+        let unsent = one_a_queue(outcome.unsent);
         match outcome.trouble {
             // The channel is dropped: confirms that come late must not be taken for those of the next publish.
             Some(trouble) => {
-                let unsent = outcome.unsent.len();
-                tracing::warn!(unsent, trouble, "messages are not known to be sent");
+                let queues = unsent.len();
+                tracing::warn!(queues, trouble, "wake-ups are not known to be sent");
             }
             None => self.lanes.put_back(lane),
         }
-        Ok(outcome.unsent)
+        Ok(unsent)
     }
 
-    async fn send(&self, channel: &Channel, messages: Vec<Message>) -> Outcome {
-        let mut outcome = Outcome::default();
-        let mut unsafe_yet: HashMap<JobId, Message> = HashMap::with_capacity(messages.len());
-        let mut returned: HashSet<JobId> = HashSet::new();
-        unsafe_yet.extend(messages.iter().map(|message| (message.job, *message)));
-        {
-            let mut confirms = stream::iter(messages.iter().copied())
-                .map(|message| self.send_one(channel, message))
-                .buffer_unordered(CONFIRM_WINDOW);
-            loop {
-                match timeout(ANSWER_WITHIN, confirms.next()).await {
-                    Ok(Some(Ok((job, confirmation)))) => {
-                        if confirmation.is_ack() {
-                            unsafe_yet.remove(&job);
-                        }
-                        // A returned message comes with whichever confirm is handled next, so only its own content
-                        // tells which one it is.
-                        if let Some(message) = confirmation.take_message() {
-                            returned.extend(job_of(&message.delivery.data));
-                        }
-                    }
-                    Ok(Some(Err(error))) => outcome.trouble = Some(error.to_string()),
-                    Ok(None) => break,
-                    Err(_) => {
-                        outcome.trouble = Some("the broker does not confirm".to_owned());
-                        break;
-                    }
-                }
+    /// To one queue that is known to be there.
+    pub(crate) async fn publish_one(&self, name: ShortString) -> Result<(), QueueError> {
+        let lane = self.lanes.take().await?;
+        match timeout(ANSWER_WITHIN, self.send_one(lane.channel(), name)).await {
+            Ok(Ok(Confirmation::Ack(None))) => {
+                self.lanes.put_back(lane);
+                Ok(())
             }
+            Ok(Ok(_)) => Err(QueueError("RabbitMQ refused a message".to_owned())),
+            Ok(Err(error)) => Err(in_words(&error)),
+            Err(_) => Err(no_answer("publish")),
         }
-        for message in messages {
-            if returned.contains(&message.job) {
-                outcome.unroutable.push(message);
-            } else if unsafe_yet.contains_key(&message.job) {
-                outcome.unsent.push(message);
+    }
+
+    /// Queues were deleted behind our back, or expired. They are made again, once.
+    async fn send_again(&self, channel: &Channel, generation: u64, batch: Vec<Wakeups>) -> Outcome {
+        self.declared.forget(queues(&batch));
+        match self.declared.ensure(generation, queues(&batch)).await {
+            Ok(()) => self.send(channel, batch).await,
+            Err(QueueError(error)) => Outcome {
+                unsent: batch,
+                trouble: Some(error),
+                ..Outcome::default()
+            },
+        }
+    }
+
+    async fn send(&self, channel: &Channel, batch: Vec<Wakeups>) -> Outcome {
+        let names: Vec<ShortString> = queues(&batch)
+            .map(|queue| self.names.queue(queue).into())
+            .collect();
+        let answers = self.answers(channel, &batch, &names).await;
+        let mut outcome = Outcome {
+            trouble: answers.trouble,
+            ..Outcome::default()
+        };
+        for ((wakeups, name), acked) in batch.iter().zip(&names).zip(answers.acked) {
+            let returned = answers.returned.get(name).copied().unwrap_or(0);
+            let unknown = wakeups.n.saturating_sub(acked);
+            for (list, n) in [
+                (&mut outcome.unroutable, returned),
+                (&mut outcome.unsent, unknown),
+            ] {
+                if n > 0 {
+                    list.push(Wakeups { n, ..*wakeups });
+                }
             }
         }
         outcome
     }
 
-    async fn send_one(
+    async fn answers(
         &self,
         channel: &Channel,
-        message: Message,
-    ) -> lapin::Result<(JobId, Confirmation)> {
+        batch: &[Wakeups],
+        names: &[ShortString],
+    ) -> Answers {
+        let mut answers = Answers {
+            acked: vec![0; batch.len()],
+            ..Answers::default()
+        };
+        let counts: Vec<u32> = batch.iter().map(|wakeups| wakeups.n).collect();
+        let places = counts
+            .into_iter()
+            .enumerate()
+            .flat_map(|(place, n)| (0..n).map(move |_| place));
+        let mut confirms = stream::iter(places)
+            .map(|place| async move {
+                let answer = self.send_one(channel, names[place].clone()).await;
+                (place, answer)
+            })
+            .buffer_unordered(CONFIRM_WINDOW);
+        loop {
+            match timeout(ANSWER_WITHIN, confirms.next()).await {
+                Ok(Some((place, Ok(confirmation)))) => {
+                    answers.acked[place] += u32::from(confirmation.is_ack());
+                    // A returned message comes with whichever confirm is handled next, so only its own address tells
+                    // which one it is.
+                    if let Some(message) = confirmation.take_message() {
+                        let name = message.delivery.routing_key.clone();
+                        *answers.returned.entry(name).or_default() += 1;
+                    }
+                }
+                Ok(Some((_, Err(error)))) => answers.trouble = Some(error.to_string()),
+                Ok(None) => break,
+                Err(_) => {
+                    answers.trouble = Some("the broker does not confirm".to_owned());
+                    break;
+                }
+            }
+        }
+        answers
+    }
+
+    async fn send_one(&self, channel: &Channel, name: ShortString) -> lapin::Result<Confirmation> {
         let confirm = channel
             .basic_publish(
                 // The default exchange: straight to the queue of that name.
                 "".into(),
-                self.names.queue(message.queue).into(),
+                name,
                 BasicPublishOptions {
                     mandatory: true,
                     ..BasicPublishOptions::default()
                 },
-                message.job.as_uuid().as_bytes(),
-                BasicProperties::default().with_delivery_mode(PERSISTENT),
+                BODY,
+                BasicProperties::default().with_delivery_mode(self.delivery_mode),
             )
             .await?;
-        Ok((message.job, confirm.await?))
+        confirm.await
     }
 }
 
-fn queues(messages: &[Message]) -> impl Iterator<Item = domain::QueueKey> {
-    messages.iter().map(|message| message.queue)
+/// Each queue once, with the sum of its wake-ups; never one with none.
+fn one_a_queue(wakeups: Vec<Wakeups>) -> Vec<Wakeups> {
+    let mut sums: BTreeMap<QueueKey, u32> = BTreeMap::new();
+    for Wakeups { queue, n } in wakeups {
+        let sum = sums.entry(queue).or_default();
+        *sum = sum.saturating_add(n);
+    }
+    sums.into_iter()
+        .filter(|(_, n)| *n > 0)
+        .map(|(queue, n)| Wakeups { queue, n })
+        .collect()
 }
 
-/// The job that a message's body names. `None`: the message is not one of ours.
-pub(crate) fn job_of(body: &[u8]) -> Option<JobId> {
-    Uuid::from_slice(body).ok().map(JobId::from_uuid)
+fn queues(batch: &[Wakeups]) -> impl Iterator<Item = QueueKey> {
+    batch.iter().map(|wakeups| wakeups.queue)
 }

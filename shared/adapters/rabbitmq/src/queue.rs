@@ -1,15 +1,16 @@
+use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::{JobQueue, Message, QueueError, Receipt, Visit};
+use application::ports::{JobQueue, QueueError, Receipt, Visit, Wakeups};
 use async_trait::async_trait;
 use domain::QueueKey;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
-use tokio::time::timeout;
 
+use crate::ask::depth;
 use crate::declare::Declared;
-use crate::error::{ANSWER_WITHIN, answered, in_words, is_not_found, no_answer};
+use crate::error::answered;
 use crate::lanes::Lanes;
 use crate::link::Link;
 use crate::names::Names;
@@ -25,14 +26,18 @@ pub struct RabbitConfig {
     /// Quorum queues instead of classic ones: for a cluster that must keep messages when it loses a node, at three
     /// times the memory and twenty times the latency. Queues that are there already stay as they are.
     pub quorum: bool,
+    /// Whether wake-ups survive a restart of the broker, each queue at a folder and synced writes of its own. Otherwise
+    /// the marker is lost with them, and the engine sends them again. Quorum queues keep theirs in any case.
+    pub persistent: bool,
     /// A queue that nobody has published to or visited for so long is deleted by the broker, with what is in it; the
-    /// reconciler sends such messages again. Longer than jobs run: a tenant whose slots are all taken is not visited.
+    /// reconciler sends such wake-ups again. Longer than jobs run: a tenant whose slots are all taken is not visited.
     pub idle_queue_expires: Duration,
     /// How long a visit may stay open. It covers a claim's transaction, not a job's run.
     pub visit_held_max: Duration,
 }
 
 impl RabbitConfig {
+    pub const PERSISTENT: bool = true;
     pub const IDLE_QUEUE_EXPIRES: Duration = Duration::from_hours(7 * 24);
     pub const VISIT_HELD_MAX: Duration = Duration::from_mins(1);
 }
@@ -55,13 +60,19 @@ impl RabbitQueue {
             ))
         })?;
         let names = Names::new(&config.prefix);
-        let publishing = Link::new(uri.clone(), "orchestrator publish");
-        let visiting = Link::new(uri, "orchestrator visit");
+        let publishing = Arc::new(Link::new(uri.clone(), "orchestrator publish"));
+        let visiting = Arc::new(Link::new(uri, "orchestrator visit"));
         Ok(Self {
             publisher: Publisher::new(
-                Lanes::new(publishing, true, PUBLISH_LANES),
-                Declared::new(names.clone(), config.quorum, config.idle_queue_expires),
+                Lanes::new(Arc::clone(&publishing), true, PUBLISH_LANES),
+                Declared::new(
+                    publishing,
+                    names.clone(),
+                    config.quorum,
+                    config.idle_queue_expires,
+                ),
                 names.clone(),
+                config.persistent,
             ),
             visits: Visits::new(
                 Lanes::new(visiting, false, VISIT_LANES),
@@ -75,8 +86,8 @@ impl RabbitQueue {
 
 #[async_trait]
 impl JobQueue for RabbitQueue {
-    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Message>, QueueError> {
-        self.publisher.publish(messages).await
+    async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError> {
+        self.publisher.publish(wakeups).await
     }
 
     async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError> {
@@ -91,23 +102,15 @@ impl JobQueue for RabbitQueue {
         self.visits.give_back(receipt).await
     }
 
+    async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError> {
+        let depth = depth(self.visits.lanes(), self.names.queue(queue)).await?;
+        Ok(depth.unwrap_or(0))
+    }
+
+    /// The marker is a message that lives as long as wake-ups do, in a queue that nobody visits.
     async fn has_marker(&self) -> Result<bool, QueueError> {
-        let opened = self.visits.lanes().link().channel().await?;
-        let options = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let asking = opened.channel.queue_declare(
-            self.names.marker().into(),
-            options,
-            FieldTable::default(),
-        );
-        match timeout(ANSWER_WITHIN, asking).await {
-            Ok(Ok(_)) => Ok(true),
-            Ok(Err(error)) if is_not_found(&error) => Ok(false),
-            Ok(Err(error)) => Err(in_words(&error)),
-            Err(_) => Err(no_answer("look for the marker")),
-        }
+        let depth = depth(self.visits.lanes(), self.names.marker()).await?;
+        Ok(depth.is_some_and(|depth| depth > 0))
     }
 
     async fn set_marker(&self) -> Result<(), QueueError> {
@@ -117,7 +120,10 @@ impl JobQueue for RabbitQueue {
             QueueDeclareOptions::durable(),
             FieldTable::default(),
         );
-        answered("set the marker", declaring).await.map(drop)
+        if answered("set the marker", declaring).await?.message_count() > 0 {
+            return Ok(());
+        }
+        self.publisher.publish_one(self.names.marker().into()).await
     }
 
     async fn check(&self) -> Result<(), QueueError> {

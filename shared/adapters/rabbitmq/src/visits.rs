@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use application::ports::{QueueError, Receipt, Visit};
-use domain::{JobId, QueueKey};
+use domain::QueueKey;
 use futures::future::try_join_all;
 use lapin::Channel;
 use lapin::message::BasicGetMessage;
@@ -17,7 +17,6 @@ use tokio::time::{Instant, interval, timeout};
 use crate::error::{ANSWER_WITHIN, answered, in_words, is_not_found, no_answer};
 use crate::lanes::{Lane, Lanes};
 use crate::names::Names;
-use crate::publish::job_of;
 
 /// Visits that are open at once; more wait. A channel is some 40 KB in the broker.
 pub(crate) const VISIT_LANES: usize = 64;
@@ -70,7 +69,7 @@ impl Visits {
 
     pub(crate) async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError> {
         let nothing = || Visit {
-            jobs: Vec::new(),
+            taken: 0,
             receipt: Receipt(NOTHING_TAKEN),
         };
         if n == 0 {
@@ -94,19 +93,8 @@ impl Visits {
             last_tag,
             since: Instant::now(),
         });
-        let jobs: Vec<JobId> = taken
-            .iter()
-            .filter_map(|message| job_of(&message.data))
-            .collect();
-        if jobs.len() < taken.len() {
-            let strangers = taken.len() - jobs.len();
-            tracing::warn!(%name, strangers, "messages that name no job are thrown away");
-        }
-        if jobs.is_empty() {
-            self.ack(receipt).await?;
-            return Ok(nothing());
-        }
-        Ok(Visit { jobs, receipt })
+        let taken = u32::try_from(taken.len()).unwrap_or(n);
+        Ok(Visit { taken, receipt })
     }
 
     pub(crate) async fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {

@@ -54,10 +54,11 @@ impl Locks for Redis {
     ) -> Result<LockState, CoordinationError> {
         let mut call = self.on_line(&self.lock_scripts.acquire, resource, owner);
         call.arg(millis(ttl));
-        let ahead: u32 = self.link.call(Call::Script(&call), OnBreak::Repeat).await?;
+        let (ahead, holder): (u32, String) =
+            self.link.call(Call::Script(&call), OnBreak::Repeat).await?;
         Ok(match ahead {
             0 => LockState::Held,
-            ahead => LockState::Waiting { ahead },
+            ahead => LockState::Waiting { ahead, holder },
         })
     }
 

@@ -1,4 +1,6 @@
-use application::ports::{CoordinationError, Found, PICK_MAX, Pick, ReadySet};
+use application::ports::{
+    CoordinationError, Found, PICK_MAX, Pick, ReadySet, Served, Visited, charge_seconds,
+};
 use async_trait::async_trait;
 use domain::{JobKind, QueueKey, SlotSnapshot, TenantId};
 use redis::Script;
@@ -15,6 +17,7 @@ pub(crate) struct ReadyScripts {
     note: Script,
     arrived: Script,
     visited: Script,
+    served: Script,
     pick: Script,
     clear: Script,
     complete: Script,
@@ -31,6 +34,7 @@ impl Default for ReadyScripts {
             note: with_queues!("lua/note.lua"),
             arrived: with_queues!("lua/arrived.lua"),
             visited: with_queues!("lua/visited.lua"),
+            served: with_queues!("lua/served.lua"),
             pick: with_queues!("lua/pick.lua"),
             clear: Script::new(include_str!("lua/clear.lua")),
             complete: Script::new(include_str!("lua/complete.lua")),
@@ -86,22 +90,41 @@ impl ReadySet for Redis {
             .ok_or_else(|| CoordinationError(format!("Redis: not an answer to a pick: {answer:?}")))
     }
 
-    async fn visited(
-        &self,
-        queue: QueueKey,
-        n: u32,
-        found: Found,
-    ) -> Result<(), CoordinationError> {
+    async fn visited(&self, visited: Visited) -> Result<(), CoordinationError> {
+        let unclaimed = f64::from(visited.n.saturating_sub(visited.claimed)) * visited.estimate;
         let mut call = self.ready_scripts.visited.prepare_invoke();
-        for key in self.keys.of_kind(queue.kind) {
+        for key in self.keys.of_kind(visited.queue.kind) {
             call.key(key);
         }
         call.arg(self.keys.wake_channel())
-            .arg(queue.tenant.to_string())
-            .arg(n)
-            .arg(u8::from(found == Found::Nothing));
+            .arg(visited.queue.tenant.to_string())
+            .arg(visited.n)
+            .arg(u8::from(visited.found == Found::Nothing))
+            .arg(exact(unclaimed));
         // Not repeated: said twice, it would take another picker's jobs out of its hands.
         self.link.call(Call::Script(&call), OnBreak::GiveUp).await
+    }
+
+    async fn served(&self, served: &[Served]) -> Result<(), CoordinationError> {
+        for kind in JobKind::ALL {
+            let of_kind: Vec<&Served> = served
+                .iter()
+                .filter(|served| served.queue.kind == kind)
+                .collect();
+            for chunk in of_kind.chunks(QUEUES_PER_CALL) {
+                let mut call = self.ready_scripts.served.prepare_invoke();
+                for key in self.keys.of_kind(kind) {
+                    call.key(key);
+                }
+                for served in chunk {
+                    call.arg(served.queue.tenant.to_string())
+                        .arg(exact(served.beyond));
+                }
+                // Not repeated: said twice, it would be charged twice.
+                let () = self.link.call(Call::Script(&call), OnBreak::GiveUp).await?;
+            }
+        }
+        Ok(())
     }
 
     async fn rebuild(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError> {
@@ -186,9 +209,19 @@ impl Redis {
                 .arg(slots.version)
                 .arg(slots.claimable())
                 .arg(slots.weight.max(1))
-                .arg(u8::from(slots.queued == 0 && slots.running == 0));
+                .arg(u8::from(slots.queued == 0 && slots.running == 0))
+                .arg(exact(charge_seconds(slots)));
         }
         self.link.call(Call::Script(&call), OnBreak::Repeat).await
+    }
+}
+
+/// As a script takes it: the shortest text that is this very number. What is no number charges nothing.
+fn exact(seconds: f64) -> String {
+    if seconds.is_finite() {
+        seconds.to_string()
+    } else {
+        "0".to_owned()
     }
 }
 
@@ -196,13 +229,16 @@ fn parse_pick(answer: &[String]) -> Option<Pick> {
     match answer {
         [only] if only == "blank" => Some(Pick::Blank),
         [only] if only == "nothing" => Some(Pick::Nothing),
-        [kind, tenant, n] => {
+        [kind, tenant, n, estimate] => {
             let queue = QueueKey {
                 tenant: TenantId::from_uuid(Uuid::parse_str(tenant).ok()?),
                 kind: kind.parse().ok()?,
             };
-            let n = n.parse().ok()?;
-            Some(Pick::Queue { queue, n })
+            Some(Pick::Queue {
+                queue,
+                n: n.parse().ok()?,
+                estimate: estimate.parse().ok()?,
+            })
         }
         _ => None,
     }

@@ -5,7 +5,9 @@ mod support;
 use std::time::Duration;
 
 use adapter_redis::{Redis, RedisConfig};
-use application::ports::{EventBus, Found, Interest, LockState, Locks, Pick, ReadySet, Signal};
+use application::ports::{
+    EventBus, Found, Interest, LockState, Locks, Pick, ReadySet, Signal, Visited,
+};
 use application::testing::Proxy;
 use domain::{JobId, JobKind, QueueKey, SlotSnapshot, TenantId};
 use futures::StreamExt;
@@ -32,8 +34,10 @@ fn snapshot(tenant: u128, version: i64) -> SlotSnapshot {
         quota: 10,
         running: 0,
         queued: 5,
+        due: 5,
         published: 5,
         paused: false,
+        service_seconds: 1.0,
     }
 }
 
@@ -106,6 +110,7 @@ async fn an_emptied_redis_is_blank_until_it_is_rebuilt() {
     let picked = |tenant| Pick::Queue {
         queue: queue(tenant),
         n: 1,
+        estimate: 1.0,
     };
     assert_eq!([one, two], [picked(1), picked(2)]);
 }
@@ -171,10 +176,17 @@ async fn commands_go_on_after_the_connection_was_cut() {
         proxy.cut();
         // Repeated once by itself, so nobody notices.
         redis.note(&[snapshot(1, version)]).await.unwrap();
-        let Pick::Queue { queue, n } = pick(&redis).await else {
+        let Pick::Queue { queue, n, estimate } = pick(&redis).await else {
             panic!("version {version} was not noted");
         };
-        redis.visited(queue, n, Found::Something).await.unwrap();
+        let visited = Visited {
+            queue,
+            n,
+            claimed: n,
+            estimate,
+            found: Found::Something,
+        };
+        redis.visited(visited).await.unwrap();
     }
 }
 

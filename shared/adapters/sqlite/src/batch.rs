@@ -1,4 +1,5 @@
-//! Many rows as one JSON text, which a statement takes apart again with `json_each`.
+//! Many rows as one JSON text, which a statement takes apart again: lists of values with `json_each`, lists of rows with
+//! `jsonb_each`, which spares SQLite to write each row as a text and to read that again.
 
 use std::fmt;
 

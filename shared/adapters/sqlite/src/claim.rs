@@ -1,24 +1,21 @@
-//! CLAIM: messages become runs, under the worker's lease and the tenants' quotas.
+//! CLAIM: wake-ups become runs, under the worker's lease and the tenants' quotas.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeMap;
 
 use application::ports::{ClaimRequest, Claimed, LeaseError, StoreError};
-use domain::{
-    Claim, EventKind, Job, JobId, JobState, QueueKey, SlotSnapshot, Status, Timestamp, WorkerRef,
-};
+use domain::{EventKind, Job, Labels, QueueKey, SlotSnapshot, Timestamp, WorkerRef};
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::json;
 use sqlx::SqliteConnection;
-use uuid::Uuid;
+use sqlx::sqlite::SqliteRow;
 
 use crate::SqliteStore;
-use crate::batch::{Hex, ids, json};
+use crate::batch::{Hex, json};
 use crate::error::failed;
-use crate::events::{self, EventRow};
+use crate::labelled;
 use crate::lease::check_lease;
 use crate::rows::{Stored, stored};
 use crate::slots::{self, Deltas};
-use crate::submit::is_due;
 
 pub async fn claim(
     store: &SqliteStore,
@@ -27,190 +24,229 @@ pub async fn claim(
     now: Timestamp,
 ) -> Result<Claimed, LeaseError> {
     let mut tx = store.write().await?;
-    check_lease(&mut tx, worker, now).await?;
-    let queues: BTreeSet<QueueKey> = requests.iter().map(|request| request.queue).collect();
-    let slots = slots::read(&mut tx, queues).await?;
-    let rows = load(&mut tx, &requests).await?;
-    let decided = decide(requests, rows, &slots, now);
+    let labels = check_lease(&mut tx, worker, now).await?;
+    let wanted = add_up(&requests);
+    let slots = slots::read(&mut tx, wanted.keys().copied()).await?;
     let mut deltas = Deltas::default();
-    let jobs = start(&mut tx, decided.claimed, worker, now, &mut deltas).await?;
-    put_back(&mut tx, &decided.refused, &mut deltas).await?;
+    for (queue, wants) in wanted.iter().filter(|(_, wants)| wants.wakeups > 0) {
+        let delta = deltas.of(*queue);
+        delta.published -= i64::from(wants.wakeups);
+        delta.touched = Some(now);
+    }
+    let mut claiming = Claiming {
+        connection: &mut tx,
+        worker,
+        now,
+        claimed: Vec::new(),
+    };
+    claiming.plain(&slots, &wanted).await?;
+    claiming.labelled(&slots, &wanted, &labels).await?;
+    let claimed = claiming.claimed;
+    write_history(&mut tx, &claimed, worker, now).await?;
+    for Stored { job, .. } in &claimed {
+        let delta = deltas.of(job.queue());
+        delta.queued -= 1;
+        delta.due -= i64::from(job.requires.is_empty());
+        delta.running += 1;
+    }
     let slots = deltas.apply(&mut tx).await?;
     tx.commit().await.map_err(failed)?;
-    Ok(Claimed {
-        jobs,
-        refused: decided.refused.iter().map(|stored| stored.job.id).collect(),
-        gone: decided.gone,
-        slots,
-    })
+    let mut jobs: Vec<Job> = claimed.into_iter().map(|stored| stored.job).collect();
+    jobs.sort_unstable_by_key(|job| (job.queue(), job.turn, job.id));
+    Ok(Claimed { jobs, slots })
 }
 
-async fn load(
-    connection: &mut SqliteConnection,
-    requests: &[ClaimRequest],
-) -> Result<HashMap<JobId, Stored>, StoreError> {
-    let wanted: BTreeSet<Uuid> = requests.iter().map(|r| r.job.as_uuid()).collect();
-    sqlx::query("SELECT * FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?))")
-        .bind(ids(wanted)?)
-        .fetch_all(connection)
-        .await
-        .map_err(failed)?
-        .iter()
-        .map(|row| stored(row).map(|stored| (stored.job.id, stored)))
-        .collect()
+/// What is asked of a queue, all requests together.
+#[derive(Debug, Clone, Copy, Default)]
+struct Wants {
+    wakeups: u32,
+    labelled: u32,
 }
 
-#[derive(Default)]
-struct Decided {
-    claimed: Vec<Stored>,
-    refused: Vec<Stored>,
-    gone: Vec<JobId>,
-}
-
-/// In the order of the requests: who gets one of the free slots. A job asked for twice counts once.
-fn decide(
-    requests: Vec<ClaimRequest>,
-    mut rows: HashMap<JobId, Stored>,
-    slots: &[SlotSnapshot],
-    now: Timestamp,
-) -> Decided {
-    let mut free: HashMap<QueueKey, u32> = slots
-        .iter()
-        .map(|slot| (slot.queue, if slot.paused { 0 } else { slot.free() }))
-        .collect();
-    let mut seen = HashSet::new();
-    let mut decided = Decided::default();
+fn add_up(requests: &[ClaimRequest]) -> BTreeMap<QueueKey, Wants> {
+    let mut wanted: BTreeMap<QueueKey, Wants> = BTreeMap::new();
     for request in requests {
-        if !seen.insert(request.job) {
-            continue;
-        }
-        let waiting = rows.remove(&request.job).filter(|stored| {
-            stored.job.state() == JobState::Queued && stored.job.queue() == request.queue
-        });
-        let Some(stored) = waiting else {
-            decided.gone.push(request.job);
-            continue;
-        };
-        let free = free.entry(request.queue).or_default();
-        if *free > 0 && is_due(&stored.job, now) {
-            *free -= 1;
-            decided.claimed.push(stored);
-        } else {
-            decided.refused.push(stored);
-        }
+        let wants = wanted.entry(request.queue).or_default();
+        wants.wakeups = wants.wakeups.saturating_add(request.wakeups);
+        wants.labelled = wants.labelled.saturating_add(request.labelled);
     }
-    decided
+    wanted
 }
 
-#[derive(Debug, Serialize)]
-struct AttemptRow {
-    job: Hex,
-    tenant: Hex,
-    number: u32,
+/// A macro, as a statement is a constant: the jobs of the rows that a query gives begin to run.
+macro_rules! start_rows {
+    ($rows:literal) => {
+        concat!(
+            "UPDATE jobs
+             SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1,
+                 worker_id = ?1, worker_epoch = ?2, started_at = ?3, updated_at = ?3, stop_requested_at = NULL
+             WHERE rowid IN (",
+            $rows,
+            ") RETURNING *"
+        )
+    };
 }
 
-async fn start(
-    connection: &mut SqliteConnection,
-    claimed: Vec<Stored>,
+/// Of one queue (`?4`, `?5`), at most `?6`.
+const START_OF_ONE: &str = start_rows!(
+    "SELECT rowid FROM jobs INDEXED BY jobs_turns
+     WHERE state = 'queued' AND due AND requires IS NULL AND tenant_id = ?4 AND kind = ?5
+     ORDER BY turn, id LIMIT ?6"
+);
+
+/// Of each of many queues (`?4`), at most `?5`.
+const START_OF_MANY: &str = start_rows!(
+    "SELECT n.rowid FROM jsonb_each(?4) AS q
+     CROSS JOIN jobs AS n ON n.rowid IN (
+         SELECT rowid FROM jobs INDEXED BY jobs_turns
+         WHERE state = 'queued' AND due AND requires IS NULL
+           AND tenant_id = unhex(q.value ->> 0) AND kind = q.value ->> 1
+         ORDER BY turn, id LIMIT ?5)"
+);
+
+const START_THESE: &str = start_rows!("SELECT value FROM json_each(?4)");
+
+struct Claiming<'c> {
+    connection: &'c mut SqliteConnection,
     worker: WorkerRef,
     now: Timestamp,
-    deltas: &mut Deltas,
-) -> Result<Vec<Job>, StoreError> {
-    let mut jobs = Vec::with_capacity(claimed.len());
-    let mut happened = Vec::with_capacity(claimed.len());
-    let mut attempts = Vec::with_capacity(claimed.len());
-    let mut data = Map::new();
-    data.insert("worker".to_owned(), Value::String(worker.id.to_string()));
-    for stored in claimed {
-        let delta = deltas.of(stored.job.queue());
-        delta.queued -= 1;
-        delta.running += 1;
-        delta.published -= i64::from(stored.published);
-        let job = started(stored.job, worker, now);
-        happened
-            .push(EventRow::of(&job, stored.event_seq + 1, EventKind::Started, now).with(&data)?);
-        attempts.push(AttemptRow {
-            job: Hex(job.id.as_uuid()),
-            tenant: Hex(job.tenant.as_uuid()),
-            number: job.attempt,
-        });
-        jobs.push(job);
-    }
-    if jobs.is_empty() {
-        return Ok(jobs);
-    }
-    write(connection, &jobs, &attempts, worker, now).await?;
-    events::write(connection, &happened).await?;
-    Ok(jobs)
+    claimed: Vec<Stored>,
 }
 
-fn started(job: Job, worker: WorkerRef, now: Timestamp) -> Job {
-    Job {
-        status: Status::Running(Claim {
-            worker: worker.id,
-            epoch: worker.epoch,
-        }),
-        attempt: job.attempt + 1,
-        fence: job.fence + 1,
-        started_at: Some(now),
-        stop_requested_at: None,
-        updated_at: now,
-        ..job
+impl Claiming<'_> {
+    /// Jobs that any worker may run. Queues from which as many are taken share a statement.
+    async fn plain(
+        &mut self,
+        slots: &[SlotSnapshot],
+        wanted: &BTreeMap<QueueKey, Wants>,
+    ) -> Result<(), StoreError> {
+        let mut queues: BTreeMap<u32, Vec<QueueKey>> = BTreeMap::new();
+        for slot in slots.iter().filter(|slot| !slot.paused && slot.due > 0) {
+            let wakeups = wanted.get(&slot.queue).map_or(0, |wants| wants.wakeups);
+            let count = wakeups.min(slot.free());
+            if count > 0 {
+                queues.entry(count).or_default().push(slot.queue);
+            }
+        }
+        for (count, queues) in queues {
+            if let [queue] = queues[..] {
+                let rows = self
+                    .start(START_OF_ONE)
+                    .bind(queue.tenant.as_uuid())
+                    .bind(queue.kind.as_str())
+                    .bind(count)
+                    .fetch_all(&mut *self.connection)
+                    .await;
+                self.take(rows)?;
+                continue;
+            }
+            let queues: Vec<(Hex, &str)> = queues
+                .iter()
+                .map(|queue| (Hex(queue.tenant.as_uuid()), queue.kind.as_str()))
+                .collect();
+            let rows = self
+                .start(START_OF_MANY)
+                .bind(json(&queues)?)
+                .bind(count)
+                .fetch_all(&mut *self.connection)
+                .await;
+            self.take(rows)?;
+        }
+        Ok(())
+    }
+
+    /// Jobs that ask for labels which the worker has, in the slots that are left.
+    async fn labelled(
+        &mut self,
+        slots: &[SlotSnapshot],
+        wanted: &BTreeMap<QueueKey, Wants>,
+        labels: &Labels,
+    ) -> Result<(), StoreError> {
+        for slot in slots.iter().filter(|slot| !slot.paused) {
+            let of_queue = |stored: &&Stored| stored.job.queue() == slot.queue;
+            let taken = self.claimed.iter().filter(of_queue).count();
+            let left = slot
+                .free()
+                .saturating_sub(u32::try_from(taken).unwrap_or(u32::MAX));
+            let asked = wanted.get(&slot.queue).map_or(0, |wants| wants.labelled);
+            let count = asked.min(left);
+            if count == 0 {
+                continue;
+            }
+            let next = labelled::next(self.connection, slot.queue, labels, count).await?;
+            if next.is_empty() {
+                continue;
+            }
+            let rows = self
+                .start(START_THESE)
+                .bind(json(&next)?)
+                .fetch_all(&mut *self.connection)
+                .await;
+            self.take(rows)?;
+        }
+        Ok(())
+    }
+
+    fn start(
+        &self,
+        statement: &'static str,
+    ) -> sqlx::query::Query<'static, sqlx::Sqlite, sqlx::sqlite::SqliteArguments> {
+        sqlx::query(statement)
+            .bind(self.worker.id.as_uuid())
+            .bind(self.worker.epoch)
+            .bind(self.now.timestamp_micros())
+    }
+
+    fn take(&mut self, rows: Result<Vec<SqliteRow>, sqlx::Error>) -> Result<(), StoreError> {
+        for row in rows.map_err(failed)? {
+            self.claimed.push(stored(&row)?);
+        }
+        Ok(())
     }
 }
 
-async fn write(
+/// Job, tenant, attempt, number of the event.
+#[derive(Debug, Serialize)]
+struct StartedRow(Hex, Hex, u32, i64);
+
+/// The open attempts and the events of runs that begin.
+async fn write_history(
     connection: &mut SqliteConnection,
-    jobs: &[Job],
-    attempts: &[AttemptRow],
+    claimed: &[Stored],
     worker: WorkerRef,
     now: Timestamp,
 ) -> Result<(), StoreError> {
+    if claimed.is_empty() {
+        return Ok(());
+    }
+    let mut rows: Vec<StartedRow> = claimed
+        .iter()
+        .map(|Stored { job, event_seq, .. }| {
+            let (id, tenant) = (Hex(job.id.as_uuid()), Hex(job.tenant.as_uuid()));
+            StartedRow(id, tenant, job.attempt, *event_seq)
+        })
+        .collect();
+    // Tables are written in the order of their keys.
+    rows.sort_unstable_by_key(|row| row.0.0);
+    let rows = json(&rows)?;
     sqlx::query(
-        "UPDATE jobs
-         SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1,
-             worker_id = ?2, worker_epoch = ?3, started_at = ?4, updated_at = ?4, stop_requested_at = NULL,
-             published_at = NULL
-         WHERE id IN (SELECT unhex(value) FROM json_each(?1))",
+        "INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
+         SELECT unhex(value ->> 0), value ->> 2, unhex(value ->> 1), ?2, ?3 FROM jsonb_each(?1)",
     )
-    .bind(ids(jobs.iter().map(|job| job.id.as_uuid()))?)
+    .bind(&rows)
     .bind(worker.id.as_uuid())
-    .bind(worker.epoch)
     .bind(now.timestamp_micros())
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
     sqlx::query(
-        "INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
-         SELECT unhex(value ->> 'job'), value ->> 'number', unhex(value ->> 'tenant'), ?2, ?3
-         FROM json_each(?1)",
+        "INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
+         SELECT unhex(value ->> 0), value ->> 3, unhex(value ->> 1), ?2, ?3, value ->> 2, ?4 FROM jsonb_each(?1)",
     )
-    .bind(json(attempts)?)
-    .bind(worker.id.as_uuid())
+    .bind(rows)
     .bind(now.timestamp_micros())
-    .execute(connection)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-/// Jobs that may not run now wait in the store again, without a message.
-async fn put_back(
-    connection: &mut SqliteConnection,
-    refused: &[Stored],
-    deltas: &mut Deltas,
-) -> Result<(), StoreError> {
-    let published = || refused.iter().filter(|stored| stored.published);
-    for stored in published() {
-        deltas.of(stored.job.queue()).published -= 1;
-    }
-    if published().next().is_none() {
-        return Ok(());
-    }
-    sqlx::query(
-        "UPDATE jobs SET published_at = NULL WHERE id IN (SELECT unhex(value) FROM json_each(?))",
-    )
-    .bind(ids(published().map(|stored| stored.job.id.as_uuid()))?)
+    .bind(EventKind::Started.as_str())
+    .bind(json!({ "worker": worker.id.to_string() }).to_string())
     .execute(connection)
     .await
     .map_err(failed)?;

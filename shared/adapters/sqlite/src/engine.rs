@@ -3,13 +3,16 @@
 use std::time::Duration;
 
 use application::ports::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, Message, NewWorker, Reaped,
-    Reconciled, Relayed, Renewal, Report, StoreError,
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, Moved, NewWorker, Promoted,
+    Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
 };
 use async_trait::async_trait;
-use domain::{JobId, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
+use domain::{JobId, JobKind, Labels, QueueKey, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
 
-use crate::{SqliteStore, claim, finish, lease, reap, reconcile, relay, report, workers};
+use crate::{
+    SqliteStore, claim, expire, fences, finish, labelled, lease, promote, reap, reconcile, relay,
+    release, report, workers,
+};
 
 #[async_trait]
 impl EngineStore for SqliteStore {
@@ -43,8 +46,8 @@ impl EngineStore for SqliteStore {
         relay::relay(self, limit, now).await
     }
 
-    async fn unpublish(&self, messages: Vec<Message>) -> Result<Vec<SlotSnapshot>, StoreError> {
-        relay::unpublish(self, messages).await
+    async fn unpublish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<SlotSnapshot>, StoreError> {
+        relay::unpublish(self, &wakeups).await
     }
 
     async fn claim(
@@ -54,6 +57,28 @@ impl EngineStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Claimed, LeaseError> {
         claim::claim(self, worker, requests, now).await
+    }
+
+    async fn labelled(
+        &self,
+        kinds: &[JobKind],
+        labels: &Labels,
+        limit: u32,
+        _now: Timestamp,
+    ) -> Result<Vec<(QueueKey, u32)>, StoreError> {
+        labelled::labelled(self, kinds, labels, limit).await
+    }
+
+    async fn promote(&self, limit: u32, now: Timestamp) -> Result<Promoted, StoreError> {
+        promote::promote(self, limit, now).await
+    }
+
+    async fn release(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError> {
+        release::release(self, limit, now).await
+    }
+
+    async fn expire(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError> {
+        expire::expire(self, limit, now).await
     }
 
     async fn report(
@@ -83,12 +108,23 @@ impl EngineStore for SqliteStore {
         reap::reap(self, grace, limit, now).await
     }
 
-    async fn reconcile(&self, stale: Duration, now: Timestamp) -> Result<Reconciled, StoreError> {
-        reconcile::reconcile(self, stale, now).await
+    async fn reconcile(&self, silence: Duration, now: Timestamp) -> Result<Reconciled, StoreError> {
+        reconcile::reconcile(self, silence, now).await
+    }
+
+    async fn recount_published(
+        &self,
+        counted: Vec<(SlotSnapshot, u32)>,
+    ) -> Result<Vec<SlotSnapshot>, StoreError> {
+        reconcile::recount_published(self, &counted).await
     }
 
     async fn forget_published(&self) -> Result<Vec<SlotSnapshot>, StoreError> {
         reconcile::forget_published(self).await
+    }
+
+    async fn next_fence(&self, resource: &str) -> Result<i64, StoreError> {
+        fences::next_fence(self, resource).await
     }
 
     async fn slots(&self, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError> {

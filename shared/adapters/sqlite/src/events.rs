@@ -64,7 +64,7 @@ pub async fn write(
         "INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
          SELECT unhex(value ->> 'job'), value ->> 'seq', unhex(value ->> 'tenant'), value ->> 'at',
                 value ->> 'kind', value ->> 'attempt', value ->> 'data'
-         FROM json_each(?)",
+         FROM jsonb_each(?)",
     )
     .bind(json(events)?)
     .execute(connection)

@@ -1,15 +1,16 @@
 //! The clients' port, a transaction a file.
 
 use application::ports::{
-    JobFilter, JobStore, QueueView, SteerError, Steered, StoreError, Submission, Submitted,
+    JobFilter, JobStore, QueueAction, QueueView, SteerError, Steered, StoreError, Submission,
+    Submitted, Waiting,
 };
 use async_trait::async_trait;
 use domain::{
-    Action, Artifact, ArtifactId, Attempt, Checkpoint, Job, JobEvent, JobId, LogChunk, LogCursor,
-    TenantId, Timestamp,
+    Action, Artifact, ArtifactId, Attempt, Checkpoint, Job, JobEvent, JobId, JobKind, LogChunk,
+    LogCursor, SlotSnapshot, TenantId, Timestamp,
 };
 
-use crate::{SqliteStore, history, list, read, steer, submit};
+use crate::{SqliteStore, history, list, queue_steering, read, steer, submit, waiting};
 
 #[async_trait]
 impl JobStore for SqliteStore {
@@ -103,5 +104,23 @@ impl JobStore for SqliteStore {
 
     async fn queues(&self, tenant: TenantId) -> Result<Vec<QueueView>, StoreError> {
         read::queues(self, tenant).await
+    }
+
+    async fn steer_queues(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        action: QueueAction,
+    ) -> Result<Option<Vec<SlotSnapshot>>, StoreError> {
+        queue_steering::steer_queues(self, tenant, kind, action).await
+    }
+
+    async fn waiting(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        now: Timestamp,
+    ) -> Result<Option<Waiting>, StoreError> {
+        waiting::waiting(self, tenant, job, now).await
     }
 }

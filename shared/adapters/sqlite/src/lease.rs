@@ -1,7 +1,7 @@
 //! Leases: one a worker, not one a job.
 
 use application::ports::{LeaseError, NewWorker, Renewal, StoreError};
-use domain::{Timestamp, WorkerRef};
+use domain::{Labels, Timestamp, WorkerRef};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -18,13 +18,14 @@ pub async fn register_worker(
     let epoch = 1;
     let mut tx = store.write().await?;
     sqlx::query(
-        "INSERT INTO workers (id, epoch, host, kinds, capacity, draining, started_at, lease_until)
-         VALUES (?, ?, ?, ?, ?, 0, ?, ?)",
+        "INSERT INTO workers (id, epoch, host, kinds, labels, capacity, draining, started_at, lease_until)
+         VALUES (?, ?, ?, ?, ?, ?, 0, ?, ?)",
     )
     .bind(worker.id.as_uuid())
     .bind(epoch)
     .bind(worker.host)
     .bind(json(&worker.kinds)?)
+    .bind(json(&worker.labels)?)
     .bind(worker.capacity)
     .bind(now.timestamp_micros())
     .bind(lease_until.timestamp_micros())
@@ -38,20 +39,22 @@ pub async fn register_worker(
     })
 }
 
-/// The worker is alive, and this is it and not its former life.
+/// The worker is alive, and this is it and not its former life. Returns its labels.
 pub async fn check_lease(
     connection: &mut SqliteConnection,
     worker: WorkerRef,
     now: Timestamp,
-) -> Result<(), LeaseError> {
-    let row = sqlx::query("SELECT 1 FROM workers WHERE id = ? AND epoch = ? AND lease_until > ?")
-        .bind(worker.id.as_uuid())
-        .bind(worker.epoch)
-        .bind(now.timestamp_micros())
-        .fetch_optional(connection)
-        .await
-        .map_err(failed)?;
-    row.map(|_| ()).ok_or(LeaseError::Lost(worker))
+) -> Result<Labels, LeaseError> {
+    let row =
+        sqlx::query("SELECT labels FROM workers WHERE id = ? AND epoch = ? AND lease_until > ?")
+            .bind(worker.id.as_uuid())
+            .bind(worker.epoch)
+            .bind(now.timestamp_micros())
+            .fetch_optional(connection)
+            .await
+            .map_err(failed)?;
+    let row = row.ok_or(LeaseError::Lost(worker))?;
+    Ok(Reader(&row).json("labels")?)
 }
 
 pub async fn renew_lease(

@@ -7,11 +7,28 @@ use sqlx::{SqlSafeStr as _, SqlitePool};
 use crate::error::failed;
 
 /// Every file of `migrations/sqlite`: number, name, text.
-const MIGRATIONS: &[(i64, &str, &str)] = &[(
-    1,
-    "jobs",
-    include_str!("../../../../migrations/sqlite/0001_jobs.sql"),
-)];
+const MIGRATIONS: &[(i64, &str, &str)] = &[
+    (
+        1,
+        "jobs",
+        include_str!("../../../../migrations/sqlite/0001_jobs.sql"),
+    ),
+    (
+        2,
+        "scheduling",
+        include_str!("../../../../migrations/sqlite/0002_scheduling.sql"),
+    ),
+    (
+        3,
+        "schedules",
+        include_str!("../../../../migrations/sqlite/0003_schedules.sql"),
+    ),
+    (
+        4,
+        "replays",
+        include_str!("../../../../migrations/sqlite/0004_replays.sql"),
+    ),
+];
 
 fn migrator() -> Migrator {
     let migration = |&(number, name, text): &(i64, &'static str, &'static str)| {

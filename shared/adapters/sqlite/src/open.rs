@@ -20,6 +20,9 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Statements kept prepared on a connection; more than there are.
 const STATEMENTS: usize = 200;
+/// Rows that SQLite's thread may read before they are taken: those of a whole claim, so that the two threads need not wait
+/// for each other every few rows.
+const ROWS_AHEAD: usize = 1_000;
 /// The write-ahead log is cut back to this after a checkpoint.
 const LOG_BYTES: &str = "67108864";
 /// Negative: in KiB. 16 MiB a connection.
@@ -70,6 +73,7 @@ fn options(path: &Path) -> SqliteConnectOptions {
         .pragma("journal_size_limit", LOG_BYTES)
         .pragma("temp_store", "memory")
         .statement_cache_capacity(STATEMENTS)
+        .row_buffer_size(ROWS_AHEAD)
         .disable_statement_logging()
 }
 

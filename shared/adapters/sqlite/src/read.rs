@@ -57,6 +57,7 @@ pub async fn queues(store: &SqliteStore, tenant: TenantId) -> Result<Vec<QueueVi
             running: row.count("running")?,
             quota: row.count("quota")?,
             paused: row.get::<bool>("paused")? || !row.get::<bool>("active")?,
+            draining: row.get("draining")?,
         })
     })
     .collect()

@@ -8,8 +8,8 @@ use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
 use crate::batch::ids;
+use crate::end::{Run, end};
 use crate::error::{corrupt, failed};
-use crate::finish::{Run, end};
 use crate::rows::{Reader, Stored, job, stored};
 use crate::slots::Deltas;
 
@@ -31,7 +31,7 @@ pub async fn reap(
         .map(|stored| give_back(stored, now))
         .collect::<Result<Vec<_>, _>>()?;
     let mut deltas = Deltas::default();
-    end(&mut tx, &runs, now, &mut deltas).await?;
+    let to_release = end(&mut tx, &runs, now, &mut deltas).await?;
     forget(&mut tx, &lost).await?;
     let jobs = reread(&mut tx, &runs).await?;
     let slots = deltas.apply(&mut tx).await?;
@@ -40,6 +40,7 @@ pub async fn reap(
         workers,
         jobs,
         slots,
+        to_release,
     })
 }
 
@@ -107,6 +108,8 @@ fn give_back(stored: &Stored, now: Timestamp) -> Result<Run, StoreError> {
         queue: job.queue(),
         attempt: job.attempt,
         event_seq: stored.event_seq,
+        started_at: job.started_at,
+        asks_for_labels: !job.requires.is_empty(),
         fence: job.fence + 1,
     })
 }

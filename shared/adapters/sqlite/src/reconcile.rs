@@ -1,11 +1,13 @@
-//! RECONCILE: counts made right again, and messages that nobody took forgotten.
+//! RECONCILE: counts made right again, and queues named whose wake-ups may be lost.
 
 use std::time::Duration;
 
 use application::ports::{Reconciled, StoreError};
 use domain::{QueueKey, SlotSnapshot, Timestamp};
+use serde::Serialize;
 use sqlx::sqlite::SqliteRow;
 
+use crate::batch::{Hex, json};
 use crate::error::failed;
 use crate::rows::Reader;
 use crate::slots::{self, Delta, Deltas, snapshot};
@@ -13,7 +15,7 @@ use crate::{SqliteStore, Write};
 
 pub async fn reconcile(
     store: &SqliteStore,
-    stale: Duration,
+    silence: Duration,
     now: Timestamp,
 ) -> Result<Reconciled, StoreError> {
     // One statement sees one instant, so what is counted here is right and holds no lock; only where it finds
@@ -22,27 +24,18 @@ pub async fn reconcile(
         .fetch_all(&store.readers)
         .await
         .map_err(failed)?;
-    let mut tx = store.write().await?;
-    let mut drifted = Vec::new();
-    if !suspects.is_empty() {
-        drifted = repair(&mut tx).await?;
-    }
-    let taken_back = take_back_stale(&mut tx, now - stale).await?;
-    let unpublished = u32::try_from(taken_back.len()).unwrap_or(u32::MAX);
-    let mut changed: Vec<QueueKey> = drifted.iter().chain(&taken_back).copied().collect();
-    changed.sort_unstable();
-    changed.dedup();
-    let mut deltas = Deltas::default();
-    for queue in taken_back {
-        deltas.of(queue).published -= 1;
-    }
-    deltas.apply(&mut tx).await?;
-    let slots = slots::read(&mut tx, changed).await?;
-    tx.commit().await.map_err(failed)?;
+    let (drifted, slots) = if suspects.is_empty() {
+        Default::default()
+    } else {
+        let mut tx = store.write().await?;
+        let repaired = repair(&mut tx).await?;
+        tx.commit().await.map_err(failed)?;
+        repaired
+    };
     Ok(Reconciled {
         drifted,
-        unpublished,
         slots,
+        silent: silent(store, now - silence).await?,
     })
 }
 
@@ -50,23 +43,23 @@ pub async fn reconcile(
 /// only.
 const DRIFTED: &str = "
     WITH counted AS (
-        SELECT s.*,
-               (SELECT count(*) FROM jobs AS j
+        SELECT s.tenant_id, s.kind,
+               (SELECT count(*) FROM jobs AS j INDEXED BY jobs_by_state
                 WHERE j.tenant_id = s.tenant_id AND j.state = 'pending' AND j.kind = s.kind) - s.pending AS more_pending,
-               (SELECT count(*) FROM jobs AS j
+               (SELECT count(*) FROM jobs AS j INDEXED BY jobs_by_state
                 WHERE j.tenant_id = s.tenant_id AND j.state = 'queued' AND j.kind = s.kind) - s.queued AS more_queued,
-               (SELECT count(*) FROM jobs AS j
+               (SELECT count(*) FROM jobs AS j INDEXED BY jobs_turns
                 WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind
-                  AND j.state = 'queued' AND j.published_at IS NOT NULL) - s.published AS more_published,
-               (SELECT count(*) FROM jobs AS j
+                  AND j.state = 'queued' AND j.due AND j.requires IS NULL) - s.due AS more_due,
+               (SELECT count(*) FROM jobs AS j INDEXED BY jobs_by_state
                 WHERE j.tenant_id = s.tenant_id AND j.state IN ('running', 'degraded') AND j.kind = s.kind)
                    - s.running AS more_running
         FROM tenant_slots AS s)
     SELECT * FROM counted
-    WHERE more_pending <> 0 OR more_queued <> 0 OR more_published <> 0 OR more_running <> 0
+    WHERE more_pending <> 0 OR more_queued <> 0 OR more_due <> 0 OR more_running <> 0
     ORDER BY tenant_id, kind";
 
-async fn repair(tx: &mut Write) -> Result<Vec<QueueKey>, StoreError> {
+async fn repair(tx: &mut Write) -> Result<(Vec<QueueKey>, Vec<SlotSnapshot>), StoreError> {
     let rows = sqlx::query(DRIFTED)
         .fetch_all(&mut **tx)
         .await
@@ -78,8 +71,8 @@ async fn repair(tx: &mut Write) -> Result<Vec<QueueKey>, StoreError> {
         *deltas.of(queue) = delta;
         drifted.push(queue);
     }
-    deltas.apply(tx).await?;
-    Ok(drifted)
+    let slots = deltas.apply(tx).await?;
+    Ok((drifted, slots))
 }
 
 fn difference(row: &SqliteRow) -> Result<(QueueKey, Delta), StoreError> {
@@ -87,39 +80,69 @@ fn difference(row: &SqliteRow) -> Result<(QueueKey, Delta), StoreError> {
     let delta = Delta {
         pending: row.get("more_pending")?,
         queued: row.get("more_queued")?,
-        published: row.get("more_published")?,
+        due: row.get("more_due")?,
         running: row.get("more_running")?,
+        ..Delta::default()
     };
     Ok((row.queue()?, delta))
 }
 
-/// The queue of every job whose message was taken back.
-async fn take_back_stale(tx: &mut Write, deadline: Timestamp) -> Result<Vec<QueueKey>, StoreError> {
+/// Queues that could have been served since `deadline`, have wake-ups, and were not.
+async fn silent(store: &SqliteStore, deadline: Timestamp) -> Result<Vec<SlotSnapshot>, StoreError> {
     sqlx::query(
-        "UPDATE jobs SET published_at = NULL
-         WHERE id IN (SELECT j.id FROM tenant_slots AS s
-                      CROSS JOIN jobs AS j ON j.tenant_id = s.tenant_id AND j.kind = s.kind
-                      WHERE s.published > 0 AND s.running < s.quota
-                        AND j.state = 'queued' AND j.published_at < ?)
-         RETURNING tenant_id, kind",
+        "SELECT s.*, t.weight, t.active
+         FROM tenant_slots AS s CROSS JOIN tenants AS t ON t.id = s.tenant_id
+         WHERE s.published > 0 AND s.due > 0 AND s.running < s.quota AND NOT s.paused AND s.touched_at <= ?
+           AND t.active
+         ORDER BY s.tenant_id, s.kind",
     )
     .bind(deadline.timestamp_micros())
-    .fetch_all(&mut **tx)
+    .fetch_all(&store.readers)
+    .await
+    .map_err(failed)?
+    .iter()
+    .map(snapshot)
+    .collect()
+}
+
+#[derive(Debug, Serialize)]
+struct CountedRow(Hex, &'static str, i64, u32);
+
+pub async fn recount_published(
+    store: &SqliteStore,
+    counted: &[(SlotSnapshot, u32)],
+) -> Result<Vec<SlotSnapshot>, StoreError> {
+    let rows: Vec<CountedRow> = counted
+        .iter()
+        .map(|(slot, published)| {
+            let tenant = Hex(slot.queue.tenant.as_uuid());
+            CountedRow(tenant, slot.queue.kind.as_str(), slot.version, *published)
+        })
+        .collect();
+    let mut tx = store.write().await?;
+    let queues = sqlx::query(
+        "UPDATE tenant_slots SET published = c.published, version = tenant_slots.version + 1
+         FROM (SELECT unhex(value ->> 0) AS tenant_id, value ->> 1 AS kind, value ->> 2 AS version,
+                      value ->> 3 AS published
+               FROM jsonb_each(?)) AS c
+         WHERE tenant_slots.tenant_id = c.tenant_id AND tenant_slots.kind = c.kind
+           AND tenant_slots.version = c.version AND tenant_slots.published <> c.published
+         RETURNING tenant_id, kind",
+    )
+    .bind(json(&rows)?)
+    .fetch_all(&mut *tx)
     .await
     .map_err(failed)?
     .iter()
     .map(|row| Reader(row).queue())
-    .collect()
+    .collect::<Result<Vec<_>, _>>()?;
+    let slots = slots::read(&mut tx, queues).await?;
+    tx.commit().await.map_err(failed)?;
+    Ok(slots)
 }
 
 pub async fn forget_published(store: &SqliteStore) -> Result<Vec<SlotSnapshot>, StoreError> {
     let mut tx = store.write().await?;
-    sqlx::query(
-        "UPDATE jobs SET published_at = NULL WHERE state = 'queued' AND published_at IS NOT NULL",
-    )
-    .execute(&mut *tx)
-    .await
-    .map_err(failed)?;
     let queues = sqlx::query(
         "UPDATE tenant_slots SET published = 0, version = version + 1 WHERE published > 0
          RETURNING tenant_id, kind",
@@ -138,7 +161,7 @@ pub async fn forget_published(store: &SqliteStore) -> Result<Vec<SlotSnapshot>, 
 pub async fn slots(store: &SqliteStore, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError> {
     sqlx::query(
         "SELECT s.*, t.weight, t.active
-         FROM tenant_slots AS s JOIN tenants AS t ON t.id = s.tenant_id
+         FROM tenant_slots AS s CROSS JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.queued > 0 OR s.running > 0
          ORDER BY s.tenant_id, s.kind LIMIT ?",
     )

@@ -237,14 +237,14 @@ impl Written {
 const UPDATE_JOBS: &str = "
     UPDATE jobs SET event_seq = r.event_seq, progress = coalesce(r.progress, jobs.progress), updated_at = ?2
     FROM (SELECT unhex(value ->> 'job') AS id, value ->> 'event_seq' AS event_seq, value ->> 'progress' AS progress
-          FROM json_each(?1)) AS r
+          FROM jsonb_each(?1)) AS r
     WHERE jobs.id = r.id";
 
 const INSERT_CHECKPOINTS: &str = "
     INSERT INTO checkpoints (job_id, number, tenant_id, attempt, at, data)
     SELECT unhex(value ->> 'job'), value ->> 'number', unhex(value ->> 'tenant'), value ->> 'attempt', ?2,
            value ->> 'data'
-    FROM json_each(?1)";
+    FROM jsonb_each(?1)";
 
 const DELETE_CHECKPOINTS: &str = "
     DELETE FROM checkpoints AS c
@@ -256,14 +256,14 @@ const INSERT_LOGS: &str = "
     INSERT INTO job_logs (job_id, attempt, number, tenant_id, at, stream, text)
     SELECT unhex(value ->> 'job'), value ->> 'attempt', value ->> 'number', unhex(value ->> 'tenant'),
            value ->> 'at', value ->> 'stream', value ->> 'text'
-    FROM json_each(?1) WHERE ?2 IS NOT NULL
+    FROM jsonb_each(?1) WHERE ?2 IS NOT NULL
     ON CONFLICT (job_id, attempt, number) DO NOTHING";
 
 const UPSERT_ARTIFACTS: &str = "
     INSERT INTO artifacts (id, job_id, tenant_id, attempt, name, media_type, bytes, sha256, created_at)
     SELECT unhex(value ->> 'id'), unhex(value ->> 'job'), unhex(value ->> 'tenant'), value ->> 'attempt',
            value ->> 'name', value ->> 'media_type', value ->> 'bytes', value ->> 'sha256', value ->> 'created_at'
-    FROM json_each(?1) WHERE ?2 IS NOT NULL
+    FROM jsonb_each(?1) WHERE ?2 IS NOT NULL
     ON CONFLICT (job_id, attempt, name) DO UPDATE
     SET id = excluded.id, media_type = excluded.media_type, bytes = excluded.bytes, sha256 = excluded.sha256,
         created_at = excluded.created_at";

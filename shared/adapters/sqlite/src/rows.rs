@@ -20,8 +20,17 @@ use crate::error::{corrupt, failed};
 pub struct Stored {
     pub job: Job,
     pub event_seq: i64,
-    /// It has a live message.
-    pub published: bool,
+    /// Of a queued job: its time has come.
+    pub due: bool,
+    /// Prerequisites that have not ended well yet.
+    pub unmet: u32,
+}
+
+impl Stored {
+    /// Whether it is one of the jobs that `tenant_slots.due` counts.
+    pub fn counts_as_due(&self) -> bool {
+        self.job.state() == JobState::Queued && self.due && self.job.requires.is_empty()
+    }
 }
 
 /// Reads one row by the names of its columns.
@@ -119,6 +128,10 @@ pub fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
         max_attempts: row.count("max_attempts")?,
         max_duration_seconds: row.count("max_duration_seconds")?,
         run_after: row.maybe_time("run_after")?,
+        deadline: row.maybe_time("deadline")?,
+        requires: row.maybe_json("requires")?.unwrap_or_default(),
+        depends_on: row.json("depends_on")?,
+        if_prerequisite_fails: row.name("if_prerequisite_fails")?,
         fence: row.get("fence")?,
         progress: row.maybe_json("progress")?,
         result: row.maybe_json("result")?,
@@ -128,13 +141,15 @@ pub fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         queued_at: row.maybe_time("queued_at")?,
+        turn: row.maybe_time("turn")?,
         started_at: row.maybe_time("started_at")?,
         finished_at: row.maybe_time("finished_at")?,
     };
     Ok(Stored {
         job,
         event_seq: row.get("event_seq")?,
-        published: row.get::<Option<i64>>("published_at")?.is_some(),
+        due: row.get("due")?,
+        unmet: row.count("unmet")?,
     })
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use application::ports::StoreError;
-use domain::{QueueKey, SlotSnapshot};
+use domain::{QueueKey, SlotSnapshot, Timestamp, service_seconds};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -13,12 +13,17 @@ use crate::error::failed;
 use crate::rows::Reader;
 
 /// What a transaction adds to a queue's counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Delta {
     pub pending: i64,
     pub queued: i64,
+    pub due: i64,
     pub published: i64,
     pub running: i64,
+    /// Set when jobs were claimed by wake-ups, or wake-ups given.
+    pub touched: Option<Timestamp>,
+    /// Runs that say how long one takes, and their seconds.
+    pub served: (u32, f64),
 }
 
 /// By queue, in the order of their keys.
@@ -44,56 +49,75 @@ impl Deltas {
         if changed.is_empty() {
             return Ok(Vec::new());
         }
-        // Counts stop at zero; the reconciler repairs what made them wrong.
-        sqlx::query(
-            "UPDATE tenant_slots
-             SET pending = max(0, tenant_slots.pending + d.pending),
-                 queued = max(0, tenant_slots.queued + d.queued),
-                 published = max(0, tenant_slots.published + d.published),
-                 running = max(0, tenant_slots.running + d.running),
-                 version = version + 1
-             FROM (SELECT unhex(value ->> 'tenant') AS tenant_id, value ->> 'kind' AS kind,
-                          value ->> 'pending' AS pending, value ->> 'queued' AS queued,
-                          value ->> 'published' AS published, value ->> 'running' AS running
-                   FROM json_each(?)) AS d
-             WHERE tenant_slots.tenant_id = d.tenant_id AND tenant_slots.kind = d.kind",
-        )
-        .bind(json(&changed)?)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-        snapshots(connection, &changed).await
+        let mut slots = sqlx::query(APPLY)
+            .bind(json(&changed)?)
+            .fetch_all(connection)
+            .await
+            .map_err(failed)?
+            .iter()
+            .map(snapshot)
+            .collect::<Result<Vec<_>, _>>()?;
+        slots.sort_unstable_by_key(|slot| slot.queue);
+        Ok(slots)
     }
 }
 
+/// Counts stop at zero; the reconciler repairs what made them wrong.
+const APPLY: &str = "
+    UPDATE tenant_slots
+    SET pending = max(0, tenant_slots.pending + d.pending), queued = max(0, tenant_slots.queued + d.queued),
+        due = max(0, tenant_slots.due + d.due), published = max(0, tenant_slots.published + d.published),
+        running = max(0, tenant_slots.running + d.running),
+        touched_at = coalesce(d.touched, tenant_slots.touched_at),
+        service_seconds = tenant_slots.service_seconds * d.remembered + d.latest, version = version + 1
+    FROM (SELECT unhex(value ->> 0) AS tenant_id, value ->> 1 AS kind, value ->> 2 AS pending, value ->> 3 AS queued,
+                 value ->> 4 AS due, value ->> 5 AS published, value ->> 6 AS running, value ->> 7 AS touched,
+                 value ->> 8 AS remembered, value ->> 9 AS latest
+          FROM jsonb_each(?)) AS d
+    WHERE tenant_slots.tenant_id = d.tenant_id AND tenant_slots.kind = d.kind
+    RETURNING tenant_id, kind, version, quota, running, queued, due, published, paused, service_seconds,
+              (SELECT weight FROM tenants WHERE id = tenant_id) AS weight,
+              (SELECT active FROM tenants WHERE id = tenant_id) AS active";
+
+/// As an array, in the order in which the statement takes it apart: tenant, kind, pending, queued, due, published,
+/// running, touched, and the two parts of the new expected length (what is kept of the old one, and what is added).
 #[derive(Debug, Serialize)]
-struct DeltaRow {
-    tenant: Hex,
-    kind: &'static str,
-    pending: i64,
-    queued: i64,
-    published: i64,
-    running: i64,
-}
+struct DeltaRow(
+    Hex,
+    &'static str,
+    i64,
+    i64,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+    f64,
+    f64,
+);
 
 impl From<(QueueKey, Delta)> for DeltaRow {
     fn from((queue, delta): (QueueKey, Delta)) -> Self {
-        Self {
-            tenant: Hex(queue.tenant.as_uuid()),
-            kind: queue.kind.as_str(),
-            pending: delta.pending,
-            queued: delta.queued,
-            published: delta.published,
-            running: delta.running,
-        }
+        let (runs, seconds) = delta.served;
+        // The rule is linear in the old value, so that it need not be read first.
+        let latest = service_seconds(0.0, runs, seconds);
+        let remembered = service_seconds(1.0, runs, seconds) - latest;
+        Self(
+            Hex(queue.tenant.as_uuid()),
+            queue.kind.as_str(),
+            delta.pending,
+            delta.queued,
+            delta.due,
+            delta.published,
+            delta.running,
+            delta.touched.map(|at| at.timestamp_micros()),
+            remembered,
+            latest,
+        )
     }
 }
 
 #[derive(Debug, Serialize)]
-struct KeyRow {
-    tenant: Hex,
-    kind: &'static str,
-}
+struct KeyRow(Hex, &'static str);
 
 /// The queues as they are in this transaction, in the order of their keys.
 pub async fn read(
@@ -102,29 +126,19 @@ pub async fn read(
 ) -> Result<Vec<SlotSnapshot>, StoreError> {
     let keys: Vec<KeyRow> = queues
         .into_iter()
-        .map(|queue| KeyRow {
-            tenant: Hex(queue.tenant.as_uuid()),
-            kind: queue.kind.as_str(),
-        })
+        .map(|queue| KeyRow(Hex(queue.tenant.as_uuid()), queue.kind.as_str()))
         .collect();
-    snapshots(connection, &keys).await
-}
-
-async fn snapshots<K: Serialize>(
-    connection: &mut SqliteConnection,
-    keys: &[K],
-) -> Result<Vec<SlotSnapshot>, StoreError> {
     if keys.is_empty() {
         return Ok(Vec::new());
     }
     sqlx::query(
         "SELECT s.*, t.weight, t.active
-         FROM json_each(?) AS k
-         CROSS JOIN tenant_slots AS s ON s.tenant_id = unhex(k.value ->> 'tenant') AND s.kind = k.value ->> 'kind'
-         JOIN tenants AS t ON t.id = s.tenant_id
+         FROM jsonb_each(?) AS k
+         CROSS JOIN tenant_slots AS s ON s.tenant_id = unhex(k.value ->> 0) AND s.kind = k.value ->> 1
+         CROSS JOIN tenants AS t ON t.id = s.tenant_id
          ORDER BY s.tenant_id, s.kind",
     )
-    .bind(json(keys)?)
+    .bind(json(&keys)?)
     .fetch_all(connection)
     .await
     .map_err(failed)?
@@ -143,7 +157,9 @@ pub fn snapshot(row: &SqliteRow) -> Result<SlotSnapshot, StoreError> {
         quota: row.count("quota")?,
         running: row.count("running")?,
         queued: row.count("queued")?,
+        due: row.count("due")?,
         published: row.count("published")?,
         paused: row.get::<bool>("paused")? || !row.get::<bool>("active")?,
+        service_seconds: row.get("service_seconds")?,
     })
 }

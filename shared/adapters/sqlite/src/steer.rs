@@ -1,14 +1,14 @@
 //! What a person or client asks of one job.
 
-use application::ports::{Message, Refused, SteerError, Steered, StoreError};
-use domain::{Action, EventKind, Job, JobId, JobState, SlotSnapshot, TenantId, Timestamp};
-use sqlx::SqliteConnection;
+use application::ports::{Refused, SteerError, Steered, StoreError};
+use domain::{Action, EventKind, Job, JobId, JobState, TenantId, Timestamp};
+use serde_json::Map;
 
 use crate::error::{corrupt, failed};
-use crate::events::{self, EventRow};
+use crate::moves::{self, Move};
 use crate::rows::{Stored, stored};
-use crate::slots::{self, Deltas};
-use crate::submit::{backlogs, is_due, room_to_publish};
+use crate::slots::Deltas;
+use crate::submit::{backlogs, give_wakeups};
 use crate::{SqliteStore, Write};
 
 pub async fn steer(
@@ -28,34 +28,41 @@ pub async fn steer(
             job: before.job,
             publish: Vec::new(),
             slots: Vec::new(),
+            to_release: false,
         }));
     }
-    let slot = slots::read(&mut tx, [after.queue()])
+    let mut backlog = backlogs(&mut tx, [tenant].into_iter())
         .await?
-        .pop()
-        .ok_or_else(|| {
-            corrupt(format!(
-                "tenant {tenant} has no slots of kind {}",
-                after.kind()
-            ))
-        })?;
-    let waits_anew = after.state() == JobState::Queued;
-    if waits_anew {
-        check_backlog(&mut tx, &before.job).await?;
+        .remove(&tenant)
+        .ok_or(Refused::TenantUnknown(tenant))?;
+    if after.state() == JobState::Queued {
+        backlog.take_again(&before.job)?;
     }
-    let publish = waits_anew && is_due(&after, now) && room_to_publish(&slot) > 0;
-    write(&mut tx, &before, &after, publish.then_some(now)).await?;
-    let slots = move_counts(&mut tx, &before, &after, publish).await?;
+    let slot = backlog
+        .slots
+        .iter()
+        .find(|slot| slot.queue == after.queue());
+    let slot = slot.ok_or_else(|| {
+        let kind = after.kind();
+        corrupt(format!("tenant {tenant} has no slots of kind {kind}"))
+    })?;
+    let moves = [Move {
+        event: event_of(&after),
+        before,
+        after,
+        data: Map::new(),
+    }];
+    let mut deltas = Deltas::default();
+    let to_release = moves::write(&mut tx, &moves, now, &mut deltas).await?;
+    let publish = give_wakeups(slot, deltas.of(slot.queue), now);
+    let slots = deltas.apply(&mut tx).await?;
     tx.commit().await.map_err(failed)?;
-    let message = Message {
-        queue: after.queue(),
-        job: after.id,
-        priority: after.priority,
-    };
+    let [Move { after, .. }] = moves;
     Ok(Some(Steered {
         job: after,
-        publish: publish.then_some(message).into_iter().collect(),
+        publish: publish.into_iter().collect(),
         slots,
+        to_release,
     }))
 }
 
@@ -71,18 +78,6 @@ async fn load(tx: &mut Write, tenant: TenantId, job: JobId) -> Result<Option<Sto
         .transpose()
 }
 
-/// A job that is to be queued needs room like a new one; a pending one has had its place already.
-async fn check_backlog(tx: &mut Write, job: &Job) -> Result<(), SteerError> {
-    let mut backlog = backlogs(tx, [job.tenant].into_iter())
-        .await?
-        .remove(&job.tenant)
-        .ok_or(Refused::TenantUnknown(job.tenant))?;
-    if job.state() == JobState::Pending {
-        backlog = backlog.without_one();
-    }
-    Ok(backlog.take(job.tenant, 1)?)
-}
-
 fn event_of(after: &Job) -> EventKind {
     match after.state() {
         JobState::Queued => EventKind::Queued,
@@ -90,51 +85,4 @@ fn event_of(after: &Job) -> EventKind {
         JobState::Stopped => EventKind::Stopped,
         _ => EventKind::StopRequested,
     }
-}
-
-async fn write(
-    connection: &mut SqliteConnection,
-    before: &Stored,
-    after: &Job,
-    published_at: Option<Timestamp>,
-) -> Result<(), StoreError> {
-    let micros = |time: Option<Timestamp>| time.map(|time| time.timestamp_micros());
-    let seq = before.event_seq + 1;
-    sqlx::query(
-        "UPDATE jobs
-         SET state = ?, failures = ?, run_after = ?, stop_requested_at = ?, queued_at = ?, finished_at = ?,
-             updated_at = ?, published_at = ?, event_seq = ?
-         WHERE id = ?",
-    )
-    .bind(after.state().as_str())
-    .bind(after.failures)
-    .bind(micros(after.run_after))
-    .bind(micros(after.stop_requested_at))
-    .bind(micros(after.queued_at))
-    .bind(micros(after.finished_at))
-    .bind(after.updated_at.timestamp_micros())
-    .bind(micros(published_at))
-    .bind(seq)
-    .bind(after.id.as_uuid())
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
-    let event = EventRow::of(after, seq, event_of(after), after.updated_at);
-    events::write(connection, &[event]).await
-}
-
-async fn move_counts(
-    connection: &mut SqliteConnection,
-    before: &Stored,
-    after: &Job,
-    publish: bool,
-) -> Result<Vec<SlotSnapshot>, StoreError> {
-    let counted = |state: JobState, job: &Job| i64::from(job.state() == state);
-    let moved = |state| counted(state, after) - counted(state, &before.job);
-    let mut deltas = Deltas::default();
-    let delta = deltas.of(after.queue());
-    delta.pending = moved(JobState::Pending);
-    delta.queued = moved(JobState::Queued);
-    delta.published = i64::from(publish) - i64::from(before.published);
-    deltas.apply(connection).await
 }

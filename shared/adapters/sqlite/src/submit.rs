@@ -1,20 +1,18 @@
 //! SUBMIT: many clients' submissions in one transaction, each taken whole or refused whole.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 
-use application::ports::{Message, Refused, StoreError, Submission, Submitted};
-use domain::{
-    EventKind, Job, JobId, JobState, QueueKey, SlotSnapshot, TenantId, Timestamp, relay_window,
-};
+use application::ports::{Refused, StoreError, Submission, Submitted, Wakeups};
+use domain::{EventKind, Job, JobKind, JobState, SlotSnapshot, TenantId, Timestamp};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use crate::SqliteStore;
 use crate::batch::{Hex, ids, json};
 use crate::error::failed;
-use crate::events::{self, EventRow};
+use crate::prerequisites::{self, Known};
 use crate::rows::Reader;
-use crate::slots::{self, Deltas};
+use crate::slots::{Delta, Deltas, snapshot};
+use crate::{SqliteStore, Write};
 
 pub async fn submit(
     store: &SqliteStore,
@@ -22,10 +20,22 @@ pub async fn submit(
     now: Timestamp,
 ) -> Result<Submitted, StoreError> {
     let mut tx = store.write().await?;
-    let mut backlogs = backlogs(&mut tx, submissions.iter().map(|s| s.tenant)).await?;
+    let submitted = submit_in(&mut tx, &submissions, now).await?;
+    tx.commit().await.map_err(failed)?;
+    Ok(submitted)
+}
+
+/// A submit as a part of `tx`. What is refused has changed nothing.
+pub async fn submit_in(
+    tx: &mut Write,
+    submissions: &[Submission],
+    now: Timestamp,
+) -> Result<Submitted, StoreError> {
+    let mut backlogs = backlogs(tx, submissions.iter().map(|s| s.tenant)).await?;
+    let known = Known::load(tx, submissions).await?;
     let outcomes: Vec<Result<(), Refused>> = submissions
         .iter()
-        .map(|submission| admit(&mut backlogs, submission))
+        .map(|submission| admit(&mut backlogs, &known, submission))
         .collect();
     let jobs: Vec<&Job> = submissions
         .iter()
@@ -33,17 +43,19 @@ pub async fn submit(
         .filter(|(_, outcome)| outcome.is_ok())
         .flat_map(|(submission, _)| &submission.jobs)
         .collect();
-    let queues: BTreeSet<QueueKey> = jobs.iter().map(|job| job.queue()).collect();
-    let before = slots::read(&mut tx, queues).await?;
-    let publish = publish_at_once(&jobs, &before, now);
-    let published = publish.iter().map(|message| message.job).collect();
-    insert(&mut tx, &jobs, &published, now).await?;
-    let slots = deltas(&jobs, &published).apply(&mut tx).await?;
-    tx.commit().await.map_err(failed)?;
+    let to_release = insert(tx, &jobs, &known, now).await?;
+    let mut deltas = deltas(&jobs, now);
+    let slots = backlogs.values().flat_map(|backlog| &backlog.slots);
+    let mut publish: Vec<Wakeups> = slots
+        .filter_map(|slot| give_wakeups(slot, deltas.of(slot.queue), now))
+        .collect();
+    publish.sort_unstable_by_key(|wakeups| wakeups.queue);
+    let slots = deltas.apply(tx).await?;
     Ok(Submitted {
         outcomes,
         publish,
         slots,
+        to_release,
     })
 }
 
@@ -53,14 +65,22 @@ pub struct Backlog {
     active: bool,
     limit: u32,
     waiting: u32,
+    /// Kinds of which it takes no new jobs.
+    draining: Vec<JobKind>,
+    /// Its queues, as they are before.
+    pub slots: Vec<SlotSnapshot>,
 }
 
 impl Backlog {
-    /// Takes `offered` more in, or says why not.
-    pub fn take(&mut self, tenant: TenantId, offered: u32) -> Result<(), Refused> {
+    fn is_open(&self, tenant: TenantId, kinds: &BTreeSet<JobKind>) -> Result<(), Refused> {
         if !self.active {
             return Err(Refused::TenantInactive(tenant));
         }
+        let draining = self.draining.iter().find(|kind| kinds.contains(kind));
+        draining.map_or(Ok(()), |kind| Err(Refused::QueueDraining(*kind)))
+    }
+
+    fn take(&mut self, offered: u32) -> Result<(), Refused> {
         let after = self.waiting.saturating_add(offered);
         if after > self.limit {
             return Err(Refused::BacklogFull {
@@ -73,10 +93,14 @@ impl Backlog {
         Ok(())
     }
 
-    /// Counts one job that waits already as if it did not.
-    pub fn without_one(mut self) -> Self {
-        self.waiting = self.waiting.saturating_sub(1);
-        self
+    /// Whether a job that was there before may be queued (again): it needs room like a new one, but for one that
+    /// waits already.
+    pub fn take_again(&mut self, job: &Job) -> Result<(), Refused> {
+        self.is_open(job.tenant, &BTreeSet::from([job.kind()]))?;
+        if matches!(job.state(), JobState::Pending | JobState::Queued) {
+            self.waiting = self.waiting.saturating_sub(1);
+        }
+        self.take(1)
     }
 }
 
@@ -86,74 +110,75 @@ pub async fn backlogs(
 ) -> Result<HashMap<TenantId, Backlog>, StoreError> {
     let tenants: BTreeSet<_> = tenants.map(TenantId::as_uuid).collect();
     let rows = sqlx::query(
-        "SELECT t.id, t.active, t.max_queued, sum(s.pending + s.queued) AS waiting
-         FROM tenants AS t JOIN tenant_slots AS s ON s.tenant_id = t.id
-         WHERE t.id IN (SELECT unhex(value) FROM json_each(?))
-         GROUP BY t.id",
+        "SELECT s.*, t.weight, t.active, t.max_queued
+         FROM json_each(?) AS named
+         CROSS JOIN tenants AS t ON t.id = unhex(named.value)
+         CROSS JOIN tenant_slots AS s ON s.tenant_id = t.id",
     )
     .bind(ids(tenants)?)
     .fetch_all(connection)
     .await
     .map_err(failed)?;
-    rows.iter()
-        .map(|row| {
-            let row = Reader(row);
-            let backlog = Backlog {
-                active: row.get("active")?,
-                limit: row.count("max_queued")?,
-                waiting: row.count("waiting")?,
-            };
-            Ok((row.tenant_id("id")?, backlog))
-        })
-        .collect()
+    let mut backlogs: HashMap<TenantId, Backlog> = HashMap::new();
+    for row in &rows {
+        let slot = snapshot(row)?;
+        let row = Reader(row);
+        let (active, limit) = (row.get("active")?, row.count("max_queued")?);
+        let backlog = backlogs
+            .entry(slot.queue.tenant)
+            .or_insert_with(|| Backlog {
+                active,
+                limit,
+                waiting: 0,
+                draining: Vec::new(),
+                slots: Vec::with_capacity(JobKind::ALL.len()),
+            });
+        let waiting = row.count("pending")?.saturating_add(slot.queued);
+        backlog.waiting = backlog.waiting.saturating_add(waiting);
+        if row.get("draining")? {
+            backlog.draining.push(slot.queue.kind);
+        }
+        backlog.slots.push(slot);
+    }
+    Ok(backlogs)
 }
 
 fn admit(
     backlogs: &mut HashMap<TenantId, Backlog>,
+    known: &Known,
     submission: &Submission,
 ) -> Result<(), Refused> {
     let tenant = submission.tenant;
-    let offered = u32::try_from(submission.jobs.len()).unwrap_or(u32::MAX);
-    backlogs
+    let backlog = backlogs
         .get_mut(&tenant)
-        .ok_or(Refused::TenantUnknown(tenant))?
-        .take(tenant, offered)
+        .ok_or(Refused::TenantUnknown(tenant))?;
+    let kinds = submission.jobs.iter().map(Job::kind).collect();
+    backlog.is_open(tenant, &kinds)?;
+    known.check(submission)?;
+    backlog.take(u32::try_from(submission.jobs.len()).unwrap_or(u32::MAX))
 }
 
-/// Whether a queue's next jobs may have their messages right now, and how many: only where nothing older waits for
-/// the relay, so that the order within the queue holds.
-pub fn room_to_publish(slot: &SlotSnapshot) -> u32 {
-    if slot.paused || slot.queued != slot.published {
-        return 0;
+/// Counts wake-ups for a queue that got due jobs, as far as there is room for them; they are to be sent.
+pub fn give_wakeups(slot: &SlotSnapshot, delta: &mut Delta, now: Timestamp) -> Option<Wakeups> {
+    if delta.due <= 0 {
+        return None;
     }
-    relay_window(slot.quota).saturating_sub(slot.published)
-}
-
-/// True when the job may run now, as far as it is up to the job.
-pub fn is_due(job: &Job, now: Timestamp) -> bool {
-    job.state() == JobState::Queued && job.run_after.is_none_or(|at| at <= now)
-}
-
-fn publish_at_once(jobs: &[&Job], before: &[SlotSnapshot], now: Timestamp) -> Vec<Message> {
-    let mut by_queue: BTreeMap<QueueKey, Vec<Message>> = BTreeMap::new();
-    for job in jobs.iter().filter(|job| is_due(job, now)) {
-        by_queue.entry(job.queue()).or_default().push(Message {
-            queue: job.queue(),
-            job: job.id,
-            priority: job.priority,
-        });
+    let due = i64::from(slot.due) + delta.due;
+    let after = SlotSnapshot {
+        due: u32::try_from(due).unwrap_or(u32::MAX),
+        ..*slot
+    };
+    let n = after.to_relay();
+    if n == 0 {
+        return None;
     }
-    let mut publish = Vec::new();
-    for slot in before {
-        let mut messages = by_queue.remove(&slot.queue).unwrap_or_default();
-        messages.sort_by_key(|message| (message.priority, message.job));
-        messages.truncate(room_to_publish(slot) as usize);
-        publish.append(&mut messages);
-    }
-    publish
+    delta.published += i64::from(n);
+    delta.touched = Some(now);
+    let queue = slot.queue;
+    Some(Wakeups { queue, n })
 }
 
-fn deltas(jobs: &[&Job], published: &HashSet<JobId>) -> Deltas {
+fn deltas(jobs: &[&Job], now: Timestamp) -> Deltas {
     let mut deltas = Deltas::default();
     for job in jobs {
         let delta = deltas.of(job.queue());
@@ -161,93 +186,127 @@ fn deltas(jobs: &[&Job], published: &HashSet<JobId>) -> Deltas {
             JobState::Pending => delta.pending += 1,
             _ => delta.queued += 1,
         }
-        delta.published += i64::from(published.contains(&job.id));
+        delta.due += i64::from(job.is_due(now) && job.requires.is_empty());
     }
     deltas
 }
 
+/// As an array, in the order in which the statement takes it apart.
 #[derive(Debug, Serialize)]
-struct JobRow<'a> {
-    id: Hex,
-    tenant: Hex,
-    kind: &'static str,
-    state: &'static str,
-    priority: u8,
-    title: &'a str,
-    tags: String,
-    metadata: String,
-    spec: String,
-    max_attempts: u32,
-    max_duration: u32,
-    run_after: Option<i64>,
-    parent: Option<Hex>,
-    event_seq: i64,
-    published_at: Option<i64>,
-    created_at: i64,
-    updated_at: i64,
-    queued_at: Option<i64>,
-}
+struct JobRow<'a>(
+    Hex,
+    Hex,
+    &'static str,
+    &'static str,
+    u8,
+    &'a str,
+    String,
+    String,
+    String,
+    u32,
+    u32,
+    Option<i64>,
+    Option<Hex>,
+    i64,
+    i64,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    bool,
+    Option<i64>,
+    Option<String>,
+    String,
+    &'static str,
+    usize,
+);
 
 impl<'a> JobRow<'a> {
-    fn new(job: &'a Job, event_seq: i64, published_at: Option<i64>) -> Result<Self, StoreError> {
+    fn new(job: &'a Job, unmet: usize, now: Timestamp) -> Result<Self, StoreError> {
         let micros = |time: Option<Timestamp>| time.map(|time| time.timestamp_micros());
-        Ok(Self {
-            id: Hex(job.id.as_uuid()),
-            tenant: Hex(job.tenant.as_uuid()),
-            kind: job.kind().as_str(),
-            state: job.state().as_str(),
-            priority: job.priority.rank(),
-            title: &job.title,
-            tags: json(&job.tags)?,
-            metadata: json(&job.metadata)?,
-            spec: json(&job.spec)?,
-            max_attempts: job.max_attempts,
-            max_duration: job.max_duration_seconds,
-            run_after: micros(job.run_after),
-            parent: job.parent.map(|id| Hex(id.as_uuid())),
-            event_seq,
-            published_at,
-            created_at: job.created_at.timestamp_micros(),
-            updated_at: job.updated_at.timestamp_micros(),
-            queued_at: micros(job.queued_at),
-        })
+        let queued = job.state() == JobState::Queued;
+        let requires = (!job.requires.is_empty()).then_some(&job.requires);
+        Ok(Self(
+            Hex(job.id.as_uuid()),
+            Hex(job.tenant.as_uuid()),
+            job.kind().as_str(),
+            job.state().as_str(),
+            job.priority.rank(),
+            &job.title,
+            json(&job.tags)?,
+            json(&job.metadata)?,
+            json(&job.spec)?,
+            job.max_attempts,
+            job.max_duration_seconds,
+            micros(job.run_after),
+            job.parent.map(|id| Hex(id.as_uuid())),
+            1 + i64::from(queued),
+            job.created_at.timestamp_micros(),
+            job.updated_at.timestamp_micros(),
+            micros(job.queued_at),
+            micros(job.turn),
+            !queued || job.is_due(now),
+            micros(job.deadline),
+            requires.map(json).transpose()?,
+            json(&job.depends_on)?,
+            job.if_prerequisite_fails.as_str(),
+            unmet,
+        ))
     }
 }
 
+const INSERT_JOBS: &str = "
+    INSERT INTO jobs (id, tenant_id, kind, state, priority, title, tags, metadata, spec, max_attempts,
+                      max_duration_seconds, run_after, parent_id, event_seq, created_at, updated_at, queued_at,
+                      turn, due, deadline, requires, depends_on, if_prerequisite_fails, unmet)
+    SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
+           value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, unhex(value ->> 12), value ->> 13,
+           value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20,
+           value ->> 21, value ->> 22, value ->> 23
+    FROM jsonb_each(?)";
+
+/// `created` of every job and `queued` of those that are.
+const INSERT_EVENTS: &str = "
+    INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt)
+    SELECT unhex(j.value ->> 0), e.seq, unhex(j.value ->> 1), ?2, e.kind, 0
+    FROM jsonb_each(?1) AS j CROSS JOIN (SELECT 1 AS seq, ?3 AS kind UNION ALL SELECT 2, ?4) AS e
+    WHERE e.seq <= j.value ->> 2";
+
+/// True when one of the jobs waits for nothing any more, or in vain.
 async fn insert(
     connection: &mut SqliteConnection,
     jobs: &[&Job],
-    published: &HashSet<JobId>,
+    known: &Known,
     now: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<bool, StoreError> {
     if jobs.is_empty() {
-        return Ok(());
+        return Ok(false);
     }
     let mut rows = Vec::with_capacity(jobs.len());
-    let mut happened = Vec::with_capacity(jobs.len() * 2);
+    let mut happened = Vec::with_capacity(jobs.len());
+    let mut edges = Vec::new();
+    let mut to_release = false;
     for job in jobs {
-        happened.push(EventRow::of(job, 1, EventKind::Created, now));
-        let started = job.state() == JobState::Queued;
-        if started {
-            happened.push(EventRow::of(job, 2, EventKind::Queued, now));
-        }
-        let published_at = published.contains(&job.id).then(|| now.timestamp_micros());
-        rows.push(JobRow::new(job, 1 + i64::from(started), published_at)?);
+        let own = known.edges(job);
+        let waits = !job.depends_on.is_empty();
+        to_release |= waits && (own.is_empty() || own.iter().any(|edge| edge.met.is_some()));
+        let row = JobRow::new(job, own.len(), now)?;
+        happened.push((row.0, row.1, row.13));
+        rows.push(row);
+        edges.extend(own);
     }
-    sqlx::query(
-        "INSERT INTO jobs (id, tenant_id, kind, state, priority, title, tags, metadata, spec, max_attempts,
-                           max_duration_seconds, run_after, parent_id, event_seq, published_at, created_at,
-                           updated_at, queued_at)
-         SELECT unhex(value ->> 'id'), unhex(value ->> 'tenant'), value ->> 'kind', value ->> 'state',
-                value ->> 'priority', value ->> 'title', value ->> 'tags', value ->> 'metadata', value ->> 'spec',
-                value ->> 'max_attempts', value ->> 'max_duration', value ->> 'run_after',
-                unhex(value ->> 'parent'), value ->> 'event_seq', value ->> 'published_at', value ->> 'created_at',
-                value ->> 'updated_at', value ->> 'queued_at'
-         FROM json_each(?)",
-    )
-    .bind(json(&rows)?)
-    .execute(&mut *connection)
-    .await
-    .map_err(failed)?;
-    events::write(connection, &happened).await
+    sqlx::query(INSERT_JOBS)
+        .bind(json(&rows)?)
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    sqlx::query(INSERT_EVENTS)
+        .bind(json(&happened)?)
+        .bind(now.timestamp_micros())
+        .bind(EventKind::Created.as_str())
+        .bind(EventKind::Queued.as_str())
+        .execute(&mut *connection)
+        .await
+        .map_err(failed)?;
+    prerequisites::insert(connection, &edges).await?;
+    Ok(to_release)
 }

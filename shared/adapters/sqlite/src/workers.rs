@@ -24,6 +24,7 @@ pub async fn workers(store: &SqliteStore) -> Result<Vec<WorkerView>, StoreError>
             epoch: row.get("epoch")?,
             host: row.get("host")?,
             kinds: row.json("kinds")?,
+            labels: row.json("labels")?,
             capacity: row.count("capacity")?,
             running: row.count("running")?,
             draining: row.get("draining")?,

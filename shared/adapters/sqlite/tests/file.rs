@@ -125,18 +125,18 @@ async fn counts_that_somebody_spoiled_are_repaired() {
     let before = world.slot(job.queue()).await.unwrap();
     execute(
         &mut other(&path).await,
-        "UPDATE tenant_slots SET running = 9, queued = 0, pending = 5, published = 7
+        "UPDATE tenant_slots SET running = 9, queued = 0, due = 8, pending = 5
          WHERE kind = 'session' AND tenant_id = (SELECT id FROM tenants WHERE slug = 'acme')",
     )
     .await;
-    let stale = Duration::from_hours(1);
-    let reconciled = store.reconcile(stale, world.now()).await.unwrap();
+    let silence = Duration::from_hours(1);
+    let reconciled = store.reconcile(silence, world.now()).await.unwrap();
     assert_eq!(reconciled.drifted, [job.queue()]);
     let slot = world.slot(job.queue()).await.unwrap();
     assert_eq!(reconciled.slots, [slot]);
     assert!(slot.version > before.version);
-    let counts = (slot.running, slot.queued, slot.published);
-    assert_eq!(counts, (before.running, before.queued, before.published));
+    let counts = (slot.running, slot.queued, slot.due);
+    assert_eq!(counts, (before.running, before.queued, before.due));
     world.no_drift().await;
 }
 

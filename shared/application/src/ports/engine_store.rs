@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    Artifact, Job, JobId, JobKind, LogChunk, Progress, QueueKey, Settlement, SlotSnapshot,
+    Artifact, Job, JobId, JobKind, Labels, LogChunk, Progress, QueueKey, Settlement, SlotSnapshot,
     TenantId, Timestamp, WorkerRef, WorkerView,
 };
 
-use super::{Message, StoreError};
+use super::{StoreError, Wakeups};
 
 #[async_trait]
 pub trait EngineStore: Send + Sync {
@@ -39,23 +39,45 @@ pub trait EngineStore: Send + Sync {
     /// so the row stays (with its lease ended) while there are any.
     async fn release_worker(&self, worker: WorkerRef, now: Timestamp) -> Result<(), StoreError>;
 
-    /// RELAY. Marks the next jobs of queues whose live messages are below their window as published, by (priority,
-    /// id), due ones only, of active tenants, and returns them to be sent. At most `limit` jobs in all. Two relays at
-    /// once never return the same job.
+    /// RELAY. Counts further wake-ups as published, of queues that have more due jobs than wake-ups and room in their
+    /// window, not paused and of active tenants, the emptiest first, and returns them to be sent. At most `limit`
+    /// wake-ups in all. Touches no job.
     async fn relay(&self, limit: u32, now: Timestamp) -> Result<Relayed, StoreError>;
 
-    /// Takes back the mark of jobs that could not be sent and are still queued.
-    async fn unpublish(&self, messages: Vec<Message>) -> Result<Vec<SlotSnapshot>, StoreError>;
+    /// Takes back the count of wake-ups that could not be sent.
+    async fn unpublish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<SlotSnapshot>, StoreError>;
 
     /// CLAIM. One transaction for many tenants: the worker's lease is checked, slots are counted under lock, and of
-    /// each queue at most the free slots' number of jobs goes to running with attempt, fence and epoch set and a
-    /// `started` event and an open attempt written. Jobs asked for beyond that are queued and unpublished again.
+    /// each queue the jobs whose turn it is go to running, at most as many as wake-ups were taken (and labelled ones
+    /// asked for) and as slots are free, with attempt, fence and epoch set and a `started` event and an open attempt
+    /// written. The wake-ups are used up whatever came of them. A paused queue or an inactive tenant gives nothing.
     async fn claim(
         &self,
         worker: WorkerRef,
         requests: Vec<ClaimRequest>,
         now: Timestamp,
     ) -> Result<Claimed, LeaseError>;
+
+    /// Queues of these kinds with free slots and due jobs that ask for labels which are all among `labels`, those with
+    /// the fewest running jobs for their weight first, at most `limit`, with how many such jobs wait (counted up to
+    /// their free slots).
+    async fn labelled(
+        &self,
+        kinds: &[JobKind],
+        labels: &Labels,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(QueueKey, u32)>, StoreError>;
+
+    /// PROMOTE. Queued jobs whose `run_after` has come become due, the longest overdue first, at most `limit`.
+    async fn promote(&self, limit: u32, now: Timestamp) -> Result<Promoted, StoreError>;
+
+    /// RELEASE. Pending jobs whose prerequisites have all ended well are queued; those of which one has not are failed
+    /// or cancelled by their rule, which may in turn decide others. At most `limit` jobs.
+    async fn release(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError>;
+
+    /// EXPIRE. Pending, queued and paused jobs whose deadline has come fail with `DEADLINE_PASSED`, at most `limit`.
+    async fn expire(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError>;
 
     /// WRITE. Progress, checkpoints, logs and artifacts of running jobs, batched. Returns the jobs that are no longer
     /// this worker's, of which nothing was written.
@@ -82,12 +104,22 @@ pub trait EngineStore: Send + Sync {
     async fn reap(&self, grace: Duration, limit: u32, now: Timestamp)
     -> Result<Reaped, StoreError>;
 
-    /// RECONCILE. Recounts every queue's running, queued and published and repairs drift; takes back the mark of
-    /// jobs published longer than `stale` ago and still queued while their queue has free slots.
-    async fn reconcile(&self, stale: Duration, now: Timestamp) -> Result<Reconciled, StoreError>;
+    /// RECONCILE. Recounts every queue's pending, queued, due and running, and repairs drift. Names queues that have
+    /// wake-ups, due jobs and free slots and of which nothing was claimed for `silence`: their wake-ups may be lost.
+    async fn reconcile(&self, silence: Duration, now: Timestamp) -> Result<Reconciled, StoreError>;
 
-    /// The broker lost its data: no queued job has a live message any more.
+    /// Puts the count of wake-ups right where the broker was asked how many it has and the queue has not changed since.
+    async fn recount_published(
+        &self,
+        counted: Vec<(SlotSnapshot, u32)>,
+    ) -> Result<Vec<SlotSnapshot>, StoreError>;
+
+    /// The broker lost its data: no queue has wake-ups any more.
     async fn forget_published(&self) -> Result<Vec<SlotSnapshot>, StoreError>;
+
+    /// The next fence of a shared resource: greater than every one before, whatever else was lost. Asked for by who
+    /// just got the lock; a write that is guarded by an older one is refused.
+    async fn next_fence(&self, resource: &str) -> Result<i64, StoreError>;
 
     /// Every queue with something waiting or running: what coordination is rebuilt from. At most `limit`.
     async fn slots(&self, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError>;
@@ -100,6 +132,7 @@ pub struct NewWorker {
     pub id: domain::WorkerId,
     pub host: String,
     pub kinds: Vec<JobKind>,
+    pub labels: Labels,
     pub capacity: u32,
 }
 
@@ -120,26 +153,42 @@ pub struct Renewal {
 
 #[derive(Debug, Default)]
 pub struct Relayed {
-    pub publish: Vec<Message>,
+    pub publish: Vec<Wakeups>,
     pub slots: Vec<SlotSnapshot>,
 }
 
-/// A message that a worker holds and wants to run.
+/// What a worker wants of a queue. Requests of one call for one queue are added up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClaimRequest {
     pub queue: QueueKey,
-    pub job: JobId,
+    /// Wake-ups taken from the broker; each may bring one job that asks for no labels.
+    pub wakeups: u32,
+    /// Beyond those, at most so many jobs that ask for labels which the worker has.
+    pub labelled: u32,
 }
 
 #[derive(Debug, Default)]
 pub struct Claimed {
-    /// Running, with their new fence and attempt.
+    /// Running, with their new fence and attempt; those of a queue in the order of their turns.
     pub jobs: Vec<Job>,
-    /// Still queued, unpublished again, because the quota or a pause forbade them or they are not due.
-    pub refused: Vec<JobId>,
-    /// Not queued any more: a duplicate or late message.
-    pub gone: Vec<JobId>,
     pub slots: Vec<SlotSnapshot>,
+}
+
+#[derive(Debug, Default)]
+pub struct Promoted {
+    pub jobs: u32,
+    pub slots: Vec<SlotSnapshot>,
+    /// When the next job becomes due, as far as is known now.
+    pub next: Option<Timestamp>,
+}
+
+/// Jobs that the engine moved, as they are now.
+#[derive(Debug, Default)]
+pub struct Moved {
+    pub jobs: Vec<Job>,
+    pub slots: Vec<SlotSnapshot>,
+    /// Others wait for the end of one of these jobs: RELEASE has something to do.
+    pub to_release: bool,
 }
 
 /// What a run says between its start and its end.
@@ -164,12 +213,25 @@ pub struct Finish {
     pub fence: i64,
     pub attempt: u32,
     pub settlement: Settlement,
+    /// Locks under which the run worked, with their fences: when one of them was given to somebody else meanwhile, the
+    /// end is refused like one with an old fence of the job.
+    pub guards: Vec<Guard>,
+}
+
+/// A lock that a run holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    pub resource: String,
+    pub fence: i64,
 }
 
 #[derive(Debug, Default)]
 pub struct Finished {
+    /// Not this worker's any more, or guarded by a lock that is not; nothing of them was written.
     pub fenced: Vec<JobId>,
     pub slots: Vec<SlotSnapshot>,
+    /// Others wait for the end of one of these jobs: RELEASE has something to do.
+    pub to_release: bool,
 }
 
 #[derive(Debug, Default)]
@@ -178,13 +240,15 @@ pub struct Reaped {
     /// After settling.
     pub jobs: Vec<Job>,
     pub slots: Vec<SlotSnapshot>,
+    /// Others wait for the end of one of these jobs: RELEASE has something to do.
+    pub to_release: bool,
 }
 
 #[derive(Debug, Default)]
 pub struct Reconciled {
     /// Queues whose counts were wrong, as repaired.
     pub drifted: Vec<QueueKey>,
-    /// Stale messages taken back.
-    pub unpublished: u32,
     pub slots: Vec<SlotSnapshot>,
+    /// As they are now.
+    pub silent: Vec<SlotSnapshot>,
 }

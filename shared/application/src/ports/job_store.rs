@@ -6,16 +6,18 @@ use domain::{
     JobKind, JobState, LogChunk, LogCursor, Priority, QueueKey, SlotSnapshot, TenantId, Timestamp,
 };
 
-use super::{Message, StoreError};
+use super::{StoreError, Wakeups};
 
 #[async_trait]
 pub trait JobStore: Send + Sync {
     /// SUBMIT. One transaction for many clients' submissions; each is taken whole or refused whole.
     ///
     /// Per submission: the tenant exists and is active, and its backlog (all kinds, pending ones included) has room.
-    /// Writes the jobs with their `created` (and `queued`) events and raises `tenant_slots.queued`. Where the relay
-    /// window has room and nothing older waits unpublished, jobs that are due are marked published at once and
-    /// returned in `publish`.
+    /// Every job that one of them waits for must be the tenant's, stored already or of the same submission.
+    ///
+    /// Writes the jobs with their `created` (and `queued`) events and raises the counts of `tenant_slots`. As far as the
+    /// relay's window has room ([`SlotSnapshot::to_relay`]), wake-ups for jobs that are due are counted as published at
+    /// once and returned in `publish`. [`Submitted::to_release`] says that a job waits for nothing any more.
     async fn submit(
         &self,
         submissions: Vec<Submission>,
@@ -96,6 +98,24 @@ pub trait JobStore: Send + Sync {
 
     /// One row a kind: depth, age, running, quota.
     async fn queues(&self, tenant: TenantId) -> Result<Vec<QueueView>, StoreError>;
+
+    /// Pauses, resumes or drains the tenant's queue of a kind, or all of them. A paused queue takes jobs and starts
+    /// none; a draining one starts those it has and takes none ([`Refused::QueueDraining`]). Resuming ends both. `None`:
+    /// no such tenant.
+    async fn steer_queues(
+        &self,
+        tenant: TenantId,
+        kind: Option<JobKind>,
+        action: QueueAction,
+    ) -> Result<Option<Vec<SlotSnapshot>>, StoreError>;
+
+    /// Everything that decides when a job runs, read in one transaction. `None`: no such job.
+    async fn waiting(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        now: Timestamp,
+    ) -> Result<Option<Waiting>, StoreError>;
 }
 
 /// What one client hands in at once.
@@ -110,10 +130,12 @@ pub struct Submission {
 pub struct Submitted {
     /// In the order of the submissions.
     pub outcomes: Vec<Result<(), Refused>>,
-    /// Already marked published; to be sent to the broker now.
-    pub publish: Vec<Message>,
+    /// Already counted as published; to be sent to the broker now.
+    pub publish: Vec<Wakeups>,
     /// Of every queue that changed.
     pub slots: Vec<SlotSnapshot>,
+    /// All prerequisites of some job had ended already: [`super::EngineStore::release`] has something to do.
+    pub to_release: bool,
 }
 
 /// Why a submission was not taken.
@@ -123,6 +145,10 @@ pub enum Refused {
     TenantUnknown(TenantId),
     #[error("tenant {0} is not active")]
     TenantInactive(TenantId),
+    #[error("the queue of {0} jobs is being drained and takes no new ones; resume it first")]
+    QueueDraining(JobKind),
+    #[error("the tenant has no job {0} to wait for")]
+    PrerequisiteUnknown(JobId),
     #[error(
         "{waiting} jobs wait already and {offered} were offered; the tenant's limit is {limit}"
     )]
@@ -152,8 +178,10 @@ pub struct JobFilter {
 pub struct Steered {
     /// After the action.
     pub job: Job,
-    pub publish: Vec<Message>,
+    pub publish: Vec<Wakeups>,
     pub slots: Vec<SlotSnapshot>,
+    /// Others wait for its end: [`super::EngineStore::release`] has something to do.
+    pub to_release: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -164,6 +192,53 @@ pub enum SteerError {
     Refused(#[from] Refused),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueueAction {
+    Pause,
+    Resume,
+    Drain,
+}
+
+/// What the store knows of why a job waits; [`crate::use_cases::why`] makes words of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Waiting {
+    pub job: Job,
+    /// Of the job's queue.
+    pub slots: SlotSnapshot,
+    pub tenant_active: bool,
+    /// The queue itself, whatever the tenant is.
+    pub queue_paused: bool,
+    pub draining: bool,
+    /// Due jobs of its queue whose turn comes before its own, counted up to [`Waiting::COUNTED`].
+    pub ahead: u32,
+    /// Runs of its queue, the oldest first, at most [`Waiting::HOLDERS`].
+    pub holders: Vec<Holder>,
+    /// Its prerequisites that have not ended well, at most [`Waiting::HOLDERS`].
+    pub prerequisites: Vec<(JobId, JobState)>,
+    /// Live workers that take its kind and have all labels that it asks for.
+    pub workers: u32,
+    /// Of those, the slots that are free by the store's count.
+    pub free_worker_slots: u32,
+    /// Lengths of the queue's latest completed runs in seconds, the latest first, at most [`Waiting::HOLDERS`].
+    pub recent_seconds: Vec<f64>,
+}
+
+impl Waiting {
+    /// Nobody reads a longer number.
+    pub const COUNTED: u32 = 100_000;
+    /// Nobody reads a longer list.
+    pub const HOLDERS: u32 = 50;
+}
+
+/// A run that holds a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    pub job: JobId,
+    pub title: String,
+    pub worker: domain::WorkerId,
+    pub started_at: Timestamp,
 }
 
 /// A queue as a person sees it.
@@ -178,4 +253,6 @@ pub struct QueueView {
     pub running: u32,
     pub quota: u32,
     pub paused: bool,
+    /// It takes no new jobs.
+    pub draining: bool,
 }

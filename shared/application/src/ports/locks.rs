@@ -29,11 +29,13 @@ pub trait Locks: Send + Sync {
     async fn release(&self, resource: &str, owner: &str) -> Result<bool, CoordinationError>;
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LockState {
     Held,
-    /// So many are before this one, the holder included.
     Waiting {
+        /// So many are before this one, the holder included.
         ahead: u32,
+        /// Who holds it now.
+        holder: String,
     },
 }

@@ -14,7 +14,9 @@ mod key_store;
 mod locks;
 mod queue;
 mod ready;
+mod replay_store;
 mod run_context;
+mod schedule_store;
 mod store_error;
 mod tenant_store;
 mod training;
@@ -25,18 +27,26 @@ pub use blobs::{BlobError, Blobs};
 pub use bus::{BusError, EventBus, Interest, Signal, SignalStream};
 pub use clock::Clock;
 pub use engine_store::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, NewWorker, Reaped,
-    Reconciled, Relayed, Renewal, Report,
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, LeaseError, Moved, NewWorker,
+    Promoted, Reaped, Reconciled, Relayed, Renewal, Report,
 };
 pub use ids::Ids;
 pub use job_store::{
-    JobFilter, JobStore, QueueView, Refused, SteerError, Steered, Submission, Submitted,
+    Holder, JobFilter, JobStore, QueueAction, QueueView, Refused, SteerError, Steered, Submission,
+    Submitted, Waiting,
 };
 pub use key_store::{KeyHash, KeyStore};
 pub use locks::{LockState, Locks};
-pub use queue::{JobQueue, Message, QueueError, Receipt, Visit};
-pub use ready::{CoordinationError, Found, PICK_MAX, Pick, ReadySet};
+pub use queue::{JobQueue, QueueError, Receipt, Visit, Wakeups};
+pub use ready::{
+    CHARGE_MIN_SECONDS, CoordinationError, Found, PICK_MAX, Pick, ReadySet, Served, Visited,
+    charge_seconds,
+};
+pub use replay_store::{ReplayStep, ReplayStore};
 pub use run_context::{HandlerError, Interruption, RunContext};
+pub use schedule_store::{
+    DueSchedules, Fired, Firing, NextTick, SCHEDULES_MAX, ScheduleStore, ScheduleStoreError,
+};
 pub use store_error::StoreError;
 pub use tenant_store::{TenantError, TenantStore};
 pub use training::{TrainingProvider, TrainingReport, TrainingTask};
@@ -51,6 +61,8 @@ pub struct Ports {
     pub engine: Arc<dyn EngineStore>,
     pub tenants: Arc<dyn TenantStore>,
     pub keys: Arc<dyn KeyStore>,
+    pub replays: Arc<dyn ReplayStore>,
+    pub schedules: Arc<dyn ScheduleStore>,
     pub queue: Arc<dyn JobQueue>,
     pub ready: Arc<dyn ReadySet>,
     pub locks: Arc<dyn Locks>,

@@ -1,22 +1,26 @@
-//! The broker: wake-ups that carry a job id. Losing or doubling one costs time, never correctness.
+//! The broker: a wake-up says that a job of its queue waits; which one, the store says at the claim. Losing or doubling
+//! one costs time, never correctness.
 
 use async_trait::async_trait;
-use domain::{JobId, Priority, QueueKey};
+use domain::QueueKey;
 
 #[async_trait]
 pub trait JobQueue: Send + Sync {
-    /// Sends to the queues of the messages, made where missing, and waits until the broker has them safe. Returns
-    /// those that it has not; an error means that it has none for sure.
-    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Message>, QueueError>;
+    /// Sends to the queues named, made where missing, and waits until the broker has them safe. Returns what it has
+    /// not taken; an error means that it has none for sure.
+    async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError>;
 
-    /// VISIT. Takes up to `n` messages, without waiting for more to come. Empty: nothing there now.
+    /// VISIT. Takes up to `n` wake-ups, without waiting for more to come.
     async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError>;
 
-    /// All messages of the visit are dealt with. Losing the ack brings duplicates, which are harmless.
+    /// All wake-ups of the visit are dealt with. Losing the ack brings duplicates, which are harmless.
     async fn ack(&self, receipt: Receipt) -> Result<(), QueueError>;
 
-    /// All messages of the visit go back to their queue.
+    /// All wake-ups of the visit go back to their queue.
     async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError>;
+
+    /// How many wake-ups of the queue the broker holds, in nobody's hands; none for a queue that it does not know.
+    async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError>;
 
     /// True when the durable marker is there: the broker still has what it was given.
     async fn has_marker(&self) -> Result<bool, QueueError>;
@@ -27,21 +31,21 @@ pub trait JobQueue: Send + Sync {
     async fn check(&self) -> Result<(), QueueError>;
 }
 
+/// So many wake-ups of one queue; at least one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Message {
+pub struct Wakeups {
     pub queue: QueueKey,
-    pub job: JobId,
-    pub priority: Priority,
+    pub n: u32,
 }
 
 /// What was taken at one visit.
 #[derive(Debug)]
 pub struct Visit {
-    pub jobs: Vec<JobId>,
+    pub taken: u32,
     pub receipt: Receipt,
 }
 
-/// Stands for the messages of one visit; means something to the adapter that made it only.
+/// Stands for the wake-ups of one visit; means something to the adapter that made it only.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Receipt(pub u64);
 

@@ -43,6 +43,8 @@ pub enum Interruption {
     Deadline,
     /// The worker leaves: checkpoint, then go.
     Drain,
+    /// A lock under which it works is somebody else's now: end at once, what it made will not count.
+    LockLost,
     /// The job is not ours any more: end at once, write nothing.
     LeaseLost,
 }
@@ -56,6 +58,9 @@ pub enum HandlerError {
     /// Trying again would not help.
     #[error("{0}")]
     Fail(JobError),
+    /// It gives way to another run that holds what it needs, and is tried again a little later. Not a failure.
+    #[error("gives way: {0}")]
+    Yield(String),
     /// It ended because it was told to.
     #[error("interrupted: {0:?}")]
     Interrupted(Interruption),

@@ -17,6 +17,10 @@ pub trait Workspaces: Send + Sync {
         attempt: u32,
         repository: Option<&Repository>,
     ) -> Result<Box<dyn Workspace>, HandlerError>;
+
+    /// The one name of the branch (or tag, or commit) that `repository` means, whatever words it is named by: what
+    /// exclusive sessions take turns at. Fails like `open`.
+    async fn branch(&self, repository: &Repository) -> Result<String, HandlerError>;
 }
 
 #[async_trait]

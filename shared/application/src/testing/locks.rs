@@ -52,8 +52,12 @@ async fn renew(port: &Port, resource: &str, owner: &str, ttl: Duration) -> bool 
     port.renew(resource, owner, ttl).await.expect("renew")
 }
 
-const fn waiting(ahead: u32) -> LockState {
-    LockState::Waiting { ahead }
+/// How many are ahead of a waiter, and who holds the lock.
+fn waiting(ahead: u32, holder: &str) -> LockState {
+    LockState::Waiting {
+        ahead,
+        holder: holder.to_owned(),
+    }
 }
 
 /// Asks until the lock is held.
@@ -78,27 +82,27 @@ pub async fn resources_do_not_mix(port: Port) {
     // Names may be anything.
     let odd = "a repository:{with} braces\n";
     assert_eq!(acquire(&port, odd, "ä b", LONG).await, LockState::Held);
-    assert_eq!(acquire(&port, odd, "c", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, odd, "c", LONG).await, waiting(1, "ä b"));
 }
 
 pub async fn first_come_first_served(port: Port) {
     assert_eq!(acquire(&port, "gpu", "a", LONG).await, LockState::Held);
-    assert_eq!(acquire(&port, "gpu", "z", LONG).await, waiting(1));
-    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(2));
+    assert_eq!(acquire(&port, "gpu", "z", LONG).await, waiting(1, "a"));
+    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(2, "a"));
     assert!(release(&port, "gpu", "a").await);
-    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1, "z"));
     assert_eq!(acquire(&port, "gpu", "z", LONG).await, LockState::Held);
     assert!(release(&port, "gpu", "z").await);
     // Who left comes back to the end of the line.
-    assert_eq!(acquire(&port, "gpu", "a", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "a", LONG).await, waiting(1, "b"));
     assert_eq!(acquire(&port, "gpu", "b", LONG).await, LockState::Held);
 }
 
 pub async fn asking_again_keeps_the_place(port: Port) {
     for _ in 0..3 {
         assert_eq!(acquire(&port, "gpu", "a", LONG).await, LockState::Held);
-        assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1));
-        assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(2));
+        assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1, "a"));
+        assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(2, "a"));
     }
 }
 
@@ -106,7 +110,7 @@ pub async fn only_the_owner_releases(port: Port) {
     assert!(!release(&port, "gpu", "a").await);
     assert_eq!(acquire(&port, "gpu", "a", LONG).await, LockState::Held);
     assert!(!release(&port, "gpu", "b").await);
-    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(1, "a"));
     assert!(release(&port, "gpu", "a").await);
     assert!(!release(&port, "gpu", "a").await);
 }
@@ -114,19 +118,19 @@ pub async fn only_the_owner_releases(port: Port) {
 pub async fn only_the_holder_renews(port: Port) {
     assert!(!renew(&port, "gpu", "a", LONG).await);
     assert_eq!(acquire(&port, "gpu", "a", LONG).await, LockState::Held);
-    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1, "a"));
     assert!(renew(&port, "gpu", "a", LONG).await);
     assert!(!renew(&port, "gpu", "b", LONG).await);
     assert!(!renew(&port, "gpu", "nobody", LONG).await);
-    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1, "a"));
 }
 
 pub async fn a_waiter_may_leave_the_line(port: Port) {
     assert_eq!(acquire(&port, "gpu", "a", LONG).await, LockState::Held);
-    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1));
-    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(2));
+    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1, "a"));
+    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(2, "a"));
     assert!(release(&port, "gpu", "b").await);
-    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(1, "a"));
 }
 
 pub async fn a_holder_that_went_silent_loses_the_lock(port: Port) {
@@ -137,15 +141,15 @@ pub async fn a_holder_that_went_silent_loses_the_lock(port: Port) {
     assert!(began.elapsed() + Duration::from_millis(2) >= SHORT);
     assert!(!renew(&port, "gpu", "a", LONG).await);
     assert!(!release(&port, "gpu", "a").await);
-    assert_eq!(acquire(&port, "gpu", "a", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "a", LONG).await, waiting(1, "b"));
 }
 
 pub async fn a_waiter_that_went_silent_loses_its_place(port: Port) {
     assert_eq!(acquire(&port, "gpu", "a", LONG).await, LockState::Held);
-    assert_eq!(acquire(&port, "gpu", "b", SHORT).await, waiting(1));
-    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(2));
+    assert_eq!(acquire(&port, "gpu", "b", SHORT).await, waiting(1, "a"));
+    assert_eq!(acquire(&port, "gpu", "c", LONG).await, waiting(2, "a"));
     let deadline = Instant::now() + HAPPENS_WITHIN;
-    while acquire(&port, "gpu", "c", LONG).await != waiting(1) {
+    while acquire(&port, "gpu", "c", LONG).await != waiting(1, "a") {
         assert!(Instant::now() < deadline, "b is still in the line");
         sleep(POLL_EVERY).await;
     }
@@ -156,9 +160,9 @@ pub async fn a_waiter_that_went_silent_loses_its_place(port: Port) {
 pub async fn a_renewed_lock_is_kept(port: Port) {
     assert_eq!(acquire(&port, "gpu", "a", SHORT).await, LockState::Held);
     assert!(renew(&port, "gpu", "a", LONG).await);
-    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1, "a"));
     sleep(SHORT * 2).await;
-    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1));
+    assert_eq!(acquire(&port, "gpu", "b", LONG).await, waiting(1, "a"));
     // Asking again renews as well, in either direction.
     assert_eq!(acquire(&port, "gpu", "a", SHORT).await, LockState::Held);
     acquire_at_last(&port, "gpu", "b").await;

@@ -41,6 +41,10 @@ pub fn new_session(title: &str) -> NewJob {
         max_duration_seconds: 600,
         max_attempts: 3,
         run_after: None,
+        deadline: None,
+        requires: domain::Labels::default(),
+        depends_on: Vec::new(),
+        if_prerequisite_fails: domain::DependencyRule::Fail,
         start: true,
         parent: None,
     }

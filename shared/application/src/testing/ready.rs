@@ -8,7 +8,13 @@ use domain::{JobKind, QueueKey, SlotSnapshot, TenantId};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::ports::{Found, PICK_MAX, Pick, ReadySet};
+use crate::ports::{Found, PICK_MAX, Pick, ReadySet, Visited};
+
+mod seconds;
+mod shares;
+
+pub use seconds::*;
+pub use shares::*;
 
 const WAKES_WITHIN: Duration = Duration::from_secs(10);
 
@@ -44,6 +50,22 @@ macro_rules! ready_contract {
                 arrivals_and_rebuilding_wake_the_pickers,
                 ten_thousand_queues_are_each_picked_once,
                 concurrent_picks_never_exceed_the_hint,
+                a_pick_is_charged_the_expected_seconds,
+                the_newest_snapshot_says_what_a_job_is_charged,
+                a_job_that_takes_no_time_is_charged_something,
+                what_was_not_claimed_is_not_charged,
+                what_was_not_claimed_is_given_back_to_the_present_at_most,
+                an_end_corrects_what_the_pick_was_charged,
+                corrections_are_shared_out_by_weight,
+                a_correction_earns_no_credit,
+                a_correction_at_full_quota_earns_no_credit,
+                a_correction_makes_nothing_ready,
+                a_correction_counts_for_a_queue_that_went_idle,
+                what_was_had_while_all_are_idle_is_no_debt,
+                corrections_that_cannot_be_are_harmless,
+                a_newcomer_is_served_at_once_beside_a_flood_of_long_jobs,
+                long_and_short_jobs_get_the_same_worker_seconds,
+                weights_are_shares_of_worker_seconds,
                 a_healthy_set_checks_out,
             ]
         );
@@ -61,7 +83,7 @@ fn queue_of(tenant: u128) -> QueueKey {
     }
 }
 
-/// A queue of weight 1 with `queued` jobs, all published, and as many free slots.
+/// A queue of weight 1 with `queued` jobs of a second each, a wake-up for each, and as many free slots.
 fn snapshot(tenant: u128, version: i64, queued: u32) -> SlotSnapshot {
     SlotSnapshot {
         queue: queue_of(tenant),
@@ -70,8 +92,10 @@ fn snapshot(tenant: u128, version: i64, queued: u32) -> SlotSnapshot {
         quota: 1_000_000,
         running: 0,
         queued,
+        due: queued,
         published: queued,
         paused: false,
+        service_seconds: 1.0,
     }
 }
 
@@ -89,23 +113,39 @@ async fn pick(port: &Ready, want: u32) -> Pick {
 
 fn picked(tenant: u128, n: u32) -> Pick {
     let queue = queue_of(tenant);
-    Pick::Queue { queue, n }
+    let estimate = 1.0;
+    Pick::Queue { queue, n, estimate }
 }
 
-/// The tenants of `count` picks of one job each.
-async fn visited(port: &Ready, queue: QueueKey, n: u32, found: Found) {
-    port.visited(queue, n, found).await.expect("visited");
+/// The visit of a pick of `n` jobs of a second is over, and found wake-ups.
+async fn visited(port: &Ready, queue: QueueKey, n: u32, claimed: u32) {
+    let visited = Visited {
+        queue,
+        n,
+        claimed,
+        estimate: 1.0,
+        found: Found::Something,
+    };
+    port.visited(visited).await.expect("visited");
 }
 
 async fn found_nothing(port: &Ready, queue: QueueKey, n: u32) {
-    visited(port, queue, n, Found::Nothing).await;
+    let visited = Visited {
+        queue,
+        n,
+        claimed: 0,
+        estimate: 1.0,
+        found: Found::Nothing,
+    };
+    port.visited(visited).await.expect("visited");
 }
 
+/// The tenants of `count` picks of one job each.
 async fn tenants_of_picks(port: &Ready, count: usize) -> Vec<u128> {
     let mut tenants = Vec::new();
     for _ in 0..count {
         match pick(port, 1).await {
-            Pick::Queue { queue, n: 1 } => tenants.push(queue.tenant.as_uuid().as_u128()),
+            Pick::Queue { queue, n: 1, .. } => tenants.push(queue.tenant.as_uuid().as_u128()),
             other => panic!("{other:?} after {tenants:?}"),
         }
     }
@@ -181,10 +221,10 @@ pub async fn what_is_in_hand_stays_so_until_its_visit_is_over(port: Ready) {
     assert_eq!(pick(&port, 9).await, Pick::Nothing);
     // The first two are claimed: two are left, and those are in hand.
     note(&port, snapshot(1, 9, 2)).await;
-    visited(&port, queue_of(1), 2, Found::Something).await;
+    visited(&port, queue_of(1), 2, 2).await;
     assert_eq!(pick(&port, 9).await, Pick::Nothing);
     // The second visit came back without a claim.
-    visited(&port, queue_of(1), 2, Found::Something).await;
+    visited(&port, queue_of(1), 2, 0).await;
     assert_eq!(pick(&port, 9).await, picked(1, 2));
 }
 
@@ -243,6 +283,7 @@ pub async fn kinds_that_were_not_asked_for_are_left_alone(port: Ready) {
     let expected = Pick::Queue {
         queue: training,
         n: 1,
+        estimate: 1.0,
     };
     assert_eq!(port.pick(&JobKind::ALL, 1).await.expect("pick"), expected);
 }
@@ -322,7 +363,7 @@ pub async fn going_idle_pays_no_debt(port: Ready) {
     rebuilt(&port, &[snapshot(1, 1, 40), snapshot(2, 1, 1_000)]).await;
     assert_eq!(pick(&port, 40).await, picked(1, 40));
     note(&port, snapshot(1, 2, 0)).await;
-    visited(&port, queue_of(1), 40, Found::Something).await;
+    visited(&port, queue_of(1), 40, 40).await;
     note(&port, snapshot(1, 3, 40)).await;
     assert_eq!(tenants_of_picks(&port, 40).await, [2; 40]);
     assert_eq!(tenants_of_picks(&port, 2).await, [1, 2]);
@@ -391,7 +432,7 @@ pub async fn a_queue_that_becomes_ready_wakes_the_pickers(port: Ready) {
             .expect("the set is still there");
         assert_eq!(pick(&port, 1).await, picked(1, 1));
         note(&port, snapshot(1, 2 * version + 1, 0)).await;
-        visited(&port, queue_of(1), 1, Found::Something).await;
+        visited(&port, queue_of(1), 1, 1).await;
     }
 }
 
@@ -435,7 +476,7 @@ pub async fn concurrent_picks_never_exceed_the_hint(port: Ready) {
             let port = Arc::clone(&port);
             tokio::spawn(async move {
                 let mut total: HashMap<QueueKey, u32> = HashMap::new();
-                while let Pick::Queue { queue, n } = pick(&port, 7).await {
+                while let Pick::Queue { queue, n, .. } = pick(&port, 7).await {
                     *total.entry(queue).or_default() += n;
                 }
                 total

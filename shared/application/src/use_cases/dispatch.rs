@@ -3,7 +3,7 @@
 
 use domain::{QueueKey, SlotSnapshot};
 
-use crate::ports::{Message, Ports, Signal};
+use crate::ports::{Ports, Signal, Wakeups};
 
 #[derive(Clone)]
 pub struct Dispatcher {
@@ -15,35 +15,30 @@ impl Dispatcher {
         Self { ports }
     }
 
-    /// Sends messages that are marked published, takes the mark back from those that the broker did not take, and
-    /// notes the slots. Returns how many messages were sent.
-    pub async fn dispatch(&self, messages: Vec<Message>, slots: &[SlotSnapshot]) -> usize {
-        if messages.is_empty() {
+    /// Sends wake-ups that are counted as published, takes the count back of those that the broker did not take, and
+    /// notes the slots. True when all were sent.
+    pub async fn dispatch(&self, wakeups: Vec<Wakeups>, slots: &[SlotSnapshot]) -> bool {
+        if wakeups.is_empty() {
             self.note(slots).await;
-            return 0;
+            return true;
         }
-        let count = messages.len();
-        let mut queues: Vec<QueueKey> = messages.iter().map(|message| message.queue).collect();
-        queues.sort_unstable();
-        queues.dedup();
-        let unsent = match self.ports.queue.publish(messages.clone()).await {
+        let queues: Vec<QueueKey> = wakeups.iter().map(|wakeups| wakeups.queue).collect();
+        let unsent = match self.ports.queue.publish(wakeups.clone()).await {
             Ok(unsent) => unsent,
             Err(error) => {
-                tracing::warn!(%error, count, "the broker took no messages; the relay will send them");
-                messages
+                tracing::warn!(%error, "the broker took no wake-ups; the relay will send them");
+                wakeups
             }
         };
-        let sent = count - unsent.len();
         self.note(slots).await;
-        if !unsent.is_empty() {
+        let all_sent = unsent.is_empty();
+        if !all_sent {
             self.take_back(unsent).await;
         }
-        if sent > 0
-            && let Err(error) = self.ports.ready.arrived(&queues).await
-        {
-            tracing::warn!(%error, "the ready set was not told of new messages");
+        if let Err(error) = self.ports.ready.arrived(&queues).await {
+            tracing::warn!(%error, "the ready set was not told of new wake-ups");
         }
-        sent
+        all_sent
     }
 
     /// Hands snapshots to the ready set.
@@ -66,11 +61,11 @@ impl Dispatcher {
         }
     }
 
-    async fn take_back(&self, unsent: Vec<Message>) {
+    async fn take_back(&self, unsent: Vec<Wakeups>) {
         match self.ports.engine.unpublish(unsent).await {
             Ok(slots) => self.note(&slots).await,
             Err(error) => {
-                tracing::warn!(%error, "unsent messages stay marked until the reconciler runs");
+                tracing::warn!(%error, "unsent wake-ups stay counted until the reconciler runs");
             }
         }
     }

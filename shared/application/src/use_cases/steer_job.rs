@@ -2,7 +2,7 @@
 
 use domain::{Action, Job, JobId, TenantId};
 
-use super::Dispatcher;
+use super::{Dispatcher, release_jobs};
 use crate::ports::{Ports, Signal, SteerError};
 
 /// Does `action` if the job's state allows it. `Ok(None)`: the tenant has no such job.
@@ -30,5 +30,10 @@ pub async fn steer_job(
     }
     dispatcher.dispatch(steered.publish, &steered.slots).await;
     dispatcher.signal(signals).await;
+    if steered.to_release
+        && let Err(error) = release_jobs(ports).await
+    {
+        tracing::warn!(%error, "jobs whose prerequisites have ended are released by a worker later");
+    }
     Ok(Some(steered.job))
 }

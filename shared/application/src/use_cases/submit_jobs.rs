@@ -1,8 +1,9 @@
 //! SUBMIT: jobs are checked, stored durably in a commit shared with other submissions, and only then sent on.
 
-use domain::{Job, JobId, NewJob, TenantId, Violations};
+use domain::{Job, JobId, TenantId, Violations};
 
-use super::Dispatcher;
+use super::link_offers::{Offer, link};
+use super::{Dispatcher, release_jobs};
 use crate::batch::{BatchLimits, Batcher};
 use crate::ports::{Ports, Refused, Signal, StoreError, Submission};
 
@@ -53,9 +54,9 @@ impl Submitter {
     pub async fn submit(
         &self,
         tenant: TenantId,
-        jobs: Vec<NewJob>,
+        offers: Vec<Offer>,
     ) -> Result<Vec<Job>, SubmitError> {
-        let jobs = self.check(tenant, jobs)?;
+        let jobs = self.check(tenant, offers)?;
         if jobs.is_empty() {
             return Ok(jobs);
         }
@@ -70,12 +71,16 @@ impl Submitter {
         Ok(jobs)
     }
 
-    fn check(&self, tenant: TenantId, jobs: Vec<NewJob>) -> Result<Vec<Job>, SubmitError> {
+    fn check(&self, tenant: TenantId, offers: Vec<Offer>) -> Result<Vec<Job>, SubmitError> {
         let now = self.ports.clock.now();
+        let ids: Vec<JobId> = offers
+            .iter()
+            .map(|_| JobId::from_uuid(self.ports.ids.next(now)))
+            .collect();
+        let jobs = link(offers, &ids).map_err(SubmitError::Invalid)?;
         let mut checked = Vec::with_capacity(jobs.len());
         let mut invalid = Vec::new();
-        for (index, new) in jobs.into_iter().enumerate() {
-            let id = JobId::from_uuid(self.ports.ids.next(now));
+        for (index, (new, id)) in jobs.into_iter().zip(ids).enumerate() {
             match new.into_job(id, tenant, now) {
                 Ok(job) => checked.push(job),
                 Err(violations) => invalid.push((index, violations)),
@@ -107,6 +112,11 @@ async fn commit(
             .dispatch(submitted.publish, &submitted.slots)
             .await;
         dispatcher.signal(signals).await;
+        if submitted.to_release
+            && let Err(error) = release_jobs(&ports).await
+        {
+            tracing::warn!(%error, "jobs whose prerequisites have ended are released by a worker later");
+        }
     });
     submitted
         .outcomes

@@ -79,6 +79,28 @@ impl Mirrors {
         })
     }
 
+    /// The full name of what `wanted` names there, with the repository: `/srv/shop@refs/heads/main`.
+    pub(super) async fn branch(
+        &self,
+        source: &Source,
+        wanted: &Repository,
+    ) -> Result<String, HandlerError> {
+        let mut command = self.reader(&source.repository);
+        command
+            .args(["rev-parse", "--symbolic-full-name", "--end-of-options"])
+            .arg(&wanted.reference);
+        let what = format!("read {}", source.repository.display());
+        let said = self.git.ask(command, &what, 4096).await?;
+        let name = line(&said.stdout);
+        // A commit has no name but its own.
+        let name = if said.success && !name.is_empty() {
+            name
+        } else {
+            source.commit.clone()
+        };
+        Ok(format!("{}@{name}", source.repository.display()))
+    }
+
     /// That it is a repository, and that what it stores lies below a root too: a `.git` file may point anywhere.
     async fn check_storage(&self, repository: &Path, roots: &Roots) -> Result<(), HandlerError> {
         let mut command = self.reader(repository);

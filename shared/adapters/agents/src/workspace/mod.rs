@@ -111,6 +111,11 @@ impl Workspaces for GitWorkspaces {
             }
         }
     }
+
+    async fn branch(&self, repository: &Repository) -> Result<String, HandlerError> {
+        let source = self.mirrors.locate(repository, &self.roots).await?;
+        self.mirrors.branch(&source, repository).await
+    }
 }
 
 struct RunWorkspace {

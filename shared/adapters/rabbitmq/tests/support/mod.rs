@@ -14,6 +14,7 @@ pub fn fresh_config() -> Option<RabbitConfig> {
         url: service_url("AMQP_URL")?,
         prefix: format!("test-{:016x}", fastrand::u64(..)),
         quorum: false,
+        persistent: RabbitConfig::PERSISTENT,
         idle_queue_expires: EXPIRES,
         visit_held_max: RabbitConfig::VISIT_HELD_MAX,
     })

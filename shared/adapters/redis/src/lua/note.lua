@@ -1,11 +1,10 @@
 -- Takes snapshots of one kind's queues in, and wakes the pickers when one became ready.
 -- KEYS: queues, ready, idle, present. ARGV: the wake-up channel, 1 to forget what is in hand (and to take in what is
--- known already) or 0, then per queue: tenant, version, claimable, weight, idle (0 or 1).
-local keys = { queues = KEYS[1], ready = KEYS[2], idle = KEYS[3], present = KEYS[4] }
+-- known already) or 0, then per queue: tenant, version, claimable, weight, idle (0 or 1), estimate (seconds).
+local keys = open(KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 local forget = ARGV[2] == '1'
-local now = present(keys)
 local woke = false
-for i = 3, #ARGV, 5 do
+for i = 3, #ARGV, 6 do
   local tenant, version = ARGV[i], number(ARGV[i + 1])
   local known = load(keys, tenant)
   if not known or version > known.version or (forget and version == known.version) then
@@ -13,8 +12,9 @@ for i = 3, #ARGV, 5 do
       version = version, claimable = number(ARGV[i + 2]), weight = number(ARGV[i + 3]),
       picked = known and not forget and known.picked or 0,
       found_empty = false, arrived = known and known.arrived or false,
-      idle = ARGV[i + 4] == '1', virtual_time = known and known.virtual_time or 0,
-    }, now)
+      idle = ARGV[i + 4] == '1', estimate = number(ARGV[i + 5]),
+      virtual_time = known and known.virtual_time or 0,
+    })
     woke = became_ready or woke
   end
 end

@@ -1,17 +1,18 @@
 -- Picks the next queue. Kinds take turns; within a kind the lowest virtual time wins.
 -- KEYS: marker, latest kind, then per kind: queues, ready, idle, present. ARGV: how many jobs are wanted at most, then
--- the kinds. Returns {'blank'}, {'nothing'} or {kind, tenant, n}.
+-- the kinds. Returns {'blank'}, {'nothing'} or {kind, tenant, n, estimate}.
 local FORGOTTEN_AT_ONCE = 100 -- idle queues; keeps the script short, the next pick goes on
 
 if redis.call('EXISTS', KEYS[1]) == 0 then return { 'blank' } end
 
 local function keys_of(index)
   local first = 3 + (index - 1) * 4
+  -- Without the present: a pick sets it.
   return { queues = KEYS[first], ready = KEYS[first + 1], idle = KEYS[first + 2], present = KEYS[first + 3] }
 end
 
-local function forget_idle(keys, now)
-  local tenants = redis.call('ZRANGEBYSCORE', keys.idle, '-inf', exact(now), 'LIMIT', 0, FORGOTTEN_AT_ONCE)
+local function forget_idle(keys)
+  local tenants = redis.call('ZRANGEBYSCORE', keys.idle, '-inf', exact(keys.now), 'LIMIT', 0, FORGOTTEN_AT_ONCE)
   for _, tenant in ipairs(tenants) do
     redis.call('ZREM', keys.idle, tenant)
     redis.call('HDEL', keys.queues, tenant)
@@ -25,14 +26,13 @@ local function pick(keys, want)
     local hint = load(keys, first)
     local n = hint and math.min(want, left(hint)) or 0
     if n > 0 then
-      local start = hint.virtual_time
-      redis.call('SET', keys.present, exact(start))
+      set_present(keys, hint.virtual_time)
       hint.picked = hint.picked + n
       hint.arrived = false
-      hint.virtual_time = start + n / hint.weight
-      place(keys, first, hint, start)
-      forget_idle(keys, start)
-      return first, n
+      charge(keys, hint, n * hint.estimate)
+      place(keys, first, hint)
+      forget_idle(keys)
+      return first, n, hint.estimate
     end
     -- Only somebody else's hands leave a queue in the ready set that is not ready.
     redis.call('ZREM', keys.ready, first)
@@ -49,10 +49,10 @@ for index = 1, kinds do
 end
 for step = 1, kinds do
   local index = (turn + step - 1) % kinds + 1
-  local tenant, n = pick(keys_of(index), want)
+  local tenant, n, estimate = pick(keys_of(index), want)
   if tenant then
     redis.call('SET', KEYS[2], ARGV[index + 1])
-    return { ARGV[index + 1], tenant, string.format('%d', n) }
+    return { ARGV[index + 1], tenant, string.format('%d', n), exact(estimate) }
   end
 end
 return { 'nothing' }

@@ -94,13 +94,13 @@ pub async fn a_failed_run_is_tried_again_later(store: StoreUnderTest) {
     let data = last_event_data(&world, &job).await;
     assert_eq!(data["error"]["code"], "TEST");
     assert_eq!(data["run_after"], serde_json::json!(due));
-    let relay = async || {
-        let relayed = world.store.engine.relay(10, world.now()).await;
-        relayed.expect("the store works").publish.len()
-    };
-    assert_eq!(relay().await, 0, "not due yet");
+    assert_eq!(slot.due, 0);
+    assert_eq!(waiting.turn, job.turn, "it keeps its place");
+    assert_eq!(world.promote(10).await.jobs, 0, "not due yet");
+    assert_eq!(world.relay(10).await.publish, []);
     world.pass(Duration::from_secs(10));
-    assert_eq!(relay().await, 1);
+    assert_eq!(world.promote(10).await.jobs, 1);
+    assert_eq!(world.relay(10).await.publish.len(), 1);
     let second = world.run(worker, &job).await;
     assert_eq!((second.attempt, second.fence, second.failures), (2, 2, 1));
     world
@@ -253,6 +253,33 @@ pub async fn one_call_finishes_many_jobs(store: StoreUnderTest) {
     }
     world.counts_are_right(&a).await;
     world.no_drift().await;
+}
+
+/// What a pick is charged before the truth is known: learnt from runs that ended by themselves.
+pub async fn a_queue_learns_how_long_its_runs_take(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let mut expected = domain::SERVICE_SECONDS_UNKNOWN;
+    for (ending, seconds) in [
+        (Ending::Completed(done()), 20_u32),
+        (Ending::HandedBack, 29),
+        (Ending::Failed(error("broken")), 3),
+        (Ending::Completed(done()), 0),
+    ] {
+        let worker = world.worker().await;
+        let mut job = make::new_session("a while");
+        job.priority = domain::Priority::Critical;
+        let job = world.submitted(&tenant, job).await;
+        let claimed = world.claim_some(worker, job.queue(), 1).await.jobs;
+        world.pass(Duration::from_secs(seconds.into()));
+        let telling = ending != Ending::HandedBack;
+        let finished = world.finish(worker, &claimed[0], ending).await;
+        if telling {
+            expected = domain::service_seconds(expected, 1, seconds.into());
+        }
+        let learnt = finished.slots[0].service_seconds;
+        assert!((learnt - expected).abs() < 1e-6, "{learnt}, not {expected}");
+    }
 }
 
 fn done() -> JobResult {

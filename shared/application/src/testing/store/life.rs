@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use domain::{Action, Ending, Job, JobKind, JobState, Priority, Tenant, WorkerRef};
+use domain::{
+    Action, Ending, Job, JobKind, JobState, Priority, QueueKey, Tenant, WorkerRef, relay_window,
+};
 use fastrand::Rng;
 
 use super::world::{GRACE, LEASE, error};
 use super::{StoreUnderTest, World};
-use crate::ports::{JobFilter, Message, SteerError};
+use crate::ports::{ClaimRequest, JobFilter, SteerError, Wakeups};
 use crate::testing::make;
 
 const STEPS: usize = 400;
@@ -55,9 +57,11 @@ impl Life {
     async fn step(&mut self) {
         match self.rng.u8(0..16) {
             0..=2 => self.submit().await,
-            3..=4 => {
-                let relayed = self.world.store.engine.relay(5, self.world.now()).await;
-                relayed.expect("the store works");
+            3 => {
+                self.world.relay(5).await;
+            }
+            4 => {
+                self.world.promote(3).await;
             }
             5..=8 => self.claim().await,
             9..=11 => self.finish().await,
@@ -83,20 +87,25 @@ impl Life {
         self.world.submit(jobs).await;
     }
 
-    /// Messages of any jobs, waiting or not, arrive at a worker.
+    /// Wake-ups arrive at a worker, as many as the store counted or not.
     async fn claim(&mut self) {
         let worker = self.worker().await;
-        let mut jobs = Vec::new();
-        for tenant in self.tenants.clone() {
-            let states = [JobState::Queued, JobState::Running, JobState::Cancelled];
-            jobs.extend(self.jobs(&tenant, &states).await);
+        let mut requests = Vec::new();
+        for tenant in &self.tenants {
+            for kind in JobKind::ALL {
+                requests.push(ClaimRequest {
+                    queue: QueueKey {
+                        tenant: tenant.id,
+                        kind,
+                    },
+                    wakeups: self.rng.u32(0..3),
+                    labelled: self.rng.u32(0..2),
+                });
+            }
         }
-        self.rng.shuffle(&mut jobs);
-        jobs.truncate(6);
-        let asked: Vec<&Job> = jobs.iter().collect();
-        let claimed = self.world.claim(worker, &asked).await;
-        let answered = claimed.jobs.len() + claimed.refused.len() + claimed.gone.len();
-        assert_eq!(answered, asked.len(), "each message has its answer");
+        let asked: u32 = requests.iter().map(|r| r.wakeups + r.labelled).sum();
+        let claimed = self.world.claim_of(worker, requests).await;
+        assert!(claimed.jobs.len() <= asked as usize, "more than asked for");
     }
 
     async fn finish(&mut self) {
@@ -160,14 +169,12 @@ impl Life {
             engine.forget_published().await.expect("the store works");
             return;
         }
-        let tenant = self.rng.choice(&self.tenants).expect("there are two");
-        let jobs = self.jobs(tenant, &[]).await;
-        let messages = jobs.iter().step_by(2).map(|job| Message {
-            queue: job.queue(),
-            job: job.id,
-            priority: job.priority,
+        let tenant = self.rng.choice(&self.tenants).expect("there are two").id;
+        let wakeups = JobKind::ALL.map(|kind| Wakeups {
+            queue: QueueKey { tenant, kind },
+            n: self.rng.u32(1..4),
         });
-        let taken_back = engine.unpublish(messages.collect()).await;
+        let taken_back = engine.unpublish(wakeups.to_vec()).await;
         taken_back.expect("the store works");
     }
 
@@ -203,7 +210,8 @@ impl Life {
         let slots = self.world.store.engine.slots(100).await;
         for slot in slots.expect("the store works") {
             assert!(slot.running <= slot.quota, "{slot:?}");
-            assert!(slot.published <= slot.queued, "{slot:?}");
+            assert!(slot.due <= slot.queued, "{slot:?}");
+            assert!(slot.published <= relay_window(slot.quota), "{slot:?}");
         }
     }
 
@@ -232,9 +240,17 @@ impl Life {
                 if waiting.is_empty() {
                     break;
                 }
+                self.world.promote(1_000).await;
                 let worker = self.worker().await;
-                let waiting: Vec<&Job> = waiting.iter().collect();
-                let claimed = self.world.claim(worker, &waiting).await;
+                let requests = JobKind::ALL.map(|kind| ClaimRequest {
+                    queue: QueueKey {
+                        tenant: tenant.id,
+                        kind,
+                    },
+                    wakeups: 10,
+                    labelled: 10,
+                });
+                let claimed = self.world.claim_of(worker, requests.to_vec()).await;
                 assert!(!claimed.jobs.is_empty(), "work and room, no run");
             }
         }

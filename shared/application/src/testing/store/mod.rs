@@ -6,24 +6,33 @@
 //! [`store_contract!`]: crate::store_contract
 
 pub mod claim;
+mod clockwork;
+pub mod deadlines;
+pub mod dependencies;
 pub mod finish;
+pub mod guards;
 pub mod keys;
 pub mod lease;
 pub mod life;
+pub mod queue_steering;
 pub mod read;
 pub mod reconcile;
 pub mod relay;
+pub mod replays;
 pub mod report;
+pub mod schedules;
 pub mod steer;
 pub mod submit;
 pub mod tenants;
+pub mod ticks;
+pub mod waiting;
 mod world;
 
 use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ports::{EngineStore, JobStore, KeyStore, TenantStore};
+use crate::ports::{EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore, TenantStore};
 
 pub use world::World;
 
@@ -34,18 +43,22 @@ pub struct StoreUnderTest {
     pub engine: Arc<dyn EngineStore>,
     pub tenants: Arc<dyn TenantStore>,
     pub keys: Arc<dyn KeyStore>,
+    pub schedules: Arc<dyn ScheduleStore>,
+    pub replays: Arc<dyn ReplayStore>,
     guard: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl StoreUnderTest {
     pub fn new<S>(store: Arc<S>) -> Self
     where
-        S: JobStore + EngineStore + TenantStore + KeyStore + 'static,
+        S: JobStore + EngineStore + TenantStore + KeyStore + ReplayStore + ScheduleStore + 'static,
     {
         Self {
             jobs: store.clone(),
             engine: store.clone(),
             tenants: store.clone(),
+            replays: store.clone(),
+            schedules: store.clone(),
             keys: store,
             guard: None,
         }
@@ -73,14 +86,21 @@ impl fmt::Debug for StoreUnderTest {
 macro_rules! store_contract {
     ($make:path) => {
         $crate::store_contract! { @each $make;
+            replays:
+                dead_letters_are_grouped_by_what_they_share,
+                all_that_match_are_queued_again_step_by_step,
+                a_replay_is_held_up_by_a_full_backlog,
+                an_aborted_replay_stops,
+                what_was_retried_meanwhile_is_skipped,
+                replays_are_their_tenants_own;
             submit:
                 a_job_reads_back_as_it_was_submitted,
                 a_submit_writes_events_counts_and_messages,
                 only_the_fault_of_a_submission_refuses_it,
                 a_backlog_takes_no_more_than_its_limit,
                 a_backlog_holds_against_a_race,
-                a_submit_publishes_the_first_of_its_jobs,
-                nothing_is_published_past_older_jobs,
+                a_submit_fills_the_window,
+                a_submit_makes_up_for_wakeups_that_are_missing,
                 a_thousand_jobs_are_one_submission;
             read:
                 another_tenant_sees_nothing,
@@ -92,26 +112,32 @@ macro_rules! store_contract {
             steer:
                 every_action_does_what_the_table_says,
                 a_started_job_is_queued_and_published,
-                a_started_job_waits_behind_older_ones,
+                a_started_job_needs_no_wakeup_where_the_window_is_full,
                 a_cancelled_job_gives_up_its_place,
                 a_running_job_is_asked_to_stop_once,
                 a_retried_job_has_all_its_attempts_again,
                 a_retry_needs_room_and_an_active_tenant;
             relay:
-                a_relay_goes_by_priority_then_by_age,
+                a_relay_fills_the_window_and_touches_no_job,
                 a_relay_gives_no_more_than_asked,
                 a_lowered_quota_narrows_the_window,
                 a_relay_serves_the_emptiest_queue_first,
-                two_relays_at_once_never_send_the_same_job,
+                relays_at_once_never_pass_the_window,
                 an_inactive_tenant_is_not_relayed,
-                what_could_not_be_sent_is_sent_again;
+                what_could_not_be_sent_is_sent_again,
+                jobs_are_promoted_when_their_time_has_come,
+                promotions_at_once_count_each_job_once;
             claim:
                 a_claimed_job_runs_on_its_worker,
                 many_claimers_never_pass_the_quota,
-                a_claim_takes_what_is_free_in_the_order_asked,
-                a_message_that_comes_twice_runs_once,
-                a_late_message_finds_the_job_gone,
-                what_may_not_run_now_waits_without_a_message,
+                turns_go_by_priority_then_by_age,
+                a_job_that_has_waited_long_goes_first,
+                a_claim_takes_what_is_free_of_each_queue,
+                wakeups_are_used_up_whatever_came_of_them,
+                what_may_not_run_now_is_not_claimed,
+                labelled_jobs_wait_for_a_worker_that_has_their_labels,
+                labelled_jobs_share_the_free_slots,
+                labelled_work_is_found_where_the_least_runs,
                 a_worker_without_its_lease_claims_nothing;
             report:
                 a_report_is_kept_in_all_its_parts,
@@ -129,7 +155,8 @@ macro_rules! store_contract {
                 a_stop_wins_over_another_try,
                 a_job_finishes_once,
                 a_finish_behind_the_fence_writes_nothing,
-                one_call_finishes_many_jobs;
+                one_call_finishes_many_jobs,
+                a_queue_learns_how_long_its_runs_take;
             lease:
                 a_lease_is_renewed_while_it_lasts,
                 a_renewal_names_the_jobs_to_stop,
@@ -140,10 +167,38 @@ macro_rules! store_contract {
                 a_reaper_takes_no_more_than_its_limit,
                 lost_leases_use_up_the_attempts,
                 a_stop_asked_of_a_dead_worker_holds;
+            dependencies:
+                a_job_waits_for_all_its_prerequisites,
+                a_failed_prerequisite_fails_who_waits,
+                prerequisites_may_have_ended_before,
+                only_a_tenants_own_jobs_can_be_waited_for,
+                a_submission_may_be_a_chain,
+                a_waiting_job_is_steered_by_a_person,
+                every_end_of_a_prerequisite_is_told,
+                a_retry_of_a_prerequisite_is_no_end,
+                releases_at_once_move_each_job_once;
+            deadlines:
+                a_job_that_waits_past_its_deadline_fails,
+                a_run_is_not_expired,
+                a_job_that_is_cancelled_has_no_deadline,
+                an_expiry_takes_no_more_than_its_limit;
+            queue_steering:
+                a_paused_queue_takes_jobs_and_starts_none,
+                a_draining_queue_starts_what_it_has_and_takes_no_more,
+                all_queues_of_a_tenant_are_steered_at_once;
+            waiting:
+                a_waiting_job_sees_what_is_before_it,
+                a_waiting_job_sees_who_could_run_it,
+                a_waiting_job_sees_its_prerequisites_and_its_queue,
+                another_tenant_learns_nothing_of_a_waiting_job;
+            guards:
+                fences_only_rise,
+                an_end_under_an_old_guard_is_refused;
             reconcile:
                 right_counts_are_left_alone,
-                a_message_that_nobody_takes_is_sent_again,
-                messages_behind_a_full_quota_are_not_stale,
+                a_queue_that_nobody_visits_is_named,
+                a_queue_that_cannot_go_on_is_not_silent,
+                counted_wakeups_are_believed_while_nothing_moves,
                 a_broker_that_lost_its_data_gets_all_anew,
                 slots_list_queues_with_work_only;
             tenants:
@@ -157,6 +212,24 @@ macro_rules! store_contract {
             keys:
                 a_key_reads_back_as_it_was_created,
                 a_key_is_revoked_once_and_by_its_tenant;
+            schedules:
+                a_schedule_reads_back_as_it_was_created,
+                schedules_are_their_tenants_own,
+                schedules_are_listed_by_name,
+                a_schedules_name_is_taken_once,
+                a_tenant_has_no_more_schedules_than_it_may;
+            ticks:
+                a_tick_makes_a_job_that_waits_in_its_queue,
+                firers_at_once_make_one_job,
+                missed_ticks_become_what_was_asked_for,
+                a_paused_schedule_does_not_fire,
+                of_an_edit_and_a_tick_the_second_looks_again,
+                a_tick_does_not_overlap_where_it_must_not,
+                a_refused_tick_is_told_and_the_next_one_comes,
+                a_tick_of_a_closed_queue_or_tenant_is_refused,
+                a_person_does_not_wait_for_the_tick,
+                a_deleted_schedule_leaves_its_jobs,
+                the_longest_due_fire_first;
             life:
                 counts_stay_right_through_any_life;
         }

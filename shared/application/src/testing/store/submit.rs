@@ -6,7 +6,7 @@ use domain::{Job, JobKind, JobSpec, Priority, QueueKey, TenantChange, TenantId, 
 use serde_json::json;
 
 use super::{StoreUnderTest, World};
-use crate::ports::{Ids, Message, Refused, Submission, Submitted};
+use crate::ports::{Ids, Refused, Submission, Submitted, Wakeups};
 use crate::testing::make;
 
 pub async fn a_job_reads_back_as_it_was_submitted(store: StoreUnderTest) {
@@ -25,8 +25,11 @@ pub async fn a_job_reads_back_as_it_was_submitted(store: StoreUnderTest) {
     new.max_attempts = 7;
     new.max_duration_seconds = 61;
     new.run_after = Some(world.now() + Duration::from_micros(90_000_001));
+    new.deadline = Some(world.now() + Duration::from_hours(1));
+    new.requires = "gpu=h100,region=eu".parse().expect("labels");
+    new.depends_on = vec![parent.id];
+    new.if_prerequisite_fails = domain::DependencyRule::Skip;
     new.parent = Some(parent.id);
-    new.start = false;
     let job = world.submitted(&tenant, new).await;
     assert_eq!(world.get(&job).await, job);
     assert_eq!(world.get(&parent).await, parent);
@@ -40,14 +43,16 @@ pub async fn a_submit_writes_events_counts_and_messages(store: StoreUnderTest) {
     new.start = false;
     let pending = world.job(&tenant, new);
     let submitted = world.submit(vec![started.clone(), pending.clone()]).await;
-    assert_eq!(submitted.publish, [message(&started)]);
+    assert_eq!(submitted.publish, [wakeups(&started, 1)]);
     assert_eq!(world.events(&started).await, ["created", "queued"]);
     assert_eq!(world.events(&pending).await, ["created"]);
     let [slot] = submitted.slots[..] else {
         panic!("one queue changed: {:?}", submitted.slots);
     };
     assert_eq!(slot.queue, started.queue());
-    assert_eq!((slot.queued, slot.published, slot.running), (1, 1, 0));
+    assert_eq!((slot.queued, slot.due), (1, 1));
+    assert_eq!((slot.published, slot.running), (1, 0));
+    assert!((slot.service_seconds - domain::SERVICE_SECONDS_UNKNOWN).abs() < 1e-9);
     assert_eq!((slot.quota, slot.weight, slot.paused), (2, 1, false));
     assert_eq!(world.slot(started.queue()).await, Some(slot));
     let later = world.submit(world.sessions(&tenant, 1)).await;
@@ -89,8 +94,7 @@ pub async fn only_the_fault_of_a_submission_refuses_it(store: StoreUnderTest) {
         Ok(()),
     ];
     assert_eq!(submitted.outcomes, expected);
-    let messages: Vec<Message> = taken.iter().map(message).collect();
-    assert_eq!(submitted.publish, messages);
+    assert_eq!(submitted.publish, [wakeups(&taken[0], 2)]);
     world.counts_are_right(&idle).await;
     world.counts_are_right(&good).await;
 }
@@ -147,40 +151,39 @@ pub async fn a_backlog_holds_against_a_race(store: StoreUnderTest) {
     world.counts_are_right(&tenant).await;
 }
 
-pub async fn a_submit_publishes_the_first_of_its_jobs(store: StoreUnderTest) {
+pub async fn a_submit_fills_the_window(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant_with_quota("bulk", 1).await;
-    let window = relay_window(1) as usize;
-    let mut jobs = world.sessions(&tenant, window + 10);
-    jobs.last_mut().expect("jobs").priority = Priority::Critical;
+    let window = relay_window(1);
+    let mut jobs = world.sessions(&tenant, 3);
     let mut delayed = make::new_session("not due");
-    delayed.priority = Priority::Critical;
     delayed.run_after = Some(world.now() + Duration::from_micros(1));
     jobs.push(world.job(&tenant, delayed));
     let submitted = world.submit(jobs.clone()).await;
-    let urgent = &jobs[window + 9];
-    let expected: Vec<Message> = std::iter::once(urgent)
-        .chain(&jobs[..window - 1])
-        .map(message)
-        .collect();
-    assert_eq!(submitted.publish, expected, "by priority, then by age");
-    let (_, queued, published) = world.counts(urgent.queue()).await;
-    assert_eq!((queued as usize, published as usize), (jobs.len(), window));
-}
-
-pub async fn nothing_is_published_past_older_jobs(store: StoreUnderTest) {
-    let world = World::new(store);
-    let tenant = world.tenant_with_quota("orderly", 1).await;
-    let deep = world.sessions(&tenant, relay_window(1) as usize + 1);
-    world.submit(deep.clone()).await;
-    // There is room for a message now, and the last of the first call waits for it.
-    let worker = world.worker().await;
-    world.run(worker, &deep[0]).await;
-    let next = world.submit(world.sessions(&tenant, 1)).await;
-    assert_eq!(next.publish, [], "an older one waits for the relay");
+    assert_eq!(submitted.publish, [wakeups(&jobs[0], 3)], "only due jobs");
+    let slot = submitted.slots[0];
+    assert_eq!((slot.queued, slot.due, slot.published), (4, 3, 3));
+    let deep = world.submit(world.sessions(&tenant, 100)).await;
+    assert_eq!(deep.publish, [wakeups(&jobs[0], window - 3)]);
+    let more = world.submit(world.sessions(&tenant, 1)).await;
+    assert_eq!(more.publish, [], "the window is full");
+    assert_eq!(world.counts(jobs[0].queue()).await, (0, 105, window));
     let other = world.job(&tenant, make::new_training("the other queue is free"));
     let next = world.submit(vec![other.clone()]).await;
-    assert_eq!(next.publish, [message(&other)]);
+    assert_eq!(next.publish, [wakeups(&other, 1)]);
+    world.no_drift().await;
+}
+
+/// What has no wake-up yet, for whatever reason, gets it with the next submit.
+pub async fn a_submit_makes_up_for_wakeups_that_are_missing(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    world.submit(world.sessions(&tenant, 3)).await;
+    let forgotten = world.store.engine.forget_published().await;
+    assert_eq!(forgotten.expect("the store works").len(), 1);
+    let job = world.sessions(&tenant, 1).remove(0);
+    let next = world.submit(vec![job.clone()]).await;
+    assert_eq!(next.publish, [wakeups(&job, 4)]);
 }
 
 pub async fn a_thousand_jobs_are_one_submission(store: StoreUnderTest) {
@@ -188,7 +191,7 @@ pub async fn a_thousand_jobs_are_one_submission(store: StoreUnderTest) {
     let tenant = world.tenant("bulk").await;
     let jobs = world.sessions(&tenant, 1_000);
     let submitted = world.submit(jobs.clone()).await;
-    assert_eq!(submitted.publish.len(), relay_window(2) as usize);
+    assert_eq!(submitted.publish, [wakeups(&jobs[0], relay_window(2))]);
     let queue = QueueKey {
         tenant: tenant.id,
         kind: JobKind::Session,
@@ -199,11 +202,11 @@ pub async fn a_thousand_jobs_are_one_submission(store: StoreUnderTest) {
     world.counts_are_right(&tenant).await;
 }
 
-fn message(job: &Job) -> Message {
-    Message {
+/// So many for the job's queue.
+fn wakeups(job: &Job, n: u32) -> Wakeups {
+    Wakeups {
         queue: job.queue(),
-        job: job.id,
-        priority: job.priority,
+        n,
     }
 }
 

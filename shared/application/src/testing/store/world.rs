@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::{
-    Ending, Job, JobError, JobId, JobState, NewJob, NewTenant, QueueKey, SlotSnapshot, Tenant,
-    TenantId, Timestamp, WorkerId, WorkerRef, settle,
+    Ending, Job, JobError, JobId, JobState, Labels, NewJob, NewTenant, QueueKey, SlotSnapshot,
+    Tenant, TenantId, Timestamp, WorkerId, WorkerRef, settle,
 };
 
 use super::StoreUnderTest;
 use crate::ports::{
-    ClaimRequest, Claimed, Clock, Finish, Finished, Ids, JobFilter, NewWorker, Report, Submission,
-    Submitted,
+    ClaimRequest, Claimed, Clock, Finish, Finished, Ids, JobFilter, Moved, NewWorker, Promoted,
+    Relayed, Report, Submission, Submitted,
 };
 use crate::testing::{ManualClock, SequentialIds, make};
 
@@ -110,11 +110,17 @@ impl World {
         job
     }
 
+    /// A worker for all kinds, without labels.
     pub async fn worker(&self) -> WorkerRef {
+        self.worker_with(Labels::default()).await
+    }
+
+    pub async fn worker_with(&self, labels: Labels) -> WorkerRef {
         let worker = NewWorker {
             id: WorkerId::from_uuid(self.ids.next(self.now())),
             host: "host-1".to_owned(),
             kinds: domain::JobKind::ALL.to_vec(),
+            labels,
             capacity: 100,
         };
         self.store
@@ -124,15 +130,32 @@ impl World {
             .expect("the worker is new")
     }
 
+    /// One wake-up of the job's queue.
     pub fn request(job: &Job) -> ClaimRequest {
         ClaimRequest {
             queue: job.queue(),
-            job: job.id,
+            wakeups: 1,
+            labelled: 0,
         }
     }
 
+    /// A wake-up of each job's queue.
     pub async fn claim(&self, worker: WorkerRef, jobs: &[&Job]) -> Claimed {
         let requests = jobs.iter().map(|job| Self::request(job)).collect();
+        self.claim_of(worker, requests).await
+    }
+
+    /// So many wake-ups of one queue.
+    pub async fn claim_some(&self, worker: WorkerRef, queue: QueueKey, wakeups: u32) -> Claimed {
+        let request = ClaimRequest {
+            queue,
+            wakeups,
+            labelled: 0,
+        };
+        self.claim_of(worker, vec![request]).await
+    }
+
+    pub async fn claim_of(&self, worker: WorkerRef, requests: Vec<ClaimRequest>) -> Claimed {
         self.store
             .engine
             .claim(worker, requests, self.now())
@@ -140,12 +163,14 @@ impl World {
             .expect("the lease is valid")
     }
 
-    /// Claims one job, which must succeed.
+    /// Claims one wake-up of the job's queue, which must bring this job.
     pub async fn run(&self, worker: WorkerRef, job: &Job) -> Job {
         let mut claimed = self.claim(worker, &[job]).await;
-        assert_eq!(claimed.refused, [], "the claim was refused");
-        assert_eq!(claimed.gone, [], "the job was gone");
-        claimed.jobs.pop().expect("the job was claimed")
+        let got: Vec<&str> = claimed.jobs.iter().map(|job| job.title.as_str()).collect();
+        assert_eq!(got, [job.title.as_str()], "another job's turn, or none");
+        let running = claimed.jobs.pop().expect("one was claimed");
+        assert_eq!(running.id, job.id, "another job's turn");
+        running
     }
 
     /// A stored job that runs on a worker of its own.
@@ -156,6 +181,26 @@ impl World {
         (worker, job)
     }
 
+    pub async fn relay(&self, limit: u32) -> Relayed {
+        let relayed = self.store.engine.relay(limit, self.now()).await;
+        relayed.expect("the store works")
+    }
+
+    pub async fn promote(&self, limit: u32) -> Promoted {
+        let promoted = self.store.engine.promote(limit, self.now()).await;
+        promoted.expect("the store works")
+    }
+
+    pub async fn release(&self, limit: u32) -> Moved {
+        let released = self.store.engine.release(limit, self.now()).await;
+        released.expect("the store works")
+    }
+
+    pub async fn expire(&self, limit: u32) -> Moved {
+        let expired = self.store.engine.expire(limit, self.now()).await;
+        expired.expect("the store works")
+    }
+
     pub fn finish_of(&self, job: &Job, ending: Ending) -> Finish {
         Finish {
             queue: job.queue(),
@@ -163,6 +208,7 @@ impl World {
             fence: job.fence,
             attempt: job.attempt,
             settlement: settle(job, ending, self.now(), 1.0).expect("the job runs"),
+            guards: Vec::new(),
         }
     }
 
@@ -237,13 +283,14 @@ impl World {
             .await
             .expect("the store works")
         {
-            let (running, queued, published) = self.counts(view.queue).await;
+            let (running, queued, _) = self.counts(view.queue).await;
+            let due = self.slot(view.queue).await.map_or(0, |slot| slot.due);
             let waiting = self.count(view.queue, &[JobState::Queued]).await;
             let held = [JobState::Running, JobState::Degraded];
             assert_eq!(running, self.count(view.queue, &held).await, "running");
             assert_eq!(queued, waiting, "queued");
             assert_eq!((view.running, view.depth), (running, queued), "the view");
-            assert!(published <= queued, "{published} of {queued} published");
+            assert!(due <= queued, "{due} of {queued} due");
         }
     }
 
@@ -256,7 +303,7 @@ impl World {
             .await
             .expect("the store works");
         assert_eq!(reconciled.drifted, [], "counts were wrong");
-        assert_eq!((reconciled.unpublished, reconciled.slots), (0, vec![]));
+        assert_eq!((reconciled.slots, reconciled.silent), (vec![], vec![]));
     }
 
     async fn count(&self, queue: QueueKey, states: &[JobState]) -> u32 {

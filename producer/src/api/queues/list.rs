@@ -40,8 +40,8 @@ struct QueueParams {
 /// One row for each kind of jobs of the tenant: how many wait, for how long, how many run, how many may.
 #[utoipa::path(
     get,
-    path = "/api/v1/queues",
-    tag = "System",
+    path = "/",
+    tag = "Queues",
     params(QueueParams),
     responses((status = 200, description = "The queues.", body = QueuePage), Guarded, Queried),
 )]

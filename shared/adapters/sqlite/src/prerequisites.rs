@@ -1,0 +1,119 @@
+//! What new jobs wait for: the edges of `job_dependencies`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use application::ports::{Refused, StoreError, Submission};
+use domain::{Job, JobId, JobState, Prerequisite, TenantId};
+use serde::Serialize;
+use sqlx::SqliteConnection;
+
+use crate::batch::{Hex, ids, json};
+use crate::error::failed;
+use crate::rows::Reader;
+
+/// The states of stored jobs that submissions wait for, by tenant: another tenant's job is not known.
+#[derive(Debug, Default)]
+pub struct Known(BTreeMap<(TenantId, JobId), JobState>);
+
+impl Known {
+    pub async fn load(
+        connection: &mut SqliteConnection,
+        submissions: &[Submission],
+    ) -> Result<Self, StoreError> {
+        let jobs = submissions.iter().flat_map(|submission| &submission.jobs);
+        let wanted: BTreeSet<JobId> = jobs.flat_map(|job| &job.depends_on).copied().collect();
+        if wanted.is_empty() {
+            return Ok(Self::default());
+        }
+        sqlx::query(
+            "SELECT id, tenant_id, state FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?))",
+        )
+        .bind(ids(wanted.into_iter().map(JobId::as_uuid))?)
+        .fetch_all(connection)
+        .await
+        .map_err(failed)?
+        .iter()
+        .map(|row| {
+            let row = Reader(row);
+            let key = (row.tenant_id("tenant_id")?, row.job_id("id")?);
+            Ok((key, row.name("state")?))
+        })
+        .collect::<Result<_, _>>()
+        .map(Self)
+    }
+
+    /// Every prerequisite is the tenant's, stored or of the same submission.
+    pub fn check(&self, submission: &Submission) -> Result<(), Refused> {
+        let mut own: Option<BTreeSet<JobId>> = None;
+        for prerequisite in submission.jobs.iter().flat_map(|job| &job.depends_on) {
+            if self.0.contains_key(&(submission.tenant, *prerequisite)) {
+                continue;
+            }
+            let own = own.get_or_insert_with(|| submission.jobs.iter().map(|j| j.id).collect());
+            if !own.contains(prerequisite) {
+                return Err(Refused::PrerequisiteUnknown(*prerequisite));
+            }
+        }
+        Ok(())
+    }
+
+    /// The edges of a new job. What is not stored yet has not ended.
+    pub fn edges(&self, job: &Job) -> Vec<Edge> {
+        let prerequisites: BTreeSet<JobId> = job.depends_on.iter().copied().collect();
+        prerequisites
+            .into_iter()
+            .filter_map(|prerequisite| {
+                let state = self.0.get(&(job.tenant, prerequisite));
+                let met = match state.map(|state| Prerequisite::of(*state)) {
+                    Some(Prerequisite::Met) => return None,
+                    Some(Prerequisite::Failed) => Some(false),
+                    Some(Prerequisite::Open) | None => None,
+                };
+                Some(Edge {
+                    depends_on: prerequisite,
+                    job: job.id,
+                    tenant: job.tenant,
+                    met,
+                })
+            })
+            .collect()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct Edge {
+    pub depends_on: JobId,
+    pub job: JobId,
+    pub tenant: TenantId,
+    /// `None` while the prerequisite has not ended.
+    pub met: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+struct EdgeRow(Hex, Hex, Hex, Option<bool>);
+
+pub async fn insert(connection: &mut SqliteConnection, edges: &[Edge]) -> Result<(), StoreError> {
+    if edges.is_empty() {
+        return Ok(());
+    }
+    let rows: Vec<EdgeRow> = edges
+        .iter()
+        .map(|edge| {
+            EdgeRow(
+                Hex(edge.depends_on.as_uuid()),
+                Hex(edge.job.as_uuid()),
+                Hex(edge.tenant.as_uuid()),
+                edge.met,
+            )
+        })
+        .collect();
+    sqlx::query(
+        "INSERT INTO job_dependencies (depends_on, job_id, tenant_id, met)
+         SELECT unhex(value ->> 0), unhex(value ->> 1), unhex(value ->> 2), value ->> 3 FROM jsonb_each(?)",
+    )
+    .bind(json(&rows)?)
+    .execute(connection)
+    .await
+    .map_err(failed)?;
+    Ok(())
+}
