@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::stranded::Asked;
 use application::batch::{BatchLimits, Batcher};
 use application::ports::{ClaimRequest, Claimed, LeaseError, Ports, Signal};
 use application::use_cases::Dispatcher;
@@ -24,6 +25,7 @@ const LIMITS: BatchLimits = BatchLimits {
 pub(crate) struct NotClaimed;
 
 pub(crate) struct Claims {
+    asked: Arc<Asked>,
     batcher: Batcher<Vec<ClaimRequest>, Result<Vec<Job>, NotClaimed>>,
 }
 
@@ -34,6 +36,7 @@ struct Claiming {
     me: WorkerRef,
     over: CancellationToken,
     relay_nudge: Arc<Notify>,
+    asked: Arc<Asked>,
 }
 
 impl Claims {
@@ -45,7 +48,9 @@ impl Claims {
         over: &CancellationToken,
         relay_nudge: &Arc<Notify>,
     ) -> Self {
+        let asked = Arc::new(Asked::default());
         let claiming = Arc::new(Claiming {
+            asked: Arc::clone(&asked),
             ports: ports.clone(),
             dispatcher: dispatcher.clone(),
             metrics: Arc::clone(metrics),
@@ -57,7 +62,12 @@ impl Claims {
             let claiming = Arc::clone(&claiming);
             async move { claiming.claim(visits).await }
         });
-        Self { batcher }
+        Self { asked, batcher }
+    }
+
+    /// What claims under way ask for.
+    pub fn asked(&self) -> &Asked {
+        &self.asked
     }
 
     /// The jobs that now are this worker's to run.
@@ -69,9 +79,14 @@ impl Claims {
 impl Claiming {
     async fn claim(&self, visits: Vec<Vec<ClaimRequest>>) -> Vec<Result<Vec<Job>, NotClaimed>> {
         let requests: Vec<ClaimRequest> = visits.iter().flatten().copied().collect();
+        let asking = self
+            .asked
+            .ask(requests.iter().map(|request| request.job).collect());
         let now = self.ports.clock.now();
         let began = Instant::now();
-        match self.ports.engine.claim(self.me, requests, now).await {
+        let answer = self.ports.engine.claim(self.me, requests, now).await;
+        drop(asking);
+        match answer {
             Ok(claimed) => {
                 self.metrics
                     .claim_seconds

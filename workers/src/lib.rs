@@ -20,6 +20,7 @@ mod relay;
 mod run;
 mod running;
 mod singleton;
+mod stranded;
 mod visit;
 mod write;
 
