@@ -13,7 +13,9 @@ fn may_know(package: &str, other: &str) -> bool {
         "domain" | "telemetry" => false,
         "application" => other == "domain",
         "producer" | "workers" => ["domain", "application", "telemetry"].contains(&other),
-        "orchestrator" => other != "stories",
+        "orchestrator" => other != "stories" && other != "simulation",
+        // The engine in a world of its own: it picks adapters as the binary does.
+        "simulation" => true,
         // It runs jobs' programs the same way.
         "adapter-training" if other == "adapter-agents" => true,
         adapter if is_adapter(adapter) => ["domain", "application", "telemetry"].contains(&other),
@@ -21,17 +23,21 @@ fn may_know(package: &str, other: &str) -> bool {
     }
 }
 
-/// Who may use a client library. The stories do it to make room for themselves, in tests only.
+/// Who may use a client library. The stories do it to make room for themselves, in tests only; the benchmark looks at
+/// the stores from outside and measures the servers by themselves.
 const CLIENTS: &[(&str, &[&str])] = &[
-    ("tokio-postgres", &["adapter-postgres"]),
+    ("tokio-postgres", &["adapter-postgres", "bench"]),
     ("deadpool-postgres", &["adapter-postgres"]),
-    ("sqlx", &["adapter-postgres", "adapter-sqlite"]),
-    ("lapin", &["adapter-rabbitmq"]),
-    ("redis", &["adapter-redis"]),
+    (
+        "sqlx",
+        &["adapter-postgres", "adapter-sqlite", "bench", "simulation"],
+    ),
+    ("lapin", &["adapter-rabbitmq", "bench"]),
+    ("redis", &["adapter-redis", "bench"]),
     ("object_store", &["adapter-artifacts"]),
     ("axum", &["producer"]),
     ("utoipa", &["producer"]),
-    ("clap", &["orchestrator"]),
+    ("clap", &["orchestrator", "bench"]),
     ("figment", &["orchestrator"]),
 ];
 

@@ -12,6 +12,8 @@ use telemetry::Metrics;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::stranded::UnderWay;
+
 const LIMITS: BatchLimits = BatchLimits {
     weight: 500,
     waiting: 1_000,
@@ -24,6 +26,7 @@ const LIMITS: BatchLimits = BatchLimits {
 pub(crate) struct NotClaimed;
 
 pub(crate) struct Claims {
+    under_way: Arc<UnderWay>,
     batcher: Batcher<ClaimRequest, Result<Vec<Job>, NotClaimed>>,
 }
 
@@ -34,6 +37,7 @@ struct Claiming {
     me: WorkerRef,
     over: CancellationToken,
     relay_nudge: Arc<Notify>,
+    under_way: Arc<UnderWay>,
 }
 
 impl Claims {
@@ -45,7 +49,9 @@ impl Claims {
         over: &CancellationToken,
         relay_nudge: &Arc<Notify>,
     ) -> Self {
+        let under_way = Arc::new(UnderWay::default());
         let claiming = Arc::new(Claiming {
+            under_way: Arc::clone(&under_way),
             ports: ports.clone(),
             dispatcher: dispatcher.clone(),
             metrics: Arc::clone(metrics),
@@ -57,7 +63,12 @@ impl Claims {
             let claiming = Arc::clone(&claiming);
             async move { claiming.claim(requests).await }
         });
-        Self { batcher }
+        Self { under_way, batcher }
+    }
+
+    /// Claims whose answer is not there yet.
+    pub fn under_way(&self) -> &UnderWay {
+        &self.under_way
     }
 
     /// The jobs that now are this worker's to run.
@@ -70,12 +81,12 @@ impl Claiming {
     async fn claim(&self, requests: Vec<ClaimRequest>) -> Vec<Result<Vec<Job>, NotClaimed>> {
         let now = self.ports.clock.now();
         let began = Instant::now();
-        match self
-            .ports
-            .engine
-            .claim(self.me, requests.clone(), now)
-            .await
-        {
+        let answer = {
+            let _under_way = self.under_way.begin();
+            let engine = &self.ports.engine;
+            engine.claim(self.me, requests.clone(), now).await
+        };
+        match answer {
             Ok(claimed) => {
                 self.metrics
                     .claim_seconds

@@ -50,6 +50,7 @@ pub(crate) async fn claim_loop(worker: Arc<Worker>) {
             }
         };
         tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             () = worker.over.cancelled() => return,
             () = round => {}

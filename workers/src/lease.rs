@@ -2,7 +2,7 @@
 //! clock from before each request was sent, so a slow answer or a jumping wall clock never makes it longer. Past its
 //! end everything this worker runs is stopped, whether or not the store can be reached.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use application::ports::{Interest, Interruption, LeaseError, Signal};
@@ -10,19 +10,44 @@ use futures::StreamExt as _;
 use tokio::time::Instant;
 
 use crate::life::Worker;
+use crate::stranded::Stranded;
 
 /// Between tries while the store cannot be reached, as a fraction of the lease.
 const RETRY_FRACTION: u32 = 12;
 /// Before the signals are listened to again after the bus failed.
 const LISTEN_RETRY: Duration = Duration::from_secs(1);
 
+/// When the lease ends, for whoever is about to begin something: a process that was frozen goes on where it stood, and
+/// may get there before the end of its lease is acted upon.
+pub(crate) struct LeaseEnd(Mutex<Instant>);
+
+impl LeaseEnd {
+    pub fn new(ends: Instant) -> Self {
+        Self(Mutex::new(ends))
+    }
+
+    pub fn is_over(&self) -> bool {
+        Instant::now() >= *self.lock()
+    }
+
+    fn set(&self, ends: Instant) {
+        *self.lock() = ends;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Instant> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Renews until the life is over; ends the life when the lease is lost. `begun` is from before the registration.
 pub(crate) async fn keep(worker: Arc<Worker>, begun: Instant) {
     let lease = worker.config.lease;
+    let mut stranded = Stranded::default();
     let mut ends = begun + lease;
     let mut next = begun + lease / 3;
     loop {
         tokio::select! {
+            biased;
             () = worker.over.cancelled() => return,
             () = tokio::time::sleep_until(next.min(ends)) => {}
         }
@@ -31,9 +56,10 @@ pub(crate) async fn keep(worker: Arc<Worker>, begun: Instant) {
             tracing::error!(worker = %worker.me.id, "the lease ran out before it could be renewed");
             return worker.over.cancel();
         }
-        match tokio::time::timeout_at(ends, renew(&worker)).await {
+        match tokio::time::timeout_at(ends, renew(&worker, &mut stranded)).await {
             Ok(Ok(())) => {
                 ends = asked + lease;
+                worker.lease_end.set(ends);
                 next = asked + lease / 3;
                 worker
                     .metrics
@@ -59,7 +85,7 @@ pub(crate) async fn keep(worker: Arc<Worker>, begun: Instant) {
     }
 }
 
-async fn renew(worker: &Worker) -> Result<(), LeaseError> {
+async fn renew(worker: &Arc<Worker>, stranded: &mut Stranded) -> Result<(), LeaseError> {
     let now = worker.ports.clock.now();
     let until = now + worker.config.lease;
     let renewal = worker
@@ -70,6 +96,7 @@ async fn renew(worker: &Worker) -> Result<(), LeaseError> {
     for job in renewal.stop_requested {
         worker.running.interrupt(job, Interruption::Stop);
     }
+    stranded.look(worker, renewal.held);
     Ok(())
 }
 
@@ -84,6 +111,7 @@ pub(crate) async fn listen(worker: Arc<Worker>) {
         match subscribed {
             Ok(mut signals) => loop {
                 tokio::select! {
+                    biased;
                     () = worker.over.cancelled() => return,
                     signal = signals.next() => match signal {
                         Some(Signal::StopRequested { job, .. }) => {
@@ -99,6 +127,7 @@ pub(crate) async fn listen(worker: Arc<Worker>) {
             }
         }
         tokio::select! {
+            biased;
             () = worker.over.cancelled() => return,
             () = tokio::time::sleep(LISTEN_RETRY) => {}
         }

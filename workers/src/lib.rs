@@ -27,6 +27,7 @@ mod run;
 mod running;
 mod schedule;
 mod singleton;
+mod stranded;
 mod visit;
 mod write;
 

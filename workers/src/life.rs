@@ -17,6 +17,7 @@ use crate::claim::Claims;
 use crate::config::{Tools, WorkerConfig};
 use crate::drain::drain;
 use crate::finish::Finishes;
+use crate::lease::LeaseEnd;
 use crate::running::Running;
 use crate::write::Writes;
 use crate::{
@@ -41,6 +42,7 @@ pub(crate) struct Worker {
     pub metrics: Arc<Metrics>,
     pub config: Arc<WorkerConfig>,
     pub me: WorkerRef,
+    pub lease_end: LeaseEnd,
     pub dispatcher: Dispatcher,
     pub running: Running,
     pub slots: Arc<Semaphore>,
@@ -77,7 +79,14 @@ pub async fn run(
             return Ok(());
         };
         tracing::info!(worker = %me.id, concurrency = config.concurrency, "worker registered");
-        let worker = Arc::new(Worker::new(&ports, &tools, &metrics, &config, me, &leave));
+        let worker = Arc::new(Worker::new(
+            &ports,
+            &tools,
+            &metrics,
+            &config,
+            (me, begun),
+            &leave,
+        ));
         live(&worker, begun).await;
         if leave.is_cancelled() {
             return release(&worker).await;
@@ -93,7 +102,7 @@ impl Worker {
         tools: &Arc<Tools>,
         metrics: &Arc<Metrics>,
         config: &Arc<WorkerConfig>,
-        me: WorkerRef,
+        (me, begun): (WorkerRef, Instant),
         leave: &CancellationToken,
     ) -> Self {
         let dispatcher = Dispatcher::new(ports.clone());
@@ -117,6 +126,7 @@ impl Worker {
             metrics: Arc::clone(metrics),
             config: Arc::clone(config),
             me,
+            lease_end: LeaseEnd::new(begun + config.lease),
             dispatcher,
             running,
             slots: Arc::new(Semaphore::new(config.concurrency as usize)),
@@ -145,6 +155,7 @@ async fn live(worker: &Arc<Worker>, begun: Instant) {
     parts.spawn(reap::reap_loop(Arc::clone(worker)));
     parts.spawn(reconcile::reconcile_loop(Arc::clone(worker)));
     tokio::select! {
+        biased;
         () = worker.over.cancelled() => {}
         () = drain(worker) => {}
     }
@@ -180,6 +191,7 @@ async fn register(
             Err(error) => tracing::error!(%error, "the worker cannot register; trying again"),
         }
         tokio::select! {
+            biased;
             () = leave.cancelled() => return None,
             () = tokio::time::sleep(REGISTER_RETRY) => {}
         }

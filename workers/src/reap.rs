@@ -16,6 +16,7 @@ pub(crate) async fn reap_loop(worker: Arc<Worker>) {
     let every = worker.config.lease.min(worker.config.grace * 2) / 6;
     loop {
         tokio::select! {
+            biased;
             () = worker.over.cancelled() => break,
             () = tokio::time::sleep(every) => {}
         }

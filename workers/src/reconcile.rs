@@ -29,6 +29,7 @@ pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
                 .inc();
         }
         tokio::select! {
+            biased;
             () = worker.over.cancelled() => break,
             () = tokio::time::sleep(every) => {}
         }

@@ -36,6 +36,7 @@ pub(crate) async fn relay_loop(worker: Arc<Worker>) {
                 .await;
         };
         tokio::select! {
+            biased;
             () = worker.over.cancelled() => return,
             () = next => {}
         }

@@ -79,6 +79,9 @@ async fn attend(
     context: &Arc<JobContext>,
     entry: &Entry,
 ) -> Handled {
+    if worker.lease_end.is_over() {
+        return Handled::interrupted(Interruption::LeaseLost);
+    }
     let mut interruption = entry.interruption();
     let mut work = tokio::spawn(handle(Arc::clone(worker), job.clone(), Arc::clone(context)));
     let _leash = Leash(work.abort_handle());
@@ -87,6 +90,7 @@ async fn attend(
     loop {
         let lost = interruption.wait_for(|why| *why == Some(Interruption::LeaseLost));
         tokio::select! {
+            biased;
             handled = &mut work => return handled.unwrap_or_else(|error| broke(&error)),
             _ = lost => return Handled::interrupted(Interruption::LeaseLost),
             () = tokio::time::sleep_until(patience.unwrap_or(deadline)) => {}

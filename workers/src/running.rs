@@ -1,6 +1,6 @@
 //! The runs that this worker holds, and the way to tell each of them that it must end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use application::ports::Interruption;
@@ -9,7 +9,8 @@ use tokio::sync::watch;
 
 #[derive(Clone, Default)]
 pub(crate) struct Running {
-    runs: Arc<Mutex<HashMap<JobId, watch::Sender<Option<Interruption>>>>>,
+    /// In the order of their ids: who is told first does not depend on chance.
+    runs: Arc<Mutex<BTreeMap<JobId, watch::Sender<Option<Interruption>>>>>,
 }
 
 /// Takes the run off the list when dropped.
@@ -37,6 +38,10 @@ impl Running {
         }
     }
 
+    pub fn has(&self, job: JobId) -> bool {
+        self.lock().contains_key(&job)
+    }
+
     pub fn interrupt_all(&self, why: Interruption) {
         for run in self.lock().values() {
             tell(run, why);
@@ -50,7 +55,7 @@ impl Running {
 
     fn lock(
         &self,
-    ) -> std::sync::MutexGuard<'_, HashMap<JobId, watch::Sender<Option<Interruption>>>> {
+    ) -> std::sync::MutexGuard<'_, BTreeMap<JobId, watch::Sender<Option<Interruption>>>> {
         self.runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

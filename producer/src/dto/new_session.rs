@@ -72,7 +72,7 @@ pub(crate) struct NewSession {
     pub parent_id: Option<Uuid>,
 }
 
-/// Which agent does the work. `echo` answers at once; `command` runs a program.
+/// Which agent does the work. `echo` answers at once, or after a delay; `command` runs a program.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Agent)]
@@ -86,6 +86,9 @@ pub(crate) struct AgentBody {
     /// For `command`: a line for `/bin/sh -c`. Either this or `argv`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<String>,
+    /// For `echo`: how long to wait before the answer, at most 3,600; absent: not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delay_seconds: Option<u32>,
 }
 
 /// A local git repository; the agent works in a worktree of its own.
@@ -159,9 +162,15 @@ impl AgentBody {
                         violations.add(format!("/agent/{field}"), "is not for the agent echo");
                     }
                 }
-                Some(AgentSpec::Echo)
+                let delay_seconds = self.delay_seconds.unwrap_or_default();
+                Some(AgentSpec::Echo { delay_seconds })
             }
-            Ok(AgentKind::Command) => self.into_command(violations).map(AgentSpec::Command),
+            Ok(AgentKind::Command) => {
+                if self.delay_seconds.is_some() {
+                    violations.add("/agent/delay_seconds", "is for the agent echo only");
+                }
+                self.into_command(violations).map(AgentSpec::Command)
+            }
         }
     }
 
@@ -187,12 +196,19 @@ impl AgentBody {
 impl From<AgentSpec> for AgentBody {
     fn from(spec: AgentSpec) -> Self {
         let kind = spec.kind().to_string();
-        let (argv, run) = match spec {
-            AgentSpec::Echo => (None, None),
-            AgentSpec::Command(Command::Argv(argv)) => (Some(argv), None),
-            AgentSpec::Command(Command::Run(line)) => (None, Some(line)),
-        };
-        Self { kind, argv, run }
+        let (mut argv, mut run, mut delay_seconds) = (None, None, None);
+        match spec {
+            AgentSpec::Echo { delay_seconds: 0 } => {}
+            AgentSpec::Echo { delay_seconds: it } => delay_seconds = Some(it),
+            AgentSpec::Command(Command::Argv(it)) => argv = Some(it),
+            AgentSpec::Command(Command::Run(line)) => run = Some(line),
+        }
+        Self {
+            kind,
+            argv,
+            run,
+            delay_seconds,
+        }
     }
 }
 

@@ -30,6 +30,19 @@ async fn a_session_is_created_with_its_defaults() {
 }
 
 #[tokio::test]
+async fn an_echos_delay_comes_back() {
+    let site = Site::start().await;
+    for agent in [
+        json!({"kind": "echo"}),
+        json!({"kind": "echo", "delay_seconds": 60}),
+    ] {
+        let body = json!({"title": "wait", "agent": agent});
+        let created = site.post("/api/v1/sessions").json(&body).send().await;
+        assert_eq!(created.json()["agent"], agent);
+    }
+}
+
+#[tokio::test]
 async fn everything_a_client_says_comes_back() {
     let site = Site::start().await;
     let parent = site.session("parent").await;

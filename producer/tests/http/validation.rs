@@ -120,6 +120,16 @@ async fn what_is_wrong_with_a_sessions_agent_and_repository() {
             "not for the agent echo",
         ),
         (
+            agent(json!({"kind": "echo", "delay_seconds": 3601})),
+            "/agent/delay_seconds",
+            "3600",
+        ),
+        (
+            agent(json!({"kind": "command", "run": "ls", "delay_seconds": 1})),
+            "/agent/delay_seconds",
+            "echo only",
+        ),
+        (
             agent(json!({"kind": "command"})),
             "/agent",
             "neither argv nor run",

@@ -167,7 +167,7 @@ mod tests {
             priority: Priority::High,
             tags: vec!["demo".to_owned()],
             metadata: Map::new(),
-            spec: JobSpec::Session(session(AgentSpec::Echo)),
+            spec: JobSpec::Session(session(AgentSpec::ECHO)),
             max_duration_seconds: 60,
             max_attempts: 3,
             run_after: None,
@@ -264,7 +264,7 @@ mod tests {
                 reference: reference.to_owned(),
                 exclusive: false,
             }),
-            ..session(AgentSpec::Echo)
+            ..session(AgentSpec::ECHO)
         };
         assert_eq!(of(session(run("  "))), ["/agent/run"]);
         assert_eq!(of(session(argv(&[]))), ["/agent/argv"]);
@@ -275,10 +275,13 @@ mod tests {
             ["/repository/ref"]
         );
         assert!(of(at("/srv/app", "main")).is_empty());
+        let waiting = |delay_seconds| session(AgentSpec::Echo { delay_seconds });
+        assert!(of(waiting(3600)).is_empty());
+        assert_eq!(of(waiting(3601)), ["/agent/delay_seconds"]);
         for escape in ["../x", "/etc/passwd", "a/../../b", ".git/config", ""] {
             let keep = SessionSpec {
                 keep: vec![escape.to_owned()],
-                ..session(AgentSpec::Echo)
+                ..session(AgentSpec::ECHO)
             };
             assert_eq!(of(keep), ["/keep/0"], "{escape}");
         }

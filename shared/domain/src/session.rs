@@ -12,6 +12,8 @@ const ARGS_MAX: usize = 256;
 const ARG_MAX: usize = 64 * 1024;
 const PATH_MAX: usize = 4096;
 const KEEP_MAX: usize = 100;
+/// An hour; whoever wants to wait longer submits with `run_after`.
+const ECHO_DELAY_MAX: u64 = 3600;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionSpec {
@@ -31,7 +33,7 @@ pub struct SessionSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AgentKind {
-    /// Answers at once; for tests and benchmarks.
+    /// Answers at once, or after a delay; for tests and benchmarks.
     Echo,
     /// Runs a command line in the worktree.
     Command,
@@ -74,7 +76,11 @@ impl FromStr for AgentKind {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum AgentSpec {
-    Echo,
+    /// Waits, which holds the worker's slot and costs nothing else, then answers. A new run waits anew.
+    Echo {
+        #[serde(default, skip_serializing_if = "is_zero")]
+        delay_seconds: u32,
+    },
     Command(Command),
 }
 
@@ -86,10 +92,21 @@ pub enum Command {
     Run(String),
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde calls it with a reference"
+)]
+const fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl AgentSpec {
+    /// Answers at once.
+    pub const ECHO: Self = Self::Echo { delay_seconds: 0 };
+
     pub const fn kind(&self) -> AgentKind {
         match self {
-            Self::Echo => AgentKind::Echo,
+            Self::Echo { .. } => AgentKind::Echo,
             Self::Command(_) => AgentKind::Command,
         }
     }
@@ -120,8 +137,14 @@ fn head() -> String {
 impl SessionSpec {
     pub(crate) fn check(&self, violations: &mut Violations) {
         violations.text("/prompt", &self.prompt, 0, PROMPT_MAX);
-        if let AgentSpec::Command(command) = &self.agent {
-            command.check(violations);
+        match &self.agent {
+            AgentSpec::Command(command) => command.check(violations),
+            AgentSpec::Echo { delay_seconds } => violations.range(
+                "/agent/delay_seconds",
+                (*delay_seconds).into(),
+                0,
+                ECHO_DELAY_MAX,
+            ),
         }
         if let Some(repository) = &self.repository {
             repository.check(violations);

@@ -216,7 +216,7 @@ mod tests {
     fn running(failures: u32) -> Job {
         let spec = SessionSpec {
             prompt: String::new(),
-            agent: AgentSpec::Echo,
+            agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
         };

@@ -5,13 +5,17 @@ mod session;
 mod training;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use application::ports::{HandlerError, Interruption};
+use application::ports::{HandlerError, Interruption, StoreError};
 use domain::{Job, JobResult, JobSpec};
 use serde_json::Value;
 
 use crate::context::JobContext;
 use crate::life::Worker;
+
+/// Between tries to read a checkpoint while the store cannot be reached.
+const CHECKPOINT_RETRY: Duration = Duration::from_millis(500);
 
 /// What came of a run: its outcome, and what it made even when it was stopped.
 pub(crate) struct Handled {
@@ -45,15 +49,20 @@ async fn checkpoint(worker: &Worker, job: &Job) -> Result<Option<Value>, Handler
     if job.attempt <= 1 {
         return Ok(None);
     }
-    let latest = worker
-        .ports
-        .jobs
-        .latest_checkpoint(job.tenant, job.id)
-        .await;
-    latest
-        .map(|found| found.map(|checkpoint| checkpoint.data))
-        .map_err(|error| {
-            let message = format!("the last checkpoint could not be read: {error}");
-            HandlerError::Retry(domain::JobError::new("CHECKPOINT_NOT_READ", message))
-        })
+    loop {
+        let latest = worker.ports.jobs.latest_checkpoint(job.tenant, job.id);
+        match latest.await {
+            Ok(found) => return Ok(found.map(|checkpoint| checkpoint.data)),
+            // Not the job's fault, so it costs none of its attempts. The run is dropped when the lease ends.
+            Err(StoreError::Unavailable(error)) => {
+                tracing::warn!(error, job = %job.id, "the last checkpoint could not be read; trying again");
+                tokio::time::sleep(CHECKPOINT_RETRY).await;
+            }
+            Err(error) => {
+                let message = format!("the last checkpoint could not be read: {error}");
+                let error = domain::JobError::new("CHECKPOINT_NOT_READ", message);
+                return Err(HandlerError::Retry(error));
+            }
+        }
+    }
 }

@@ -57,7 +57,11 @@ async fn work(
         directory,
         checkpoint,
     };
-    let reported = agent.run(task, context.clone()).await;
+    let reported = if worker.lease_end.is_over() {
+        Err(HandlerError::Interrupted(Interruption::LeaseLost))
+    } else {
+        agent.run(task, context.clone()).await
+    };
     let Some(workspace) = workspace else {
         return Ok(handled(reported, None));
     };
@@ -86,7 +90,7 @@ async fn open(
     job: &Job,
     spec: &SessionSpec,
 ) -> Result<Option<Box<dyn Workspace>>, HandlerError> {
-    if matches!(spec.agent, AgentSpec::Echo) && spec.repository.is_none() {
+    if matches!(spec.agent, AgentSpec::Echo { .. }) && spec.repository.is_none() {
         return Ok(None);
     }
     let workspaces = &worker.tools.workspaces;

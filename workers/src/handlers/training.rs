@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use application::ports::{HandlerError, TrainingTask};
+use application::ports::{HandlerError, Interruption, TrainingTask};
 use domain::{Job, JobError, JobResult, TrainingSpec};
 
 use super::{Handled, checkpoint};
@@ -37,7 +37,11 @@ pub(super) async fn run(
         directory: workspace.directory().to_owned(),
         checkpoint,
     };
-    let reported = trainer.run(task, context).await;
+    let reported = if worker.lease_end.is_over() {
+        Err(HandlerError::Interrupted(Interruption::LeaseLost))
+    } else {
+        trainer.run(task, context).await
+    };
     workspace.close().await;
     Ok(match reported {
         Ok(report) => Handled {

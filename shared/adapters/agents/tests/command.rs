@@ -8,10 +8,11 @@ mod common;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use adapter_agents::output::OutputLimits;
 use adapter_agents::{CommandAgent, EchoAgent};
-use application::ports::{Agent, HandlerError};
+use application::ports::{Agent, HandlerError, Interruption};
 use common::{Run, agent, environment, error_of, guard_command};
 use domain::{AgentSpec, LogStream};
 use serde_json::json;
@@ -273,7 +274,7 @@ async fn bytes_that_are_no_text_become_text() {
 #[tokio::test]
 async fn the_echo_agent_answers_at_once() {
     let mut run = Run::shell("unused");
-    run.task.agent = AgentSpec::Echo;
+    run.task.agent = AgentSpec::ECHO;
     let report = EchoAgent
         .run(run.task.clone(), run.context.clone())
         .await
@@ -283,4 +284,31 @@ async fn the_echo_agent_answers_at_once() {
         run.context.recorded().text(LogStream::Stdout),
         "echo: a story\n"
     );
+}
+
+#[tokio::test]
+async fn the_echo_agent_waits_as_long_as_it_is_told() {
+    let mut run = Run::shell("unused");
+    run.task.agent = AgentSpec::Echo { delay_seconds: 1 };
+    let began = Instant::now();
+    let report = EchoAgent.run(run.task.clone(), run.context.clone()).await;
+    assert_eq!(report.unwrap().summary.as_deref(), Some("a story"));
+    assert!(began.elapsed() >= Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn a_waiting_echo_agent_can_be_interrupted() {
+    let mut run = Run::shell("unused");
+    run.task.agent = AgentSpec::Echo {
+        delay_seconds: 3600,
+    };
+    run.context.interrupt(Interruption::Stop);
+    let answer = EchoAgent.run(run.task.clone(), run.context.clone());
+    let answer = tokio::time::timeout(Duration::from_secs(30), answer).await;
+    let error = answer.expect("long before the delay is over").unwrap_err();
+    assert!(
+        matches!(error, HandlerError::Interrupted(Interruption::Stop)),
+        "{error:?}"
+    );
+    assert_eq!(run.context.recorded().text(LogStream::Stdout), "");
 }

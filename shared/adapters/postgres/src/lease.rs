@@ -2,7 +2,7 @@
 
 use application::ports::{NewWorker, Renewal};
 use deadpool_postgres::Transaction;
-use domain::{Timestamp, WorkerRef};
+use domain::{TenantId, Timestamp, WorkerRef};
 
 use crate::PostgresStore;
 use crate::error::Failure;
@@ -65,8 +65,8 @@ pub(crate) const CHECK: &str =
 const RENEW: &str = "UPDATE workers SET lease_until = greatest(lease_until, $3)
     WHERE id = $1 AND epoch = $2 AND lease_until > $4";
 
-const STOP_REQUESTED: &str = "SELECT id FROM jobs
-    WHERE worker_id = $1 AND state IN ('running', 'degraded') AND stop_requested_at IS NOT NULL
+const HELD: &str = "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked FROM jobs
+    WHERE worker_id = $1 AND state IN ('running', 'degraded')
     ORDER BY id";
 
 const LOCK: &str = "SELECT FROM workers WHERE id = $1 AND epoch = $2 FOR UPDATE";
@@ -101,26 +101,31 @@ pub(crate) async fn renew(
 ) -> Result<Option<Renewal>, Failure> {
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    prepare(&tx, &[RENEW, STOP_REQUESTED]).await?;
+    prepare(&tx, &[RENEW, HELD]).await?;
     let id = worker.id.as_uuid();
     let renew = tx.prepare_cached(RENEW).await?;
-    let stop_requested = tx.prepare_cached(STOP_REQUESTED).await?;
-    let (renewed, asked) = futures::try_join!(
+    let held = tx.prepare_cached(HELD).await?;
+    let (renewed, rows) = futures::try_join!(
         async {
             tx.execute(&renew, &[&id, &worker.epoch, &lease_until, &now])
                 .await
         },
-        async { tx.query(&stop_requested, &[&id]).await }
+        async { tx.query(&held, &[&id]).await }
     )?;
     if renewed == 0 {
         return Ok(None);
     }
     tx.commit().await?;
-    let stop_requested = asked
-        .iter()
-        .map(|row| rows::job_id(row, "id"))
-        .collect::<Result<_, _>>()?;
-    Ok(Some(Renewal { stop_requested }))
+    let mut renewal = Renewal::default();
+    for row in &rows {
+        let job = rows::job_id(row, "id")?;
+        let tenant = TenantId::from_uuid(rows::get(row, "tenant_id")?);
+        renewal.held.push((tenant, job));
+        if rows::get(row, "asked")? {
+            renewal.stop_requested.push(job);
+        }
+    }
+    Ok(Some(renewal))
 }
 
 /// The row goes unless jobs still name it; then it stays, ended, for the reaper.

@@ -2,7 +2,7 @@
 
 use application::ports::{LeaseError, NewWorker, Renewal, StoreError};
 use domain::{Labels, Timestamp, WorkerRef};
-use sqlx::SqliteConnection;
+use sqlx::{Row as _, SqliteConnection};
 
 use crate::SqliteStore;
 use crate::batch::json;
@@ -71,20 +71,28 @@ pub async fn renew_lease(
         .execute(&mut *tx)
         .await
         .map_err(failed)?;
-    let stop_requested = sqlx::query(
-        "SELECT id FROM jobs
-         WHERE worker_id = ? AND state IN ('running', 'degraded') AND stop_requested_at IS NOT NULL
+    let rows = sqlx::query(
+        "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked FROM jobs
+         WHERE worker_id = ? AND state IN ('running', 'degraded')
          ORDER BY id",
     )
     .bind(worker.id.as_uuid())
     .fetch_all(&mut *tx)
     .await
-    .map_err(failed)?
-    .iter()
-    .map(|row| Reader(row).job_id("id"))
-    .collect::<Result<_, _>>()?;
+    .map_err(failed)?;
+    let mut renewal = Renewal::default();
+    for row in &rows {
+        let (job, tenant) = (
+            Reader(row).job_id("id")?,
+            Reader(row).tenant_id("tenant_id")?,
+        );
+        renewal.held.push((tenant, job));
+        if row.try_get("asked").map_err(failed)? {
+            renewal.stop_requested.push(job);
+        }
+    }
     tx.commit().await.map_err(failed)?;
-    Ok(Renewal { stop_requested })
+    Ok(renewal)
 }
 
 pub async fn drain_worker(store: &SqliteStore, worker: WorkerRef) -> Result<(), StoreError> {

@@ -149,6 +149,8 @@ pub enum LeaseError {
 pub struct Renewal {
     /// Running jobs of this worker that were asked to stop.
     pub stop_requested: Vec<JobId>,
+    /// All that run for this worker, as the store knows it.
+    pub held: Vec<(TenantId, JobId)>,
 }
 
 #[derive(Debug, Default)]

@@ -34,7 +34,7 @@ pub fn new_session(title: &str) -> NewJob {
         metadata: Map::new(),
         spec: JobSpec::Session(SessionSpec {
             prompt: String::new(),
-            agent: AgentSpec::Echo,
+            agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
         }),

@@ -1,0 +1,79 @@
+//! Ports that dispatch has no use for: no keys, no files, and a folder that nobody looks into.
+
+use std::path::Path;
+
+use application::ports::{
+    BlobError, Blobs, Diff, HandlerError, KeyHash, KeyStore, StoreError, Workspace, Workspaces,
+};
+use async_trait::async_trait;
+use domain::{ApiKey, ApiKeyId, ArtifactId, JobId, Repository, TenantId, Timestamp};
+use futures::stream::BoxStream;
+
+pub struct Nothing;
+
+#[async_trait]
+impl KeyStore for Nothing {
+    async fn create_key(&self, _: ApiKey, _: KeyHash) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn key(&self, _: ApiKeyId) -> Result<Option<(ApiKey, KeyHash)>, StoreError> {
+        Ok(None)
+    }
+
+    async fn keys(&self, _: TenantId) -> Result<Vec<ApiKey>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn revoke_key(&self, _: TenantId, _: ApiKeyId, _: Timestamp) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Blobs for Nothing {
+    async fn put_file(&self, _: TenantId, _: ArtifactId, _: &Path) -> Result<(), BlobError> {
+        Ok(())
+    }
+
+    async fn put(&self, _: TenantId, _: ArtifactId, _: Vec<u8>) -> Result<(), BlobError> {
+        Ok(())
+    }
+
+    async fn get(
+        &self,
+        _: TenantId,
+        _: ArtifactId,
+    ) -> Result<Option<BoxStream<'static, Result<Vec<u8>, BlobError>>>, BlobError> {
+        Ok(None)
+    }
+}
+
+pub struct Folders;
+
+#[async_trait]
+impl Workspaces for Folders {
+    async fn open(
+        &self,
+        _: JobId,
+        _: u32,
+        _: Option<&Repository>,
+    ) -> Result<Box<dyn Workspace>, HandlerError> {
+        Ok(Box::new(Folder))
+    }
+}
+
+struct Folder;
+
+#[async_trait]
+impl Workspace for Folder {
+    fn directory(&self) -> &Path {
+        Path::new("/")
+    }
+
+    async fn diff(&self) -> Result<Option<Diff>, HandlerError> {
+        Ok(None)
+    }
+
+    async fn close(self: Box<Self>) {}
+}

@@ -1,0 +1,168 @@
+//! The store as a process reaches it. A method of a port is a line here.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use application::ports::{
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, JobFilter, JobStore, LeaseError, Message,
+    NewWorker, QueueView, Reaped, Reconciled, Relayed, Renewal, Report, SteerError, Steered,
+    StoreError, Submission, Submitted, TenantError, TenantStore,
+};
+use async_trait::async_trait;
+use domain::{
+    Action, Artifact, ArtifactId, Attempt, Checkpoint, Job, JobEvent, JobId, LogChunk, LogCursor,
+    SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp, WorkerRef, WorkerView,
+};
+
+use crate::model::{Broken, Call};
+use crate::plan::SLOW_MS;
+use crate::process::Process;
+
+pub struct Store(pub Arc<Process>);
+
+impl Store {
+    /// Held, delayed, failed or robbed of its answer by the seed; while it is done, the world stands still.
+    async fn reach<T, E>(
+        &self,
+        name: &'static str,
+        call: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        let process = &self.0;
+        let world = &process.world;
+        let faults = &world.plan.faults;
+        self.slow().await;
+        if world.strikes(faults.store.fail) {
+            self.note(name, "fails");
+            return Err(unavailable("the simulation lets it fail").into());
+        }
+        let Some((result, changes)) = world.database.call(call) else {
+            world.breaks(Broken::new("no call of the store panics", name.to_owned()));
+            return std::future::pending().await;
+        };
+        self.note(name, if result.is_ok() { "done" } else { "refused" });
+        world.observe(&Call { process, name }, changes);
+        let lost = world.strikes(faults.store.lose_answer);
+        self.slow().await;
+        if lost {
+            self.note(name, "answer lost");
+            return Err(unavailable("the simulation lost the answer").into());
+        }
+        result
+    }
+
+    fn note(&self, name: &str, how: &str) {
+        let process = &self.0.name;
+        self.0.world.note(&[process, name, how], || {
+            format!("{process:<4} {name}: {how}")
+        });
+    }
+
+    async fn slow(&self) {
+        self.0.pause().await;
+        let world = &self.0.world;
+        if world.strikes(world.plan.faults.slow) {
+            let rest = world.dice(|dice| dice.u64(..SLOW_MS));
+            self.0.rest(Duration::from_millis(rest)).await;
+        }
+    }
+}
+
+fn unavailable(why: &str) -> StoreError {
+    StoreError::Unavailable(why.to_owned())
+}
+
+macro_rules! reach {
+    ($port:ident { $( $name:ident($($argument:ident: $type:ty),*) -> $ok:ty, $error:ty; )* }) => {
+        #[async_trait]
+        impl $port for Store {
+            $(
+                async fn $name(&self, $($argument: $type),*) -> Result<$ok, $error> {
+                    let store = Arc::clone(&self.0.world.database.store);
+                    let call = async move { $port::$name(store.as_ref(), $($argument),*).await };
+                    self.reach(stringify!($name), call).await
+                }
+            )*
+        }
+    };
+}
+
+reach!(EngineStore {
+    register_worker(worker: NewWorker, lease_until: Timestamp, now: Timestamp) -> WorkerRef, StoreError;
+    renew_lease(worker: WorkerRef, lease_until: Timestamp, now: Timestamp) -> Renewal, LeaseError;
+    drain_worker(worker: WorkerRef) -> (), StoreError;
+    release_worker(worker: WorkerRef, now: Timestamp) -> (), StoreError;
+    relay(limit: u32, now: Timestamp) -> Relayed, StoreError;
+    unpublish(messages: Vec<Message>) -> Vec<SlotSnapshot>, StoreError;
+    claim(worker: WorkerRef, requests: Vec<ClaimRequest>, now: Timestamp) -> Claimed, LeaseError;
+    report(worker: WorkerRef, reports: Vec<Report>, now: Timestamp) -> Vec<JobId>, StoreError;
+    finish(worker: WorkerRef, finishes: Vec<Finish>, now: Timestamp) -> Finished, StoreError;
+    reap(grace: Duration, limit: u32, now: Timestamp) -> Reaped, StoreError;
+    reconcile(stale: Duration, now: Timestamp) -> Reconciled, StoreError;
+    forget_published() -> Vec<SlotSnapshot>, StoreError;
+    slots(limit: u32) -> Vec<SlotSnapshot>, StoreError;
+    workers() -> Vec<WorkerView>, StoreError;
+});
+
+reach!(JobStore {
+    submit(submissions: Vec<Submission>, now: Timestamp) -> Submitted, StoreError;
+    get(tenant: TenantId, job: JobId) -> Option<Job>, StoreError;
+    list(tenant: TenantId, filter: JobFilter) -> Vec<Job>, StoreError;
+    steer(tenant: TenantId, job: JobId, action: Action, now: Timestamp) -> Option<Steered>, SteerError;
+    events(tenant: TenantId, job: JobId, after: i64, limit: u32) -> Option<Vec<JobEvent>>, StoreError;
+    logs(tenant: TenantId, job: JobId, after: LogCursor, limit: u32) -> Option<Vec<LogChunk>>, StoreError;
+    log_tail(tenant: TenantId, job: JobId, count: u32) -> Option<Vec<LogChunk>>, StoreError;
+    attempts(tenant: TenantId, job: JobId) -> Option<Vec<Attempt>>, StoreError;
+    artifacts(tenant: TenantId, job: JobId) -> Option<Vec<Artifact>>, StoreError;
+    artifact(tenant: TenantId, job: JobId, artifact: ArtifactId) -> Option<Artifact>, StoreError;
+    latest_checkpoint(tenant: TenantId, job: JobId) -> Option<Checkpoint>, StoreError;
+    queues(tenant: TenantId) -> Vec<QueueView>, StoreError;
+});
+
+#[async_trait]
+impl TenantStore for Store {
+    async fn create_tenant(&self, tenant: Tenant) -> Result<Vec<SlotSnapshot>, TenantError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        self.reach(
+            "create_tenant",
+            async move { store.create_tenant(tenant).await },
+        )
+        .await
+    }
+
+    async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        self.reach("tenant", async move { store.tenant(id).await })
+            .await
+    }
+
+    async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        let slug = slug.to_owned();
+        let call = async move { store.tenant_by_slug(&slug).await };
+        self.reach("tenant_by_slug", call).await
+    }
+
+    async fn tenants(&self, after: Option<&str>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        let after = after.map(str::to_owned);
+        let call = async move { store.tenants(after.as_deref(), limit).await };
+        self.reach("tenants", call).await
+    }
+
+    async fn change_tenant(
+        &self,
+        id: TenantId,
+        change: TenantChange,
+        expected: Option<i64>,
+        now: Timestamp,
+    ) -> Result<Option<(Tenant, Vec<SlotSnapshot>)>, TenantError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        let call = async move { store.change_tenant(id, change, expected, now).await };
+        self.reach("change_tenant", call).await
+    }
+}
