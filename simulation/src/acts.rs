@@ -3,8 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::use_cases::{change_tenant, steer_job};
-use domain::{Action, JobId, JobKind, JobSpec, NewJob, Priority, TenantChange, TenantId};
+use application::use_cases::{Offer, change_tenant, steer_job};
+use domain::{
+    Action, DependencyRule, JobId, JobKind, JobSpec, Labels, NewJob, Priority, TenantChange,
+    TenantId,
+};
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
 
@@ -146,7 +149,9 @@ async fn submit(stage: &Stage, count: usize) {
 /// A promise that was given is kept in mind.
 pub async fn submit_all(stage: &Stage, tenant: TenantId, jobs: Vec<NewJob>) {
     let producer = stage.producer();
-    let submitted = producer.submitter.submit(tenant, jobs);
+    let submitted = producer
+        .submitter
+        .submit(tenant, jobs.into_iter().map(Offer::from).collect());
     let Some(Ok(jobs)) = producer.process.gone.run_until_cancelled(submitted).await else {
         return;
     };
@@ -184,6 +189,10 @@ pub fn new_job(kind: JobKind) -> NewJob {
         max_duration_seconds: 60,
         max_attempts: 3,
         run_after: None,
+        deadline: None,
+        requires: Labels::default(),
+        depends_on: Vec::new(),
+        if_prerequisite_fails: DependencyRule::Fail,
         start: true,
         parent: None,
     }

@@ -17,7 +17,8 @@ pub const DRAIN: Duration = Duration::from_secs(3);
 /// The rest between two rounds of the relay is drawn below this.
 pub const RELAY_EVERY_MS: std::ops::RangeInclusive<u64> = 100..=1_000;
 pub const RECONCILE_EVERY: Duration = Duration::from_secs(3);
-pub const STALE_MESSAGE: Duration = Duration::from_secs(5);
+pub const SILENCE: Duration = Duration::from_secs(5);
+pub const PROMOTE_EVERY: Duration = Duration::from_millis(250);
 
 /// Chances of what may go wrong at one call, 0 to 1.
 #[derive(Debug, Clone, Default)]

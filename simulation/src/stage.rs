@@ -12,7 +12,7 @@ use workers::{Tools, WorkerConfig};
 
 use crate::agent::Worker;
 use crate::model::Broken;
-use crate::plan::{DRAIN, GRACE, LEASE, RECONCILE_EVERY, STALE_MESSAGE};
+use crate::plan::{DRAIN, GRACE, LEASE, PROMOTE_EVERY, RECONCILE_EVERY, SILENCE};
 use crate::ports::{Folders, Services};
 use crate::process::Process;
 use crate::world::World;
@@ -136,6 +136,7 @@ impl Stage {
         let config = WorkerConfig {
             host: process.name.clone(),
             kinds: kinds.clone(),
+            labels: domain::Labels::default(),
             concurrency,
             lease: LEASE,
             grace: GRACE,
@@ -143,7 +144,8 @@ impl Stage {
             log_limit_bytes: LOG_LIMIT,
             relay_every: self.world.plan.relay_every,
             reconcile_every: RECONCILE_EVERY,
-            stale_message: STALE_MESSAGE,
+            promote_every: PROMOTE_EVERY,
+            silence: SILENCE,
         };
         let tools = Tools {
             agents: vec![Arc::new(Worker(Arc::clone(&process)))],

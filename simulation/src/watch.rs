@@ -7,15 +7,14 @@ use domain::{JobState, Timestamp};
 use uuid::Uuid;
 
 use crate::model::{Broken, JobRow, Model, micros};
-use crate::plan::{GRACE, LEASE, RECONCILE_EVERY, SKEW, STALE_MESSAGE};
+use crate::plan::{GRACE, LEASE, RECONCILE_EVERY, SILENCE, SKEW};
 use crate::process::Life;
 
 /// Without faults a job that may run is taken within this: the slow poll behind the wake-ups, once.
 const TAKEN_WITHIN: Duration = Duration::from_millis(1_200);
 /// After faults: a lost message is found stale, by a reconciler whose lock a dead one held, and sent again.
-const MENDED_WITHIN: Duration = Duration::from_secs(
-    STALE_MESSAGE.as_secs() + 4 * RECONCILE_EVERY.as_secs() + 3 * SKEW.as_secs(),
-);
+const MENDED_WITHIN: Duration =
+    Duration::from_secs(SILENCE.as_secs() + 4 * RECONCILE_EVERY.as_secs() + 3 * SKEW.as_secs());
 /// After the lease and the grace: the reaper's pause, three times over for the lock that a dead one held.
 const REAPED_WITHIN: Duration =
     Duration::from_secs(LEASE.as_secs() + GRACE.as_secs() + 3 * SKEW.as_secs() + 5);

@@ -13,6 +13,8 @@ pub enum Ended {
     Completed,
     Failed,
     Transient,
+    /// It gave way to another.
+    Yielded,
     Interrupted,
     /// Ended from outside, without a word of its own.
     Dropped,

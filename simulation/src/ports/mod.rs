@@ -6,6 +6,7 @@ mod bus;
 mod clock;
 mod locks;
 mod nothing;
+mod people;
 mod queue;
 mod ready;
 mod store;
@@ -77,6 +78,8 @@ impl Services {
             engine: store.clone(),
             tenants: store.clone(),
             keys: Arc::new(nothing::Nothing),
+            replays: store.clone(),
+            schedules: store,
             queue: Arc::new(queue::Queue(reach.clone())),
             ready: Arc::new(ready::Turns(reach.clone())),
             locks: Arc::new(locks::Line(reach.clone())),

@@ -61,6 +61,10 @@ impl Workspaces for Folders {
     ) -> Result<Box<dyn Workspace>, HandlerError> {
         Ok(Box::new(Folder))
     }
+
+    async fn branch(&self, repository: &Repository) -> Result<String, HandlerError> {
+        Ok(repository.path.clone())
+    }
 }
 
 struct Folder;

@@ -1,16 +1,16 @@
-//! A broker that loses, doubles, delays, reorders and refuses messages.
+//! A broker that loses, doubles, delays, reorders and refuses wake-ups.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use adapter_embedded::EmbeddedQueue;
-use application::ports::{JobQueue, Message, QueueError, Receipt, Visit};
+use application::ports::{JobQueue, QueueError, Receipt, Visit, Wakeups};
 use async_trait::async_trait;
 use domain::QueueKey;
 
 use super::{Reach, Services, lock};
 
-/// A late message comes within this many milliseconds.
+/// A late wake-up comes within this many milliseconds.
 const LATE_MS: u64 = 8_000;
 
 pub struct Queue(pub Reach);
@@ -27,27 +27,27 @@ impl Queue {
         self.0.call(name, faults, call, QueueError).await
     }
 
-    /// What really becomes of each message: those that arrive, and those that the broker has not.
-    fn fate(&self, messages: Vec<Message>) -> (Vec<Message>, Vec<Message>) {
+    /// What really becomes of each wake-up: those that arrive, and those that the broker has not.
+    fn fate(&self, wakeups: &[Wakeups]) -> (Vec<Wakeups>, Vec<Wakeups>) {
         let world = &self.0.process.world;
         let faults = world.plan.faults.messages;
-        let mut arrive = Vec::with_capacity(messages.len());
+        let mut arrive = Vec::with_capacity(wakeups.len());
         let mut unsent = Vec::new();
-        for message in messages {
+        for one in wakeups.iter().flat_map(|wakeups| each(*wakeups)) {
             if world.strikes(faults.refused) {
-                unsent.push(message);
+                unsent.push(one);
                 continue;
             }
             if world.strikes(faults.lost) {
                 continue;
             }
             if world.strikes(faults.doubled) {
-                arrive.push(message);
+                arrive.push(one);
             }
             if world.strikes(faults.late) {
-                self.deliver_late(message);
+                self.deliver_late(one);
             } else {
-                arrive.push(message);
+                arrive.push(one);
             }
         }
         if world.strikes(faults.shuffled) {
@@ -56,15 +56,21 @@ impl Queue {
         (arrive, unsent)
     }
 
-    fn deliver_late(&self, message: Message) {
+    fn deliver_late(&self, wakeup: Wakeups) {
         let services = Arc::clone(&self.0.services);
         let wait = self.0.process.world.dice(|dice| dice.u64(..LATE_MS));
         tokio::spawn(async move {
             tokio::time::sleep(Duration::from_millis(wait)).await;
             // The embedded broker takes everything.
-            let _ = broker(&services).publish(vec![message]).await;
+            let _ = broker(&services).publish(vec![wakeup]).await;
         });
     }
+}
+
+/// One by one, as each has its own fate.
+fn each(wakeups: Wakeups) -> impl Iterator<Item = Wakeups> {
+    let queue = wakeups.queue;
+    (0..wakeups.n).map(move |_| Wakeups { queue, n: 1 })
 }
 
 fn broker(services: &Services) -> Arc<EmbeddedQueue> {
@@ -74,11 +80,11 @@ fn broker(services: &Services) -> Arc<EmbeddedQueue> {
 #[async_trait]
 impl JobQueue for Queue {
     /// An error of this one means that nothing was sent, so an answer that is lost is not among its faults.
-    async fn publish(&self, messages: Vec<Message>) -> Result<Vec<Message>, QueueError> {
+    async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError> {
         let mut faults = self.0.process.world.plan.faults.queue;
         faults.lose_answer = 0.0;
         let call = async || {
-            let (arrive, unsent) = self.fate(messages);
+            let (arrive, unsent) = self.fate(&wakeups);
             broker(&self.0.services).publish(arrive).await?;
             Ok(unsent)
         };
@@ -97,6 +103,11 @@ impl JobQueue for Queue {
 
     async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError> {
         self.reach("give_back", async |broker| broker.give_back(receipt).await)
+            .await
+    }
+
+    async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError> {
+        self.reach("depth", async |broker| broker.depth(queue).await)
             .await
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use adapter_embedded::EmbeddedReady;
-use application::ports::{CoordinationError, Found, Pick, ReadySet};
+use application::ports::{CoordinationError, Pick, ReadySet, Served, Visited};
 use async_trait::async_trait;
 use domain::{JobKind, QueueKey, SlotSnapshot};
 use tokio::sync::watch;
@@ -66,13 +66,13 @@ impl ReadySet for Turns {
             .await
     }
 
-    async fn visited(
-        &self,
-        queue: QueueKey,
-        n: u32,
-        found: Found,
-    ) -> Result<(), CoordinationError> {
-        self.reach("visited", async |set| set.visited(queue, n, found).await)
+    async fn visited(&self, visited: Visited) -> Result<(), CoordinationError> {
+        self.reach("visited", async |set| set.visited(visited).await)
+            .await
+    }
+
+    async fn served(&self, served: &[Served]) -> Result<(), CoordinationError> {
+        self.reach("served", async |set| set.served(served).await)
             .await
     }
 

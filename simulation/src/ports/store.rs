@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, JobFilter, JobStore, LeaseError, Message,
-    NewWorker, QueueView, Reaped, Reconciled, Relayed, Renewal, Report, SteerError, Steered,
-    StoreError, Submission, Submitted, TenantError, TenantStore,
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, JobFilter, JobStore, LeaseError, Moved,
+    NewWorker, Promoted, QueueAction, QueueView, Reaped, Reconciled, Relayed, Renewal, Report,
+    SteerError, Steered, StoreError, Submission, Submitted, Waiting, Wakeups,
 };
 use async_trait::async_trait;
 use domain::{
-    Action, Artifact, ArtifactId, Attempt, Checkpoint, Job, JobEvent, JobId, LogChunk, LogCursor,
-    SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp, WorkerRef, WorkerView,
+    Action, Artifact, ArtifactId, Attempt, Checkpoint, Job, JobEvent, JobId, JobKind, Labels,
+    LogChunk, LogCursor, QueueKey, SlotSnapshot, TenantId, Timestamp, WorkerRef, WorkerView,
 };
 
 use crate::model::{Broken, Call};
@@ -23,7 +23,7 @@ pub struct Store(pub Arc<Process>);
 
 impl Store {
     /// Held, delayed, failed or robbed of its answer by the seed; while it is done, the world stands still.
-    async fn reach<T, E>(
+    pub(super) async fn reach<T, E>(
         &self,
         name: &'static str,
         call: impl Future<Output = Result<T, E>> + Send + 'static,
@@ -76,10 +76,13 @@ fn unavailable(why: &str) -> StoreError {
     StoreError::Unavailable(why.to_owned())
 }
 
+/// A port whose methods take what they need by value, and those that do not, written out.
 macro_rules! reach {
-    ($port:ident { $( $name:ident($($argument:ident: $type:ty),*) -> $ok:ty, $error:ty; )* }) => {
+    ($port:ident { $( $name:ident($($argument:ident: $type:ty),*) -> $ok:ty, $error:ty; )* } $($own:tt)*) => {
         #[async_trait]
         impl $port for Store {
+            $($own)*
+
             $(
                 async fn $name(&self, $($argument: $type),*) -> Result<$ok, $error> {
                     let store = Arc::clone(&self.0.world.database.store);
@@ -91,22 +94,48 @@ macro_rules! reach {
     };
 }
 
+pub(super) use reach;
+
 reach!(EngineStore {
     register_worker(worker: NewWorker, lease_until: Timestamp, now: Timestamp) -> WorkerRef, StoreError;
     renew_lease(worker: WorkerRef, lease_until: Timestamp, now: Timestamp) -> Renewal, LeaseError;
     drain_worker(worker: WorkerRef) -> (), StoreError;
     release_worker(worker: WorkerRef, now: Timestamp) -> (), StoreError;
     relay(limit: u32, now: Timestamp) -> Relayed, StoreError;
-    unpublish(messages: Vec<Message>) -> Vec<SlotSnapshot>, StoreError;
+    unpublish(wakeups: Vec<Wakeups>) -> Vec<SlotSnapshot>, StoreError;
     claim(worker: WorkerRef, requests: Vec<ClaimRequest>, now: Timestamp) -> Claimed, LeaseError;
     report(worker: WorkerRef, reports: Vec<Report>, now: Timestamp) -> Vec<JobId>, StoreError;
     finish(worker: WorkerRef, finishes: Vec<Finish>, now: Timestamp) -> Finished, StoreError;
     reap(grace: Duration, limit: u32, now: Timestamp) -> Reaped, StoreError;
-    reconcile(stale: Duration, now: Timestamp) -> Reconciled, StoreError;
+    promote(limit: u32, now: Timestamp) -> Promoted, StoreError;
+    release(limit: u32, now: Timestamp) -> Moved, StoreError;
+    expire(limit: u32, now: Timestamp) -> Moved, StoreError;
+    reconcile(silence: Duration, now: Timestamp) -> Reconciled, StoreError;
+    recount_published(counted: Vec<(SlotSnapshot, u32)>) -> Vec<SlotSnapshot>, StoreError;
     forget_published() -> Vec<SlotSnapshot>, StoreError;
     slots(limit: u32) -> Vec<SlotSnapshot>, StoreError;
     workers() -> Vec<WorkerView>, StoreError;
-});
+}
+    async fn labelled(
+        &self,
+        kinds: &[JobKind],
+        labels: &Labels,
+        limit: u32,
+        now: Timestamp,
+    ) -> Result<Vec<(QueueKey, u32)>, StoreError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        let (kinds, labels) = (kinds.to_vec(), labels.clone());
+        let call = async move { store.labelled(&kinds, &labels, limit, now).await };
+        self.reach("labelled", call).await
+    }
+
+    async fn next_fence(&self, resource: &str) -> Result<i64, StoreError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        let resource = resource.to_owned();
+        let call = async move { store.next_fence(&resource).await };
+        self.reach("next_fence", call).await
+    }
+);
 
 reach!(JobStore {
     submit(submissions: Vec<Submission>, now: Timestamp) -> Submitted, StoreError;
@@ -121,48 +150,6 @@ reach!(JobStore {
     artifact(tenant: TenantId, job: JobId, artifact: ArtifactId) -> Option<Artifact>, StoreError;
     latest_checkpoint(tenant: TenantId, job: JobId) -> Option<Checkpoint>, StoreError;
     queues(tenant: TenantId) -> Vec<QueueView>, StoreError;
+    steer_queues(tenant: TenantId, kind: Option<JobKind>, action: QueueAction) -> Option<Vec<SlotSnapshot>>, StoreError;
+    waiting(tenant: TenantId, job: JobId, now: Timestamp) -> Option<Waiting>, StoreError;
 });
-
-#[async_trait]
-impl TenantStore for Store {
-    async fn create_tenant(&self, tenant: Tenant) -> Result<Vec<SlotSnapshot>, TenantError> {
-        let store = Arc::clone(&self.0.world.database.store);
-        self.reach(
-            "create_tenant",
-            async move { store.create_tenant(tenant).await },
-        )
-        .await
-    }
-
-    async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        let store = Arc::clone(&self.0.world.database.store);
-        self.reach("tenant", async move { store.tenant(id).await })
-            .await
-    }
-
-    async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
-        let store = Arc::clone(&self.0.world.database.store);
-        let slug = slug.to_owned();
-        let call = async move { store.tenant_by_slug(&slug).await };
-        self.reach("tenant_by_slug", call).await
-    }
-
-    async fn tenants(&self, after: Option<&str>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
-        let store = Arc::clone(&self.0.world.database.store);
-        let after = after.map(str::to_owned);
-        let call = async move { store.tenants(after.as_deref(), limit).await };
-        self.reach("tenants", call).await
-    }
-
-    async fn change_tenant(
-        &self,
-        id: TenantId,
-        change: TenantChange,
-        expected: Option<i64>,
-        now: Timestamp,
-    ) -> Result<Option<(Tenant, Vec<SlotSnapshot>)>, TenantError> {
-        let store = Arc::clone(&self.0.world.database.store);
-        let call = async move { store.change_tenant(id, change, expected, now).await };
-        self.reach("change_tenant", call).await
-    }
-}

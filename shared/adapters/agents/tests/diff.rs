@@ -40,6 +40,7 @@ impl Place {
         let repository = Repository {
             path: repo.to_str().unwrap().to_owned(),
             reference: "main".to_owned(),
+            exclusive: false,
         };
         let workspace = workspaces
             .open(new_job(), 1, Some(&repository))

@@ -53,6 +53,7 @@ impl Place {
         let repository = Repository {
             path: path.to_str().unwrap().to_owned(),
             reference: reference.to_owned(),
+            exclusive: false,
         };
         self.workspaces.open(new_job(), 1, Some(&repository)).await
     }
@@ -182,6 +183,7 @@ async fn a_base_folder_that_is_named_relatively_works() {
     let repository = Repository {
         path: place.repo().to_str().unwrap().to_owned(),
         reference: "HEAD".to_owned(),
+        exclusive: false,
     };
     let workspace = workspaces
         .open(new_job(), 1, Some(&repository))
@@ -440,4 +442,33 @@ async fn leftovers_of_dead_workers_are_swept_and_living_runs_stay() {
     assert!(!dead.exists());
     assert!(living.directory().is_dir());
     living.close().await;
+}
+
+#[tokio::test]
+async fn a_branch_has_one_name_whatever_it_is_called_by() {
+    let place = Place::new();
+    let repo = place.repo();
+    git(&repo, &["branch", "other"]);
+    let branch = async |reference: &str| {
+        let repository = Repository {
+            path: repo.to_str().unwrap().to_owned(),
+            reference: reference.to_owned(),
+            exclusive: true,
+        };
+        place.workspaces.branch(&repository).await
+    };
+    let main = branch("HEAD").await.unwrap();
+    assert!(main.ends_with("@refs/heads/main"), "{main}");
+    assert_eq!(branch("main").await.unwrap(), main);
+    assert_eq!(branch("refs/heads/main").await.unwrap(), main);
+    assert!(
+        branch("other")
+            .await
+            .unwrap()
+            .ends_with("@refs/heads/other")
+    );
+    let commit = git(&repo, &["rev-parse", "HEAD"]);
+    let named = branch(commit.trim()).await.unwrap();
+    assert!(named.ends_with(commit.trim()), "{named}");
+    assert_eq!(error_of(branch("nowhere").await).code, "REVISION_MISSING");
 }

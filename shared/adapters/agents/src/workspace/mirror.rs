@@ -87,7 +87,13 @@ impl Mirrors {
     ) -> Result<String, HandlerError> {
         let mut command = self.reader(&source.repository);
         command
-            .args(["rev-parse", "--symbolic-full-name", "--end-of-options"])
+            .args([
+                "rev-parse",
+                "--verify",
+                "--quiet",
+                "--symbolic-full-name",
+                "--end-of-options",
+            ])
             .arg(&wanted.reference);
         let what = format!("read {}", source.repository.display());
         let said = self.git.ask(command, &what, 4096).await?;

@@ -153,6 +153,6 @@ pub async fn eventually<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
 pub fn error_of<T: std::fmt::Debug>(result: Result<T, HandlerError>) -> domain::JobError {
     match result.unwrap_err() {
         HandlerError::Fail(error) | HandlerError::Retry(error) => error,
-        HandlerError::Interrupted(reason) => panic!("interrupted by {reason:?}"),
+        other => panic!("{other}"),
     }
 }

@@ -178,9 +178,13 @@ pub async fn what_was_retried_meanwhile_is_skipped(store: StoreUnderTest) {
     assert!(retried.await.expect("allowed").is_some());
     world.pass(Duration::from_secs(1));
     // One that fails after it was asked for is not part of it.
-    failed(&world, &tenant, "NO_NETWORK", 1).await;
+    let late = make::new_training("of another queue");
+    let (worker, late) = world.running(&tenant, late).await;
+    let error = JobError::new("NO_NETWORK", "unplugged");
+    world.finish(worker, &late, Ending::Failed(error)).await;
     let step = step(&world, 10).await.expect("it runs");
     assert_eq!(step.replay.id, replay.id);
+    assert_eq!(world.get(&late).await.state(), JobState::Failed);
     assert_eq!((step.replay.replayed, step.replay.skipped), (1, 1));
     assert_eq!(step.replay.state, ReplayState::Completed);
 }
