@@ -71,7 +71,7 @@ pub enum Command {
     /// Submit coding sessions, watch and steer them
     #[command(subcommand)]
     Session(SessionCommand),
-    /// See what waits
+    /// See what waits, and pause, resume or drain queues
     #[command(subcommand)]
     Queue(QueueCommand),
     /// See jobs that failed for good, and queue them again

@@ -14,7 +14,7 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use domain::{Violation, Violations};
+use domain::{JobId, Violation, Violations};
 use serde_json::{Map, Value};
 
 use crate::dto::problem::{FieldError, ProblemBody};
@@ -183,10 +183,9 @@ impl From<Refused> for Problem {
                      A lead of the tenant can resume it."
                 ),
             ),
-            Refused::PrerequisiteUnknown(job) => Self::invalid_at(
-                "/depends_on",
-                format!("there is no job {job} to wait for"),
-            ),
+            Refused::PrerequisiteUnknown(job) => {
+                Self::invalid_at("/depends_on", no_prerequisite(job))
+            }
             Refused::BacklogFull {
                 limit,
                 waiting,
@@ -204,6 +203,11 @@ impl From<Refused> for Problem {
             .header(RETRY_AFTER, "5"),
         }
     }
+}
+
+/// Said alike of a job that does not exist and of another tenant's.
+pub(crate) fn no_prerequisite(job: JobId) -> String {
+    format!("there is no job {job} to wait for")
 }
 
 /// What a panicking handler answers; the panic itself goes to the log.

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::use_cases::{Offer, change_tenant, steer_job};
+use application::ports::QueueAction;
+use application::use_cases::{Offer, change_tenant, steer_job, steer_queues};
+use chrono::TimeDelta;
 use domain::{
     Action, DependencyRule, JobId, JobKind, JobSpec, Labels, NewJob, Priority, TenantChange,
-    TenantId,
+    TenantId, Timestamp,
 };
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -14,13 +16,18 @@ use serde_json::{Map, Value, json};
 use crate::model::Broken;
 use crate::plan::Plan;
 use crate::process::Life;
-use crate::stage::Stage;
+use crate::stage::{Stage, some_labels};
 
 /// Jobs of one submission.
 const BULK_MAX: usize = 8;
 /// Long enough for a lease to run out, or not.
 const FREEZE_MS: std::ops::RangeInclusive<u64> = 300..=20_000;
+/// How long one lies in wait.
+const AMBUSH: Duration = Duration::from_secs(6);
 const DELAYED_MS: i64 = 5_000;
+/// After its time has come; more than clocks differ.
+const DEADLINE_MS: std::ops::Range<i64> = 2_500..20_000;
+const PREREQUISITES_MAX: usize = 3;
 const QUOTA_MAX: u32 = 4;
 const WEIGHT_MAX: u32 = 4;
 
@@ -29,9 +36,11 @@ pub enum Act {
     Submit(usize),
     Steer,
     ChangeTenant,
+    SteerQueue,
     Kill,
     StartWorker,
     Freeze,
+    Ambush,
     Drain,
     KillProducer,
     WipeBroker,
@@ -55,9 +64,11 @@ pub fn draw(plan: &Plan, rng: &mut Rng) -> Vec<(Duration, Act)> {
     let mut add = |act, times| acts.extend(std::iter::repeat_n(act, times));
     add(Act::Steer, plan.steers);
     add(Act::ChangeTenant, plan.tenant_changes);
+    add(Act::SteerQueue, plan.queue_steers);
     add(Act::Kill, plan.kills);
     add(Act::StartWorker, plan.kills.min(2));
     add(Act::Freeze, plan.freezes);
+    add(Act::Ambush, plan.ambushes);
     add(Act::Drain, plan.drains);
     add(Act::KillProducer, plan.producer_kills);
     add(Act::WipeBroker, plan.broker_wipes);
@@ -78,6 +89,7 @@ pub async fn perform(stage: Arc<Stage>, act: Act) {
         Act::Submit(count) => submit(&stage, count).await,
         Act::Steer => steer(&stage).await,
         Act::ChangeTenant => change(&stage).await,
+        Act::SteerQueue => steer_queue(&stage).await,
         Act::StartWorker => stage.start_worker(false),
         Act::Kill => {
             if let Some(crew) = anybody(&stage) {
@@ -85,6 +97,7 @@ pub async fn perform(stage: Arc<Stage>, act: Act) {
             }
         }
         Act::Freeze => freeze(&stage).await,
+        Act::Ambush => ambush(&stage).await,
         Act::Drain => {
             if let Some(crew) = anybody(&stage) {
                 crew.leave.cancel();
@@ -114,6 +127,22 @@ async fn freeze(stage: &Stage) {
     crew.process.thaw();
 }
 
+/// Freezes somebody between a decision and the call that is to write it.
+async fn ambush(stage: &Stage) {
+    const CALLS: [&str; 4] = ["finish", "finish", "claim", "report"];
+    let Some(crew) = anybody(stage) else { return };
+    let (call, length) = stage
+        .world
+        .dice(|dice| (CALLS[dice.usize(..CALLS.len())], dice.u64(FREEZE_MS)));
+    crew.process.lie_in_wait(Some(call));
+    let caught = tokio::time::timeout(AMBUSH, crew.process.caught.notified()).await;
+    crew.process.lie_in_wait(None);
+    if caught.is_ok() {
+        tokio::time::sleep(Duration::from_millis(length)).await;
+        crew.process.thaw();
+    }
+}
+
 fn tenant(stage: &Stage) -> TenantId {
     let tenants = stage.tenants();
     tenants[stage.world.dice(|dice| dice.usize(..tenants.len()))]
@@ -121,37 +150,73 @@ fn tenant(stage: &Stage) -> TenantId {
 
 async fn submit(stage: &Stage, count: usize) {
     let tenant = tenant(stage);
+    let known: Vec<JobId> = stage.world.model(|model| {
+        let ours = model.jobs.iter();
+        ours.filter(|(_, job)| job.tenant == tenant.as_uuid())
+            .map(|(id, _)| JobId::from_uuid(*id))
+            .collect()
+    });
     let now = stage.world.now();
-    let jobs = (0..count)
-        .map(|_| {
-            stage.world.dice(|dice| {
-                let kind = if dice.u8(..3) == 0 {
-                    JobKind::Training
-                } else {
-                    JobKind::Session
-                };
-                let wait = (dice.u8(..10) == 0)
-                    .then(|| now + chrono::TimeDelta::milliseconds(dice.i64(0..DELAYED_MS)));
-                NewJob {
-                    priority: Priority::ALL[dice.usize(..Priority::ALL.len())],
-                    max_duration_seconds: dice.u32(3..=8),
-                    max_attempts: dice.u32(1..=4),
-                    run_after: wait,
-                    start: dice.u8(..12) > 0,
-                    ..new_job(kind)
-                }
-            })
+    let plan = &stage.world.plan;
+    let offers = (0..count)
+        .map(|index| {
+            stage
+                .world
+                .dice(|dice| offer(plan, dice, now, &known, index))
         })
         .collect();
-    submit_all(stage, tenant, jobs).await;
+    submit_all(stage, tenant, offers).await;
+}
+
+/// A job of a submission, which may wait for known jobs and for those before it there.
+fn offer(plan: &Plan, dice: &mut Rng, now: Timestamp, known: &[JobId], index: usize) -> Offer {
+    let kind = if dice.u8(..3) == 0 {
+        JobKind::Training
+    } else {
+        JobKind::Session
+    };
+    let wait = (dice.f64() < plan.delayed).then(|| dice.i64(0..DELAYED_MS));
+    let deadline =
+        (dice.f64() < plan.deadlines).then(|| wait.unwrap_or_default() + dice.i64(DEADLINE_MS));
+    let at = |millis: i64| now + TimeDelta::milliseconds(millis);
+    let (mut after, mut depends_on) = (Vec::new(), Vec::new());
+    if dice.f64() < plan.dependent {
+        for _ in 0..dice.usize(1..=PREREQUISITES_MAX) {
+            if index > 0 && dice.bool() {
+                after.push(format!("job-{}", dice.usize(..index)));
+            } else if !known.is_empty() {
+                depends_on.push(known[dice.usize(..known.len())]);
+            }
+        }
+    }
+    let waits = !after.is_empty() || !depends_on.is_empty();
+    let job = NewJob {
+        priority: Priority::ALL[dice.usize(..Priority::ALL.len())],
+        max_duration_seconds: dice.u32(3..=8),
+        max_attempts: dice.u32(1..=4),
+        run_after: wait.map(at),
+        deadline: deadline.map(at),
+        requires: if dice.f64() < plan.labelled {
+            some_labels(dice)
+        } else {
+            Labels::default()
+        },
+        depends_on,
+        if_prerequisite_fails: DependencyRule::ALL[dice.usize(..2)],
+        start: waits || dice.u8(..12) > 0,
+        ..new_job(kind)
+    };
+    Offer {
+        job,
+        name: Some(format!("job-{index}")),
+        after,
+    }
 }
 
 /// A promise that was given is kept in mind.
-pub async fn submit_all(stage: &Stage, tenant: TenantId, jobs: Vec<NewJob>) {
+pub async fn submit_all(stage: &Stage, tenant: TenantId, offers: Vec<Offer>) {
     let producer = stage.producer();
-    let submitted = producer
-        .submitter
-        .submit(tenant, jobs.into_iter().map(Offer::from).collect());
+    let submitted = producer.submitter.submit(tenant, offers);
     let Some(Ok(jobs)) = producer.process.gone.run_until_cancelled(submitted).await else {
         return;
     };
@@ -206,14 +271,18 @@ fn spec_of(value: Value) -> JobSpec {
 }
 
 async fn steer(stage: &Stage) {
-    let found = stage.world.model(|model| {
+    let mut found = stage.world.model(|model| {
         let all: Vec<_> = model
             .jobs
             .iter()
-            .map(|(id, job)| (*id, job.tenant))
+            .map(|(id, job)| (*id, job.tenant, job.state))
             .collect();
         all
     });
+    let stops = stage.world.dice(Rng::bool);
+    if stops {
+        found.retain(|(_, _, state)| state.holds_slot());
+    }
     if found.is_empty() {
         return;
     }
@@ -225,16 +294,28 @@ async fn steer(stage: &Stage) {
             Action::Retry,
             Action::Start,
         ];
-        (
-            dice.usize(..found.len()),
-            ACTIONS[dice.usize(..ACTIONS.len())],
-        )
+        let action = ACTIONS[dice.usize(..ACTIONS.len())];
+        let action = if stops { Action::Stop } else { action };
+        (dice.usize(..found.len()), action)
     });
-    let (job, tenant) = found[chosen];
+    let (job, tenant, _) = found[chosen];
     let (job, tenant) = (JobId::from_uuid(job), TenantId::from_uuid(tenant));
     // Most states refuse most actions; that is an answer too.
     let producer = stage.producer();
     let steered = steer_job(&producer.ports, tenant, job, action);
+    let _ = producer.process.gone.run_until_cancelled(steered).await;
+}
+
+async fn steer_queue(stage: &Stage) {
+    let tenant = tenant(stage);
+    let (kind, action) = stage.world.dice(|dice| {
+        const ACTIONS: [QueueAction; 3] =
+            [QueueAction::Pause, QueueAction::Drain, QueueAction::Resume];
+        let kind = dice.bool().then(|| JobKind::ALL[dice.usize(..2)]);
+        (kind, ACTIONS[dice.usize(..ACTIONS.len())])
+    });
+    let producer = stage.producer();
+    let steered = steer_queues(&producer.ports, tenant, kind, action);
     let _ = producer.process.gone.run_until_cancelled(steered).await;
 }
 

@@ -10,12 +10,16 @@ CREATE TABLE audit (
 CREATE TRIGGER audit_job_new AFTER INSERT ON jobs BEGIN
     INSERT INTO audit (what, id, says) VALUES ('job', NEW.id, json_array(
         hex(NEW.tenant_id), NEW.kind, NEW.state, NEW.attempt, NEW.failures, NEW.max_attempts, NEW.fence,
-        hex(NEW.worker_id), NEW.worker_epoch, NEW.event_seq, NEW.published_at, NEW.run_after, NEW.stop_requested_at));
+        hex(NEW.worker_id), NEW.event_seq, NEW.run_after, NEW.stop_requested_at, NEW.due, NEW.turn, NEW.queued_at,
+        NEW.fingerprint IS NOT NULL, NEW.priority, NEW.deadline, NEW.if_prerequisite_fails,
+        json(coalesce(NEW.requires, '{}')), json(NEW.depends_on)));
 END;
 CREATE TRIGGER audit_job_changed AFTER UPDATE ON jobs BEGIN
     INSERT INTO audit (what, id, says) VALUES ('job', NEW.id, json_array(
         hex(NEW.tenant_id), NEW.kind, NEW.state, NEW.attempt, NEW.failures, NEW.max_attempts, NEW.fence,
-        hex(NEW.worker_id), NEW.worker_epoch, NEW.event_seq, NEW.published_at, NEW.run_after, NEW.stop_requested_at));
+        hex(NEW.worker_id), NEW.event_seq, NEW.run_after, NEW.stop_requested_at, NEW.due, NEW.turn, NEW.queued_at,
+        NEW.fingerprint IS NOT NULL, NEW.priority, NEW.deadline, NEW.if_prerequisite_fails,
+        json(coalesce(NEW.requires, '{}')), json(NEW.depends_on)));
 END;
 CREATE TRIGGER audit_job_gone AFTER DELETE ON jobs BEGIN
     INSERT INTO audit (what, id, says) VALUES ('gone', OLD.id, '[]');
@@ -45,13 +49,25 @@ CREATE TRIGGER audit_checkpoint AFTER INSERT ON checkpoints BEGIN
         NEW.attempt, 'checkpoint', NEW.number, NEW.data));
 END;
 
+CREATE TRIGGER audit_edge_new AFTER INSERT ON job_dependencies BEGIN
+    INSERT INTO audit (what, id, says) VALUES ('edge', NEW.job_id, json_array(hex(NEW.depends_on), NEW.met));
+END;
+CREATE TRIGGER audit_edge_changed AFTER UPDATE ON job_dependencies BEGIN
+    INSERT INTO audit (what, id, says) VALUES ('edge', NEW.job_id, json_array(hex(NEW.depends_on), NEW.met));
+END;
+CREATE TRIGGER audit_edge_gone AFTER DELETE ON job_dependencies BEGIN
+    INSERT INTO audit (what, id, says) VALUES ('told', OLD.job_id, json_array(hex(OLD.depends_on)));
+END;
+
 CREATE TRIGGER audit_slots_new AFTER INSERT ON tenant_slots BEGIN
     INSERT INTO audit (what, id, says) VALUES ('slots', NEW.tenant_id, json_array(
-        NEW.kind, NEW.quota, NEW.running, NEW.pending, NEW.queued, NEW.published, NEW.paused, NEW.version));
+        NEW.kind, NEW.quota, NEW.running, NEW.pending, NEW.queued, NEW.due, NEW.published, NEW.paused, NEW.draining,
+        NEW.version));
 END;
 CREATE TRIGGER audit_slots_changed AFTER UPDATE ON tenant_slots BEGIN
     INSERT INTO audit (what, id, says) VALUES ('slots', NEW.tenant_id, json_array(
-        NEW.kind, NEW.quota, NEW.running, NEW.pending, NEW.queued, NEW.published, NEW.paused, NEW.version));
+        NEW.kind, NEW.quota, NEW.running, NEW.pending, NEW.queued, NEW.due, NEW.published, NEW.paused, NEW.draining,
+        NEW.version));
 END;
 
 CREATE TRIGGER audit_tenant AFTER UPDATE ON tenants BEGIN
@@ -60,11 +76,11 @@ END;
 
 CREATE TRIGGER audit_worker_new AFTER INSERT ON workers BEGIN
     INSERT INTO audit (what, id, says) VALUES ('worker', NEW.id, json_array(
-        NEW.epoch, NEW.lease_until, NEW.draining, NEW.capacity, NEW.kinds));
+        NEW.epoch, NEW.lease_until, NEW.draining, NEW.capacity, json(NEW.kinds), json(NEW.labels)));
 END;
 CREATE TRIGGER audit_worker_changed AFTER UPDATE ON workers BEGIN
     INSERT INTO audit (what, id, says) VALUES ('worker', NEW.id, json_array(
-        NEW.epoch, NEW.lease_until, NEW.draining, NEW.capacity, NEW.kinds));
+        NEW.epoch, NEW.lease_until, NEW.draining, NEW.capacity, json(NEW.kinds), json(NEW.labels)));
 END;
 CREATE TRIGGER audit_worker_gone AFTER DELETE ON workers BEGIN
     INSERT INTO audit (what, id, says) VALUES ('left', OLD.id, '[]');

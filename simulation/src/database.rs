@@ -2,7 +2,9 @@
 //!
 //! One a thread: opening a file and preparing its statements costs more than a whole seed.
 
+use std::fs::File;
 use std::future::Future;
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -21,6 +23,8 @@ use crate::bridge::Bridge;
 
 /// Where files live in memory; elsewhere the system's own place for temporary files does.
 const MEMORY: &str = "/dev/shm";
+/// Bytes: a counter of commits, the length of the log, checksums.
+const INDEX_HEAD: usize = 48;
 const AUDIT: &str = include_str!("audit.sql");
 /// In the order in which rows may go; the account last, since it notes what goes.
 const TABLES: &[&str] = &[
@@ -29,6 +33,10 @@ const TABLES: &[&str] = &[
     "DELETE FROM job_logs",
     "DELETE FROM job_events",
     "DELETE FROM job_attempts",
+    "DELETE FROM job_dependencies",
+    "DELETE FROM resource_fences",
+    "DELETE FROM replays",
+    "DELETE FROM schedules",
     "DELETE FROM jobs",
     "DELETE FROM workers",
     "DELETE FROM api_keys",
@@ -49,8 +57,7 @@ pub struct Change {
 pub struct Database {
     pub bridge: Bridge,
     pub store: Arc<SqliteStore>,
-    /// Beside the store's own connections: what it reads is what is committed.
-    witness: Arc<Mutex<SqliteConnection>>,
+    witness: Arc<Mutex<Witness>>,
     seen: AtomicI64,
     _folder: TempDir,
 }
@@ -70,8 +77,8 @@ impl Database {
                 .await
                 .map_err(|error| error.to_string())?;
             store.migrate().await.map_err(|error| error.to_string())?;
-            let witness = witness(&path).await.map_err(|error| error.to_string())?;
-            Ok::<_, String>((store, witness))
+            let witness = Witness::open(&path).await;
+            Ok::<_, String>((store, witness.map_err(|error| error.to_string())?))
         });
         let (store, witness) = opened.ok_or("the store cannot be opened")??;
         Ok(Self {
@@ -89,7 +96,7 @@ impl Database {
         self.seen.store(0, Ordering::Relaxed);
         let emptied = self.bridge.call(async move {
             let mut witness = witness.lock().await;
-            let mut all = witness.begin().await?;
+            let mut all = witness.connection.begin().await?;
             for table in TABLES {
                 sqlx::query(*table).execute(&mut *all).await?;
             }
@@ -108,10 +115,7 @@ impl Database {
         let seen = self.seen.load(Ordering::Relaxed);
         let (answer, rows) = self.bridge.call(async move {
             let answer = call.await;
-            let rows = sqlx::query("SELECT n, what, id, says FROM audit WHERE n > ? ORDER BY n")
-                .bind(seen)
-                .fetch_all(&mut *witness.lock().await)
-                .await;
+            let rows = witness.lock().await.changes_since(seen).await;
             (answer, rows)
         })?;
         let changes = rows.map_err(|error| error.to_string()).and_then(|rows| {
@@ -133,17 +137,48 @@ fn change(row: &SqliteRow) -> Result<Change, String> {
     })
 }
 
-async fn witness(path: &Path) -> Result<SqliteConnection, sqlx::Error> {
-    let mut connection = SqliteConnectOptions::new()
-        .filename(path)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Off)
-        .foreign_keys(false)
-        .disable_statement_logging()
-        .connect()
-        .await?;
-    sqlx::raw_sql(AUDIT.into_sql_str())
-        .execute(&mut connection)
-        .await?;
-    Ok(connection)
+/// Beside the store's own connections: what it reads is what is committed.
+#[derive(Debug)]
+struct Witness {
+    connection: SqliteConnection,
+    /// The head of SQLite's own index of its log changes with every commit: most calls change nothing, and to see that
+    /// is cheaper than to ask. Without it every call is asked about.
+    index: Option<File>,
+    head: [u8; INDEX_HEAD],
+}
+
+impl Witness {
+    async fn open(path: &Path) -> Result<Self, sqlx::Error> {
+        let mut connection = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Off)
+            .foreign_keys(false)
+            .disable_statement_logging()
+            .connect()
+            .await?;
+        sqlx::raw_sql(AUDIT.into_sql_str())
+            .execute(&mut connection)
+            .await?;
+        Ok(Self {
+            connection,
+            index: File::open(path.with_extension("db-shm")).ok(),
+            head: [0; INDEX_HEAD],
+        })
+    }
+
+    async fn changes_since(&mut self, seen: i64) -> Result<Vec<SqliteRow>, sqlx::Error> {
+        if let Some(index) = &self.index {
+            let mut head = [0; INDEX_HEAD];
+            index.read_exact_at(&mut head, 0)?;
+            if head == self.head {
+                return Ok(Vec::new());
+            }
+            self.head = head;
+        }
+        sqlx::query("SELECT n, what, id, says FROM audit WHERE n > ? ORDER BY n")
+            .bind(seen)
+            .fetch_all(&mut self.connection)
+            .await
+    }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use domain::{JobKind, JobState, Quotas};
+use domain::{JobKind, JobState, Labels, Quotas};
 use fastrand::Rng;
 
 use crate::acts;
@@ -31,12 +31,18 @@ pub fn plan(rng: &mut Rng) -> Plan {
         faults: Faults::default(),
         kills: 0,
         freezes: 0,
+        ambushes: 0,
         drains: 0,
         producer_kills: 0,
         broker_wipes: 0,
         ready_wipes: 0,
         steers: 0,
         tenant_changes: 0,
+        queue_steers: 0,
+        labelled: 0.0,
+        dependent: 0.0,
+        deadlines: 0.0,
+        delayed: 0.0,
         stubborn: 0.0,
         hanging: 0.0,
         failing: 0.0,
@@ -60,14 +66,14 @@ pub async fn tell(stage: Arc<Stage>) -> Result<(), Broken> {
     let tenants = stage.tenants();
     for (tenant, weight) in tenants.iter().zip(&weights) {
         let count = JOBS / 2 * usize::try_from(*weight).unwrap_or(1);
-        let jobs = vec![acts::new_job(JobKind::Session); count];
+        let jobs = vec![acts::new_job(JobKind::Session).into(); count];
         acts::submit_all(&stage, *tenant, jobs).await;
     }
     let mut slots = 0;
     for _ in 0..world.plan.workers {
         let concurrency = world.dice(|dice| dice.u32(1..=CONCURRENCY_MAX));
         slots += concurrency;
-        stage.start_worker_of(vec![JobKind::Session], concurrency);
+        stage.start_worker_of(vec![JobKind::Session], concurrency, Labels::default());
     }
     loop {
         tokio::time::sleep(LOOK_EVERY).await;

@@ -67,12 +67,19 @@ pub struct Plan {
     /// How often each of these happens during the load.
     pub kills: usize,
     pub freezes: usize,
+    pub ambushes: usize,
     pub drains: usize,
     pub producer_kills: usize,
     pub broker_wipes: usize,
     pub ready_wipes: usize,
     pub steers: usize,
     pub tenant_changes: usize,
+    pub queue_steers: usize,
+    /// Of the jobs, how many ask for labels, wait for others, have a deadline, come later.
+    pub labelled: f64,
+    pub dependent: f64,
+    pub deadlines: f64,
+    pub delayed: f64,
     /// Runs that take no notice of being told to end.
     pub stubborn: f64,
     pub hanging: f64,
@@ -94,12 +101,18 @@ impl Plan {
             faults: Faults::default(),
             kills: 0,
             freezes: 0,
+            ambushes: 0,
             drains: rng.usize(0..=1),
             producer_kills: 0,
             broker_wipes: 0,
             ready_wipes: 0,
             steers: some(rng, 12),
             tenant_changes: some(rng, 6),
+            queue_steers: some(rng, 5),
+            labelled: sometimes(rng, 0.3),
+            dependent: sometimes(rng, 0.5),
+            deadlines: sometimes(rng, 0.3),
+            delayed: sometimes(rng, 0.3),
             stubborn: 0.02,
             hanging: 0.03,
             failing: 0.05,
@@ -110,6 +123,7 @@ impl Plan {
             plan.faults = Faults::draw(rng);
             plan.kills = some(rng, 3);
             plan.freezes = some(rng, 3);
+            plan.ambushes = some(rng, 3);
             plan.producer_kills = some(rng, 2);
             plan.broker_wipes = some(rng, 2);
             plan.ready_wipes = some(rng, 2);
@@ -122,6 +136,7 @@ impl Plan {
         self.faults.is_none()
             && self.kills == 0
             && self.freezes == 0
+            && self.ambushes == 0
             && self.producer_kills == 0
             && self.broker_wipes == 0
             && self.ready_wipes == 0
@@ -193,6 +208,10 @@ fn chance(rng: &mut Rng, max: f64) -> f64 {
     } else {
         0.0
     }
+}
+
+fn sometimes(rng: &mut Rng, max: f64) -> f64 {
+    if rng.bool() { rng.f64() * max } else { 0.0 }
 }
 
 fn some(rng: &mut Rng, max: usize) -> usize {

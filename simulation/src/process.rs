@@ -35,6 +35,9 @@ pub struct Process {
     life: Mutex<Life>,
     thawed: Notify,
     thawed_at: Mutex<Option<Instant>>,
+    ambush: Mutex<Option<&'static str>>,
+    /// It ran into its ambush.
+    pub caught: Notify,
 }
 
 impl Process {
@@ -51,6 +54,8 @@ impl Process {
             life: Mutex::new(Life::Up),
             thawed: Notify::new(),
             thawed_at: Mutex::default(),
+            ambush: Mutex::default(),
+            caught: Notify::new(),
         })
     }
 
@@ -94,6 +99,21 @@ impl Process {
     pub fn freeze(&self) {
         if self.is_up() {
             self.turn(Life::Frozen);
+        }
+    }
+
+    /// It is to be frozen when it makes this call of the store, before it is done. `None` calls that off.
+    pub fn lie_in_wait(&self, call: Option<&'static str>) {
+        *self.ambush.lock().unwrap_or_else(PoisonError::into_inner) = call;
+    }
+
+    /// About to make this call.
+    pub fn calls(&self, call: &str) {
+        let mut ambush = self.ambush.lock().unwrap_or_else(PoisonError::into_inner);
+        if *ambush == Some(call) {
+            *ambush = None;
+            self.freeze();
+            self.caught.notify_one();
         }
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use application::ports::Ports;
 use application::use_cases::{Submitter, create_tenant};
-use domain::{JobKind, NewTenant, Quotas, TenantId};
+use domain::{JobKind, Labels, NewTenant, Quotas, TenantId};
+use fastrand::Rng;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use workers::{Tools, WorkerConfig};
@@ -21,6 +22,9 @@ const CONCURRENCY_MAX: u32 = 5;
 const QUOTA_MAX: u32 = 4;
 const WEIGHT_MAX: u32 = 4;
 const LOG_LIMIT: u64 = 1024;
+
+/// What workers may have and jobs may ask for.
+const LABELS: [(&str, &str); 2] = [("gpu", "h100"), ("region", "eu")];
 
 pub struct Stage {
     pub world: Arc<World>,
@@ -42,6 +46,7 @@ pub struct Crew {
     pub process: Arc<Process>,
     pub leave: CancellationToken,
     pub kinds: Vec<JobKind>,
+    pub labels: Labels,
     task: Arc<Mutex<Option<JoinHandle<()>>>>,
 }
 
@@ -120,7 +125,7 @@ impl Stage {
         Ok(())
     }
 
-    /// A worker with seeded size; the first ones take every kind of job.
+    /// A worker with seeded size; a versatile one takes every job.
     pub fn start_worker(&self, versatile: bool) {
         let kinds = if versatile || self.world.dice(|dice| dice.u8(..3) > 0) {
             JobKind::ALL.to_vec()
@@ -128,15 +133,20 @@ impl Stage {
             vec![JobKind::Session]
         };
         let concurrency = self.world.dice(|dice| dice.u32(1..=CONCURRENCY_MAX));
-        self.start_worker_of(kinds, concurrency);
+        let labels = if versatile {
+            all_labels()
+        } else {
+            self.world.dice(some_labels)
+        };
+        self.start_worker_of(kinds, concurrency, labels);
     }
 
-    pub fn start_worker_of(&self, kinds: Vec<JobKind>, concurrency: u32) {
+    pub fn start_worker_of(&self, kinds: Vec<JobKind>, concurrency: u32, labels: Labels) {
         let process = Process::start(&self.world, self.next_name('w'));
         let config = WorkerConfig {
             host: process.name.clone(),
             kinds: kinds.clone(),
-            labels: domain::Labels::default(),
+            labels: labels.clone(),
             concurrency,
             lease: LEASE,
             grace: GRACE,
@@ -167,12 +177,18 @@ impl Stage {
             process,
             leave,
             kinds,
+            labels,
             task: Arc::new(Mutex::new(Some(task))),
         });
     }
 }
 
 impl Crew {
+    /// It takes every job that there is.
+    pub fn is_versatile(&self) -> bool {
+        self.kinds.len() == JobKind::ALL.len() && self.labels == all_labels()
+    }
+
     /// Up, and not about to leave.
     pub fn stays(&self) -> bool {
         self.process.is_up() && !self.leave.is_cancelled()
@@ -198,4 +214,20 @@ impl Crew {
     fn task(&self) -> MutexGuard<'_, Option<JoinHandle<()>>> {
         self.task.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn all_labels() -> Labels {
+    let labels = LABELS.iter();
+    Labels(
+        labels
+            .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
+            .collect(),
+    )
+}
+
+/// Each by chance; none often enough.
+pub fn some_labels(rng: &mut Rng) -> Labels {
+    let mut labels = all_labels();
+    labels.0.retain(|_, _| rng.bool());
+    labels
 }

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::use_cases::{change_tenant, steer_job};
-use domain::{Action, JobId, JobKind, JobState, TenantChange, TenantId, Timestamp};
+use application::ports::QueueAction;
+use application::use_cases::{change_tenant, steer_job, steer_queues};
+use domain::{Action, JobId, JobState, TenantChange, TenantId, Timestamp};
 
 use tokio_util::task::TaskTracker;
 
@@ -89,8 +90,7 @@ fn end_faults(stage: &Stage) {
 /// Who was paused goes on, and somebody is there to do the work.
 async fn make_peace(stage: &Stage) {
     stage.world.note(&["peace"], || "---- peace".to_owned());
-    let versatile =
-        |crew: &crate::stage::Crew| crew.stays() && crew.kinds.len() == JobKind::ALL.len();
+    let versatile = |crew: &crate::stage::Crew| crew.stays() && crew.is_versatile();
     if !stage.workers().iter().any(versatile) {
         stage.start_worker(true);
     }
@@ -99,7 +99,9 @@ async fn make_peace(stage: &Stage) {
             active: Some(true),
             ..TenantChange::default()
         };
-        let _ = change_tenant(&stage.producer().ports, tenant, active, None).await;
+        let ports = stage.producer().ports;
+        let _ = change_tenant(&ports, tenant, active, None).await;
+        let _ = steer_queues(&ports, tenant, None, QueueAction::Resume).await;
     }
 }
 
@@ -119,11 +121,11 @@ async fn settle(stage: &Stage) -> Result<(), Broken> {
     }
 }
 
-/// A job that waits to be started is started by somebody.
+/// A job that waits to be started is started by somebody; one that waits for others is not.
 async fn start_pending(stage: &Stage) {
     let pending: Vec<_> = stage.world.model(|model| {
         let jobs = model.jobs.iter();
-        jobs.filter(|(_, job)| job.state == JobState::Pending)
+        jobs.filter(|(_, job)| job.state == JobState::Pending && job.wishes.depends_on.is_empty())
             .map(|(id, job)| (JobId::from_uuid(*id), TenantId::from_uuid(job.tenant)))
             .collect()
     });

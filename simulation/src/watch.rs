@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use domain::{JobState, Timestamp};
 use uuid::Uuid;
 
-use crate::model::{Broken, JobRow, Model, micros};
+use crate::model::{Broken, JobRow, Model, WorkerRow, micros};
 use crate::plan::{GRACE, LEASE, RECONCILE_EVERY, SILENCE, SKEW};
 use crate::process::Life;
 
@@ -24,6 +24,13 @@ const RUN_WITHIN: Duration = Duration::from_secs(8 + 20 + 5);
 const TOLD_WITHIN: Duration = Duration::from_millis(1_500);
 /// By the next renewal of the lease, when the signal was lost.
 const TOLD_LATE: Duration = Duration::from_secs(LEASE.as_secs() / 3 + 2);
+/// Chores in a world without faults: a round of the slowest of them, and the lock that one who left held; the clock of
+/// the one who does it may be late.
+const CHORE_WITHIN: Duration = Duration::from_secs(3 + SKEW.as_secs());
+/// After faults: a slow call, an error, and a lock that a dead one held.
+const CHORE_LATE: Duration = Duration::from_secs(15);
+/// After a deadline: what a run is given to wind up, and something for writing its end.
+const DEADLINE_WITHIN: Duration = Duration::from_secs(20 + 5 + 2 * SKEW.as_secs());
 /// A worker that began just now is still looking around.
 const SETTLING: Duration = Duration::from_secs(3);
 
@@ -40,7 +47,8 @@ pub fn look(model: &mut Model, now: Timestamp, calm: Calm) -> Result<(), Broken>
     for (id, job) in &model.jobs {
         running(model, *id, job, calm.always, late)?;
     }
-    starving(model, now, calm)
+    starving(model, now, calm)?;
+    forgotten(model, now, calm)
 }
 
 /// At every moment, whatever goes wrong: what runs is what the store says that runs.
@@ -83,6 +91,12 @@ fn running(
         "a run ends within its limit",
         how,
     )?;
+    let deadline = job.wishes.deadline.map(|at| at.max(micros_of(job.since)));
+    overdue(
+        deadline.is_some_and(|at| late(timestamp(at), DEADLINE_WITHIN)),
+        "a run ends by its job's deadline",
+        how,
+    )?;
     let told = if always { TOLD_WITHIN } else { TOLD_LATE };
     let unaware = model.runs.is_unaware(id, job.attempt);
     let asked = job.stop_since.is_some_and(|since| late(since, told));
@@ -96,42 +110,104 @@ fn starving(model: &mut Model, now: Timestamp, calm: Calm) -> Result<(), Broken>
     } else {
         MENDED_WITHIN
     };
-    let mut waiting: Vec<_> = model.slots.keys().cloned().collect();
-    waiting.retain(|queue| {
-        let row = &model.slots[queue];
-        let free =
+    let free: Vec<&WorkerRow> = model
+        .workers
+        .iter()
+        .filter(|(id, worker)| is_free(model, **id, worker, now))
+        .map(|(_, worker)| worker)
+        .collect();
+    let mut hungry = Vec::new();
+    for (queue, row) in &model.slots {
+        let open =
             !row.paused && !model.inactive.contains(&queue.0) && row.counts.running < row.quota;
-        // Every clock agrees that it is due.
-        let surely = now.timestamp_micros() - micros(SKEW);
-        let mut jobs = model.jobs.values();
-        free && jobs.any(|job| job.tenant == queue.0 && job.kind == queue.1 && job.is_due(surely))
-            && has_free_worker(model, &queue.1, now)
-    });
-    for (queue, row) in &mut model.slots {
-        if !waiting.contains(queue) {
-            row.starving = None;
-            continue;
+        let waits = |plain: bool| {
+            let mut jobs = model.jobs.values();
+            open && jobs.any(|job| {
+                (job.tenant, &job.kind) == (queue.0, &queue.1)
+                    && job.is_due()
+                    && job.is_plain() == plain
+                    && free.iter().any(|worker| job.may_run_on(worker))
+            })
+        };
+        hungry.push((waits(true), waits(false)));
+    }
+    for ((queue, row), (plain, labelled)) in model.slots.iter_mut().zip(hungry) {
+        let how = |since| format!("{} of {}, since {since}", queue.1, queue.0);
+        for (waits, since) in [
+            (plain, &mut row.starving),
+            (labelled, &mut row.starving_labelled),
+        ] {
+            if !waits {
+                *since = None;
+                continue;
+            }
+            let since = *since.get_or_insert(now);
+            overdue(
+                now > since.max(calm.since) + delta(bound),
+                "a free worker and a job that may run do not wait",
+                || how(since),
+            )?;
         }
-        let since = *row.starving.get_or_insert(now);
-        let how = || format!("{} of {}, since {since}", queue.1, queue.0);
-        let late = now > since.max(calm.since) + delta(bound);
-        overdue(
-            late,
-            "a free worker and a job that may run do not wait",
-            how,
-        )?;
     }
     Ok(())
 }
 
-fn has_free_worker(model: &Model, kind: &str, now: Timestamp) -> bool {
-    model.workers.iter().any(|(id, worker)| {
-        let here = !worker.gone && !worker.draining && worker.process.is_up();
-        let settled = worker.since + delta(SETTLING) < now;
-        let leased = worker.lease_until > now.timestamp_micros() + micros(SKEW);
-        let runs = i64::try_from(model.running_of(*id)).unwrap_or(i64::MAX);
-        here && settled && leased && worker.kinds.contains(kind) && runs < worker.capacity
-    })
+fn is_free(model: &Model, id: Uuid, worker: &WorkerRow, now: Timestamp) -> bool {
+    let runs = i64::try_from(model.running_of(id)).unwrap_or(i64::MAX);
+    is_at_work(worker, now) && !worker.draining && runs < worker.capacity
+}
+
+fn is_at_work(worker: &WorkerRow, now: Timestamp) -> bool {
+    let here = !worker.gone && worker.process.is_up();
+    let settled = worker.since + delta(SETTLING) < now;
+    here && settled && worker.lease_until > micros_of(now) + micros(SKEW)
+}
+
+/// What nobody but the engine does for a waiting job is done while a worker is there.
+fn forgotten(model: &mut Model, now: Timestamp, calm: Calm) -> Result<(), Broken> {
+    let before = std::mem::take(&mut model.chores);
+    if !model.workers.values().any(|it| is_at_work(it, now)) {
+        return Ok(());
+    }
+    let bound = if calm.always {
+        CHORE_WITHIN
+    } else {
+        CHORE_LATE
+    };
+    for (id, job) in &model.jobs {
+        let passed = |at: Option<i64>| at.is_some_and(|at| at <= micros_of(now));
+        let queued = job.state == JobState::Queued;
+        let waits = queued || job.state == JobState::Pending;
+        let chores = [
+            (
+                queued && !job.due && passed(job.run_after),
+                "a job becomes due when its time has come",
+            ),
+            (
+                waits && passed(job.wishes.deadline),
+                "a job that waits beyond its deadline fails",
+            ),
+            (
+                model.is_decided(*id),
+                "a job whose prerequisites have ended is released",
+            ),
+        ];
+        for (_, rule) in chores.into_iter().filter(|(waits, _)| *waits) {
+            let since = *before.get(&(*id, rule)).unwrap_or(&now);
+            model.chores.insert((*id, rule), since);
+            let late = now > since.max(calm.since) + delta(bound);
+            overdue(late, rule, || format!("{id}, since {since}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn micros_of(at: Timestamp) -> i64 {
+    at.timestamp_micros()
+}
+
+fn timestamp(micros: i64) -> Timestamp {
+    Timestamp::from_timestamp_micros(micros).unwrap_or_default()
 }
 
 fn overdue(late: bool, rule: &'static str, how: impl FnOnce() -> String) -> Result<(), Broken> {

@@ -6,6 +6,7 @@ use futures::future::join_all;
 use reqwest::Method;
 use serde_json::json;
 
+use crate::audit::Database;
 use crate::harness::{Api, Member, PAST_LEASE, Server, Stand};
 
 /// How long a process or a server stays away.
@@ -93,8 +94,7 @@ pub async fn quit_server(stand: &Stand, server: Server) {
 
 /// Every queue of the stand holds one message and refuses the rest, for a while.
 pub async fn fill_queues(stand: &Stand, lasts: Duration) {
-    let management = stand.servers.management.as_str().trim_end_matches('/');
-    let api = Api::new(management, None);
+    let api = broker(stand);
     let policy = format!("/api/policies/%2F/{}", stand.name);
     let body = json!({
         "pattern": format!("^{}\\.session\\.", stand.name),
@@ -108,6 +108,35 @@ pub async fn fill_queues(stand: &Stand, lasts: Duration) {
     tokio::time::sleep(lasts).await;
     let deleted = api.send(api.request(Method::DELETE, &policy)).await;
     assert!(deleted.status < 300, "{}", deleted.text());
+}
+
+/// The broker loses what its queues of the stand hold, and nothing else. Returns how many wake-ups the store counts there.
+pub async fn purge_queues(stand: &Stand, database: &Database) -> i64 {
+    let counted = "SELECT sum(published)::int8 FROM tenant_slots";
+    let lost = database.number(counted).await;
+    let api = broker(stand);
+    for queue in database.queues().await {
+        let contents = format!("/api/queues/%2F/{}.{queue}/contents", stand.name);
+        let purged = api.send(api.request(Method::DELETE, &contents)).await;
+        // Those that never had a wake-up are not there.
+        let known = purged.status < 300 || purged.status == 404;
+        assert!(known, "{}", purged.text());
+    }
+    lost
+}
+
+/// `pause` or `resume`, of a tenant's sessions.
+pub async fn steer(stand: &Stand, tenant: &str, how: &str) {
+    let api = stand.api().acting_for(tenant);
+    let answer = api
+        .post_empty(&format!("/api/v1/queues/session/{how}"))
+        .await;
+    answer.expect(200);
+}
+
+fn broker(stand: &Stand) -> Api {
+    let management = stand.servers.management.as_str().trim_end_matches('/');
+    Api::new(management, None)
 }
 
 /// Kills all of them at once and starts them again.

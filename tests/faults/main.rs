@@ -16,6 +16,7 @@ mod fault;
 mod harness;
 mod network;
 mod processes;
+mod queues;
 mod servers;
 
 use harness::Site;
@@ -53,6 +54,8 @@ beside {
     network::partitions_outlast_the_lease;
     network::answers_to_commits_are_lost;
     servers::a_full_queue_refuses_messages;
+    queues::wake_ups_vanish_from_the_broker;
+    queues::queues_are_paused_and_resumed;
 }
 alone {
     servers::rabbitmq_is_killed_and_loses_its_data;

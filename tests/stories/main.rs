@@ -94,6 +94,21 @@ both {
         a_training_goes_on_where_a_leaving_worker_stopped_it;
     schedules:
         a_schedule_is_kept_and_run_by_hand;
+    pipelines:
+        a_pipeline_runs_in_order,
+        a_failed_prerequisite_ends_those_after_it,
+        a_session_waits_for_another_from_the_command_line;
+    scheduling:
+        a_critical_session_overtakes_a_backlog,
+        a_session_waits_for_a_worker_with_its_label,
+        a_deadline_ends_what_waits_and_what_runs;
+    pausing:
+        a_pause_holds_and_a_resume_lets_go,
+        a_draining_queue_works_off_what_it_has_and_takes_nothing_new;
+    locks:
+        exclusive_sessions_of_a_branch_never_overlap;
+    dead_letters:
+        dead_letters_are_queued_again_from_the_command_line;
     secrets:
         secrets_are_taken_out_of_logs_and_errors,
         a_command_sees_nothing_of_the_workers_environment;

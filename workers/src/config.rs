@@ -28,8 +28,8 @@ pub struct WorkerConfig {
     pub reconcile_every: Duration,
     /// How often jobs are looked for whose time has come.
     pub promote_every: Duration,
-    /// A queue with wake-ups, due jobs and free slots of which nothing was claimed for so long has lost its wake-ups,
-    /// unless the broker says otherwise.
+    /// A queue with due jobs and free slots that did not come to the end of its wake-ups for so long has lost some, unless
+    /// the broker says otherwise.
     pub silence: Duration,
 }
 

@@ -113,11 +113,19 @@ impl JobContext {
         })
     }
 
-    /// Writes what is left. Nothing that is said after this is kept.
-    pub async fn close(&self) {
-        if !self.is_lost() {
-            self.flush(true).await;
+    /// Writes what is left, but for a last piece of the log, which is returned to be written with the run's end. Nothing
+    /// that is said after this is kept.
+    pub async fn close(&self) -> Vec<LogChunk> {
+        if self.is_lost() {
+            return Vec::new();
         }
+        let _writing = self.writing.lock().await;
+        let (logs, progress, checkpoints) = self.lock().take(true);
+        if logs.len() <= 1 && progress.is_none() && checkpoints.is_empty() {
+            return logs;
+        }
+        self.put(logs, progress, checkpoints).await;
+        Vec::new()
     }
 
     /// Keeps the run's locks until its end is written, which they guard.
@@ -167,6 +175,10 @@ impl JobContext {
         if logs.is_empty() && progress.is_none() && checkpoints.is_empty() {
             return;
         }
+        self.put(logs, progress, checkpoints).await;
+    }
+
+    async fn put(&self, logs: Vec<LogChunk>, progress: Option<Progress>, checkpoints: Vec<Value>) {
         let bytes: usize = logs.iter().map(|chunk| chunk.text.len()).sum();
         let report = Report {
             progress,

@@ -78,11 +78,7 @@ impl Finishing {
         let served = served(&ends);
         let finishes: Vec<Finish> = ends.into_iter().map(|end| end.finish).collect();
         let jobs: Vec<JobId> = finishes.iter().map(|finish| finish.job).collect();
-        let signals = finishes.iter().map(|finish| Signal::JobChanged {
-            tenant: finish.queue.tenant,
-            job: finish.job,
-        });
-        let signals = signals.collect();
+        let signals = finishes.iter().flat_map(signals).collect();
         let now = self.ports.clock.now();
         let done = match self.ports.engine.finish(self.me, finishes, now).await {
             Ok(done) => done,
@@ -131,4 +127,14 @@ fn served(ends: &[End]) -> Vec<Served> {
         .into_iter()
         .map(|(queue, beyond)| Served { queue, beyond })
         .collect()
+}
+
+fn signals(finish: &Finish) -> Vec<Signal> {
+    let (tenant, job) = (finish.queue.tenant, finish.job);
+    let mut signals = Vec::with_capacity(2);
+    if !finish.logs.is_empty() {
+        signals.push(Signal::LogWritten { tenant, job });
+    }
+    signals.push(Signal::JobChanged { tenant, job });
+    signals
 }

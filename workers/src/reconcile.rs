@@ -1,10 +1,11 @@
 //! RECONCILE: makes what is derived agree with the store again: counts, messages, the ready set. Without input and
 //! idempotent; on a timer, and once at the start, so that a process never depends on what happened before it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use application::ports::StoreError;
-use domain::{JobKind, SlotSnapshot};
+use domain::{JobKind, QueueKey, SlotSnapshot};
 
 use crate::life::Worker;
 use crate::singleton;
@@ -14,6 +15,8 @@ const CHORE: &str = "reconcile";
 const QUEUES: u32 = 20_000;
 /// Queues of which the broker is asked for its depth in one round; the rest is asked in the next.
 const SILENT_QUEUES: usize = 500;
+/// How often queues that changed while they were counted are counted again in one round.
+const RECOUNTS: usize = 5;
 
 pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
     let every = worker.config.reconcile_every;
@@ -57,12 +60,51 @@ async fn reconcile(worker: &Worker) -> Result<(), StoreError> {
     refresh(worker).await
 }
 
-/// Queues that ought to be busy and are not: asks the broker how many wake-ups it really has for them.
-async fn mend_silent_queues(worker: &Worker, silent: Vec<SlotSnapshot>) -> Result<(), StoreError> {
-    let mut counted = Vec::new();
-    for slots in silent.into_iter().take(SILENT_QUEUES) {
+/// Queues that have free slots and do not use their wake-ups up: the broker is asked how many it really has for them.
+async fn mend_silent_queues(
+    worker: &Worker,
+    mut silent: Vec<SlotSnapshot>,
+) -> Result<(), StoreError> {
+    silent.truncate(SILENT_QUEUES);
+    for _ in 0..RECOUNTS {
+        let depths = depths_below(worker, &silent).await;
+        if depths.is_empty() {
+            return Ok(());
+        }
+        // Read after the broker was asked, so that little happens until the count is written: what has changed by then
+        // is not believed, and queues that much is submitted to change all the time.
+        silent = worker.ports.engine.slots(QUEUES).await?;
+        silent.retain(|slots| depths.contains_key(&slots.queue));
+        let lacks = |slots: &SlotSnapshot| {
+            let depth = *depths.get(&slots.queue)?;
+            (depth < slots.published).then_some((*slots, depth))
+        };
+        let counted = silent.iter().filter_map(lacks).collect();
+        let mended = worker.ports.engine.recount_published(counted).await?;
+        if !mended.is_empty() {
+            tracing::warn!(
+                queues = mended.len(),
+                "wake-ups were lost and are sent again"
+            );
+            let repairs = &worker.metrics.reconciler_repairs_total;
+            repairs
+                .with_label_values(&["lost_wakeups"])
+                .inc_by(mended.len() as u64);
+        }
+        worker.dispatcher.note(&mended).await;
+        silent.retain(|slots| mended.iter().all(|mended| mended.queue != slots.queue));
+    }
+    Ok(())
+}
+
+/// How many wake-ups the broker has for those of the queues for which it has fewer than are counted.
+async fn depths_below(worker: &Worker, silent: &[SlotSnapshot]) -> BTreeMap<QueueKey, u32> {
+    let mut depths = BTreeMap::new();
+    for slots in silent {
         match worker.ports.queue.depth(slots.queue).await {
-            Ok(depth) if depth < slots.published => counted.push((slots, depth)),
+            Ok(depth) if depth < slots.published => {
+                depths.insert(slots.queue, depth);
+            }
             // They are there; whoever has free hands will take them.
             Ok(_) => {}
             Err(error) => {
@@ -71,22 +113,7 @@ async fn mend_silent_queues(worker: &Worker, silent: Vec<SlotSnapshot>) -> Resul
             }
         }
     }
-    if counted.is_empty() {
-        return Ok(());
-    }
-    let mended = worker.ports.engine.recount_published(counted).await?;
-    if !mended.is_empty() {
-        tracing::warn!(
-            queues = mended.len(),
-            "wake-ups were lost and are sent again"
-        );
-        let repairs = &worker.metrics.reconciler_repairs_total;
-        repairs
-            .with_label_values(&["lost_wakeups"])
-            .inc_by(mended.len() as u64);
-    }
-    worker.dispatcher.note(&mended).await;
-    Ok(())
+    depths
 }
 
 /// A broker without our marker has lost its data, or is new: every waiting job is sent again.

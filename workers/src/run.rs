@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{Finish, Guard, HandlerError, Interruption};
-use domain::{Ending, Job, JobError, JobState, Timestamp, settle};
+use domain::{Ending, Job, JobError, JobState, LogChunk, Timestamp, settle};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
@@ -38,6 +38,15 @@ struct Account {
     charged: f64,
 }
 
+/// What goes with a run's end.
+#[derive(Debug, Clone, Default)]
+struct Rest {
+    /// What it said last.
+    logs: Vec<LogChunk>,
+    /// Locks that it worked under.
+    guards: Vec<Guard>,
+}
+
 /// Runs a job that this worker has claimed; `slot` is free again when its end is written.
 pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphorePermit) {
     let Start { job, charged } = start;
@@ -50,11 +59,14 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
     worker.metrics.worker_slots_busy.inc();
     tracing::debug!(job = %job.id, tenant = %job.tenant, attempt = job.attempt, "run begins");
     let handled = attend(&worker, &job, &context, &entry).await;
-    context.close().await;
+    let logs = context.close().await;
     let locks = context.take_locks();
-    let guards = locks.as_ref().map(RunLocks::guards).unwrap_or_default();
+    let rest = Rest {
+        logs,
+        guards: locks.as_ref().map(RunLocks::guards).unwrap_or_default(),
+    };
     if let Some(ending) = ending(&job, handled, entry.why(), worker.ports.clock.now()) {
-        finish(&worker, &job, ending, guards, account).await;
+        finish(&worker, &job, ending, rest, account).await;
     }
     if let Some(locks) = locks {
         locks.release().await;
@@ -184,8 +196,8 @@ fn give_way() -> Duration {
 }
 
 /// Writes the end, however long the store is away, as long as the lease holds.
-async fn finish(worker: &Worker, job: &Job, ending: Ending, guards: Vec<Guard>, account: Account) {
-    let Some(end) = end_of(worker, job, ending, guards) else {
+async fn finish(worker: &Worker, job: &Job, ending: Ending, rest: Rest, account: Account) {
+    let Some(end) = end_of(worker, job, ending, rest) else {
         return;
     };
     if write_end(worker, job, &end, account).await || end.guards.is_empty() {
@@ -194,12 +206,16 @@ async fn finish(worker: &Worker, job: &Job, ending: Ending, guards: Vec<Guard>, 
     // Either the job is not ours any more, or a lock that it worked under is not. In the second case nobody else would
     // end it: it is tried again.
     let yielded = Ending::Yielded { wait: give_way() };
-    if let Some(again) = end_of(worker, job, yielded, Vec::new()) {
+    let rest = Rest {
+        logs: end.logs,
+        guards: Vec::new(),
+    };
+    if let Some(again) = end_of(worker, job, yielded, rest) {
         write_end(worker, job, &again, account).await;
     }
 }
 
-fn end_of(worker: &Worker, job: &Job, ending: Ending, guards: Vec<Guard>) -> Option<Finish> {
+fn end_of(worker: &Worker, job: &Job, ending: Ending, rest: Rest) -> Option<Finish> {
     let now = worker.ports.clock.now();
     let settlement = match settle(job, ending, now, fastrand::f64()) {
         Ok(settlement) => settlement,
@@ -214,7 +230,8 @@ fn end_of(worker: &Worker, job: &Job, ending: Ending, guards: Vec<Guard>) -> Opt
         fence: job.fence,
         attempt: job.attempt,
         settlement,
-        guards,
+        logs: rest.logs,
+        guards: rest.guards,
     })
 }
 

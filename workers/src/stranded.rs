@@ -120,6 +120,7 @@ async fn try_hand_back(worker: &Worker, tenant: TenantId, job: JobId) -> Result<
                 fence: job.fence,
                 attempt: job.attempt,
                 settlement,
+                logs: Vec::new(),
                 guards: Vec::new(),
             };
             // Nobody knows what its queue was charged; little, as it did not run. Fenced: taken back meanwhile. Not

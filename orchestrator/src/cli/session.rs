@@ -136,10 +136,10 @@ pub struct RunArgs {
     #[arg(long, value_name = "RULE", requires = "after")]
     pub if_prerequisite_fails: Option<DependencyRule>,
     /// Not before this instant, as 2026-12-24T18:00:00Z
-    #[arg(long, value_name = "INSTANT")]
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub run_after: Option<Timestamp>,
-    /// By when it must have ended
-    #[arg(long, value_name = "INSTANT")]
+    /// By when it must have ended: it fails then if it still waits, and is ended if it runs
+    #[arg(long, value_name = "INSTANT", value_parser = instant)]
     pub deadline: Option<Timestamp>,
     /// Follow it to its end; the default
     #[arg(long, conflicts_with = "detach")]
@@ -152,6 +152,12 @@ pub struct RunArgs {
     /// `json` prints the session's document instead of its log
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let wrong =
+        |_| "write an instant with its zone, as 2026-12-24T18:00:00Z or 2026-12-24T19:00:00+01:00";
+    text.parse().map_err(wrong).map_err(str::to_owned)
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

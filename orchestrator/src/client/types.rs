@@ -17,6 +17,14 @@ pub struct Job {
     pub max_attempts: u32,
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Not before.
+    pub run_after: Option<Timestamp>,
+    /// By when it must have ended.
+    pub deadline: Option<Timestamp>,
+    #[serde(default)]
+    pub requires: Labels,
+    #[serde(default)]
+    pub depends_on: Vec<JobId>,
     pub progress: Option<Progress>,
     pub result: Option<Map<String, Value>>,
     pub error: Option<JobError>,

@@ -83,7 +83,9 @@ async fn replay(args: ReplayArgs, loader: &Loader) -> anyhow::Result<()> {
     if args.dry_run {
         return match args.output {
             Format::Json => output::json(&begun),
-            Format::Table => output::line(format_args!("{} match", begun["matched"])),
+            Format::Table => {
+                output::line(format_args!("{} would be queued again", begun["matched"]))
+            }
         };
     }
     let id = begun["id"].as_str().unwrap_or_default().to_owned();

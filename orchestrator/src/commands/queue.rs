@@ -65,7 +65,8 @@ pub fn show(items: Vec<Value>, format: Format) -> anyhow::Result<()> {
             queue.running.to_string(),
             queue.quota.to_string(),
             match (queue.paused, queue.draining) {
-                (true, _) => "paused",
+                (true, true) => "paused, draining",
+                (true, false) => "paused",
                 (false, true) => "draining",
                 (false, false) => "",
             }

@@ -214,7 +214,11 @@ impl Provider for Flags {
     fn metadata(&self) -> Metadata {
         Metadata::named("command line").interpolater(|_, keys| {
             keys.iter()
-                .map(|key| format!("--{}", key.replace('_', "-")))
+                .map(|key| match *key {
+                    // It is given once a label.
+                    "labels" => "--label".to_owned(),
+                    key => format!("--{}", key.replace('_', "-")),
+                })
                 .collect::<Vec<_>>()
                 .join(" ")
         })

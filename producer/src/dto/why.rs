@@ -2,7 +2,7 @@
 
 use application::ports::Holder;
 use application::use_cases::{Reason, Why};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use domain::JobKind;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -124,12 +124,18 @@ fn words(reason: &Reason, kind: JobKind) -> (&'static str, String, Value) {
                 .iter()
                 .map(|(job, state)| json!({"id": job, "status": state}))
                 .collect();
-            let message = format!("It waits until {} other jobs have ended well.", open.len());
+            let message = match open.len() {
+                1 => "It waits until one other job has ended well.".to_owned(),
+                count => format!("It waits until {count} other jobs have ended well."),
+            };
             ("PREREQUISITES", message, json!({"jobs": listed}))
         }
         Reason::NotBefore(at) => (
             "NOT_BEFORE",
-            format!("It is not to run before {}.", at.to_rfc3339()),
+            format!(
+                "It is not to run before {}.",
+                at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+            ),
             json!({"run_after": at}),
         ),
         Reason::TenantInactive => (
@@ -150,29 +156,30 @@ fn words(reason: &Reason, kind: JobKind) -> (&'static str, String, Value) {
         Reason::NoWorker { kind, requires } => (
             "NO_WORKER",
             format!(
-                "No live worker takes {kind} jobs and has the labels {requires}; start one with them."
+                "No live worker takes {kind} jobs and has the labels {requires}; start one with `--label {requires}`."
             ),
             json!({"kind": kind, "requires": requires}),
         ),
         Reason::QuotaFull { running, quota } => (
             "QUOTA_FULL",
             format!(
-                "{running} {kind} jobs of its tenant run, and its quota is {quota}; it begins when one ends."
+                "Its tenant's quota of {kind} jobs is full: {running} run and {quota} may; it begins when one ends."
             ),
             json!({"running": running, "quota": quota}),
         ),
         Reason::WorkersBusy { workers } => (
             "WORKERS_BUSY",
             format!(
-                "All {workers} workers that could run it are full; it begins when a run ends, or start more workers."
+                "Every worker that could run it ({workers}) is full; it begins when a run ends, or start more workers."
             ),
             json!({"workers": workers}),
         ),
         Reason::Turn { ahead } => (
             "TURN",
-            format!(
-                "{ahead} jobs of its queue come first, by priority and by how long they have waited."
-            ),
+            match ahead {
+                1 => "One job of its queue comes first".to_owned(),
+                ahead => format!("{ahead} jobs of its queue come first"),
+            } + ", by priority and by waiting time.",
             json!({"ahead": ahead}),
         ),
         Reason::AboutToBegin => (

@@ -106,6 +106,8 @@ async fn a_diff_is_given_or_its_absence_explained() {
             .unwrap()
             .contains("no repository")
     );
+    // It would come first.
+    site.run(&without).await;
     let id = with_repository(&site).await;
     assert!(why(&id).await.as_str().unwrap().contains("not ended yet"));
     let diff = "--- a/x\n+++ b/x\n@@ -1 +1 @@\n-old\n+new\n";

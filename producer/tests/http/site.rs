@@ -14,8 +14,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use domain::{
-    Ending, Job, JobKind, JobResult, NewTenant, Quotas, Role, SessionResult, Tenant, WorkerId,
-    WorkerRef, settle,
+    Ending, Job, JobError, JobKind, JobResult, NewTenant, Quotas, Role, SessionResult, Tenant,
+    WorkerId, WorkerRef, settle,
 };
 use producer::{ProducerConfig, router};
 use serde_json::Value;
@@ -144,6 +144,12 @@ impl Site {
 
     /// A worker of ours takes the job.
     pub async fn claim(&self, worker: WorkerRef, id: &str) -> Job {
+        let claimed = self.try_claim(worker, id).await;
+        claimed.expect("the job is claimed")
+    }
+
+    /// The same, where the queue may not give it out. It must be the job whose turn it is.
+    pub async fn try_claim(&self, worker: WorkerRef, id: &str) -> Option<Job> {
         let job = self.job(id).await;
         let request = ClaimRequest {
             queue: job.queue(),
@@ -157,7 +163,11 @@ impl Site {
             .claim(worker, vec![request], now)
             .await
             .unwrap();
-        claimed.jobs.into_iter().next().expect("the job is claimed")
+        let claimed = claimed.jobs.into_iter().next();
+        if let Some(claimed) = &claimed {
+            assert_eq!(claimed.id, job.id, "it was the turn of `{}`", claimed.title);
+        }
+        claimed
     }
 
     /// The run of `job` says something.
@@ -197,6 +207,14 @@ impl Site {
         let worker = self.worker().await;
         let job = self.claim(worker, id).await;
         self.finish(worker, &job, completed()).await;
+    }
+
+    /// Claims a job and fails it for good.
+    pub async fn fail(&self, id: &str, code: &str, message: &str) {
+        let worker = self.worker().await;
+        let job = self.claim(worker, id).await;
+        let error = JobError::new(code, message);
+        self.finish(worker, &job, Ending::Failed(error)).await;
     }
 
     pub async fn job(&self, id: &str) -> Job {

@@ -1,18 +1,18 @@
-//! The rules of one job: how it moves, who may move it, and what its history says.
+//! The rules of one job: how it moves, and who may move it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use domain::{Action, EventKind, JobState, Timestamp};
+use domain::{Action, JobState, Timestamp};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::rows::Says;
-use super::runs::Ended;
-use super::{Broken, Call, Model, micros};
+use super::rows::{Says, Wishes, job, wishes};
+use super::{Broken, Call, Model, WorkerRow, micros, rule};
 use crate::plan::SKEW;
 
-/// A retry without any wait is the luck of a jitter below a millisecond; so many in one world are not.
-const HASTY_RETRIES: u32 = 3;
+/// Of the priorities' turns: how much later the next lower one comes.
+const TURN_OF_RANK: i64 = 6 * 3_600 * 1_000_000;
 
 #[derive(Debug, Clone)]
 pub struct JobRow {
@@ -25,12 +25,19 @@ pub struct JobRow {
     pub fence: i64,
     pub worker: Option<Uuid>,
     pub event_seq: i64,
-    pub published: bool,
     pub run_after: Option<i64>,
     pub stop_requested: Option<i64>,
+    /// Of a queued job: its time has come.
+    pub due: bool,
+    pub turn: i64,
+    pub queued_at: i64,
+    pub is_dead_letter: bool,
+    pub wishes: Arc<Wishes>,
     /// When it last changed its state, and when it was first asked to stop.
     pub since: Timestamp,
     pub stop_since: Option<Timestamp>,
+    /// How often it ended without success.
+    pub bad_ends: u32,
     pub events: i64,
     /// Its latest event was a final one.
     pub ended: bool,
@@ -53,11 +60,16 @@ impl Default for JobRow {
             fence: 0,
             worker: None,
             event_seq: 0,
-            published: false,
             run_after: None,
             stop_requested: None,
+            due: false,
+            turn: 0,
+            queued_at: 0,
+            is_dead_letter: false,
+            wishes: Arc::default(),
             since: Timestamp::default(),
             stop_since: None,
+            bad_ends: 0,
             events: 0,
             ended: false,
             attempts: BTreeMap::new(),
@@ -76,8 +88,48 @@ pub struct AttemptRow {
 }
 
 impl JobRow {
-    pub fn is_due(&self, now: i64) -> bool {
-        self.state == JobState::Queued && self.run_after.is_none_or(|at| at <= now)
+    pub fn is_due(&self) -> bool {
+        self.state == JobState::Queued && self.due
+    }
+
+    /// Every worker may run it.
+    pub fn is_plain(&self) -> bool {
+        self.wishes.requires.is_empty()
+    }
+
+    /// The worker takes its kind and has what it asks for.
+    pub fn may_run_on(&self, worker: &WorkerRow) -> bool {
+        let wanted = &self.wishes.requires;
+        let mut labels = wanted.iter();
+        worker.kinds.contains(&self.kind)
+            && labels.all(|(key, value)| worker.labels.get(key) == Some(value))
+    }
+
+    pub fn ended_well(&self) -> bool {
+        [JobState::Completed, JobState::PartiallyCompleted].contains(&self.state)
+    }
+
+    /// Its turn is that of a job that was queued when it was.
+    fn has_fresh_turn(&self) -> bool {
+        self.turn == self.queued_at + self.wishes.rank * TURN_OF_RANK
+    }
+
+    /// What is known of a job beside its row.
+    fn inherit(&mut self, old: &Self, now: Timestamp) {
+        self.since = if self.state == old.state {
+            old.since
+        } else {
+            now
+        };
+        self.stop_since = self.stop_requested.map(|_| old.stop_since.unwrap_or(now));
+        self.bad_ends += old.bad_ends;
+        self.wishes = Arc::clone(&old.wishes);
+        self.events = old.events;
+        self.ended = old.ended;
+        self.attempts.clone_from(&old.attempts);
+        self.checkpoint.clone_from(&old.checkpoint);
+        let ends = old.state.holds_slot() && !self.state.holds_slot();
+        self.counted = ends.then_some(self.failures - old.failures);
     }
 }
 
@@ -86,32 +138,51 @@ impl Model {
         &mut self,
         call: &Call<'_>,
         id: Uuid,
-        mut new: JobRow,
+        says: &Says<'_>,
         now: Timestamp,
     ) -> Result<(), Broken> {
         self.touched.insert(id);
         let name = self.name(id);
+        let mut new = job(says);
+        new.bad_ends = u32::from(new.state.is_finished() && !new.ended_well());
         let Some(old) = self.jobs.remove(&id) else {
             new.since = now;
-            let fresh = matches!(new.state, JobState::Pending | JobState::Queued) && new.fence == 0;
+            new.wishes = wishes(says);
+            let checked = self.begun(&name, &new);
             self.jobs.insert(id, new);
-            return rule(fresh, "a job begins pending or queued", || name);
+            return checked;
         };
-        new.since = if new.state == old.state {
-            old.since
-        } else {
-            now
-        };
-        new.stop_since = new.stop_requested.map(|_| old.stop_since.unwrap_or(now));
-        new.events = old.events;
-        new.ended = old.ended;
-        new.attempts.clone_from(&old.attempts);
-        new.checkpoint.clone_from(&old.checkpoint);
-        let ends = old.state.holds_slot() && !new.state.holds_slot();
-        new.counted = ends.then_some(new.failures - old.failures);
+        new.inherit(&old, now);
+        if new.state == JobState::Running && old.state != JobState::Running {
+            self.claimed.push(id);
+        }
         let checked = self.moved(call, &name, &old, &new, now);
         self.jobs.insert(id, new);
         checked
+    }
+
+    fn begun(&self, name: &str, new: &JobRow) -> Result<(), Broken> {
+        let who = || format!("{name}: {}", new.state);
+        let queued = new.state == JobState::Queued;
+        let fresh = (new.state == JobState::Pending || queued) && new.fence == 0;
+        rule(fresh, "a job begins pending or queued", who)?;
+        rule(
+            !queued || new.wishes.depends_on.is_empty(),
+            "a job waits for its prerequisites",
+            who,
+        )?;
+        rule(
+            !queued || new.has_fresh_turn(),
+            "a turn is fixed when a job is queued",
+            who,
+        )?;
+        self.may_enter(new, who)
+    }
+
+    fn may_enter(&self, new: &JobRow, who: impl FnOnce() -> String) -> Result<(), Broken> {
+        let slots = self.slots.get(&(new.tenant, new.kind.clone()));
+        let draining = slots.is_some_and(|row| row.draining);
+        rule(!draining, "a draining queue takes no new jobs", who)
     }
 
     fn moved(
@@ -142,9 +213,20 @@ impl Model {
             "only a claim begins a run",
             || who.clone(),
         )?;
-        if !old.state.holds_slot() {
-            return Ok(());
+        if old.state.holds_slot() {
+            self.running_moved(call, &who, old, new)
+        } else {
+            self.waiting_moved(call, &who, old, new, now)
         }
+    }
+
+    fn running_moved(
+        &self,
+        call: &Call<'_>,
+        who: &str,
+        old: &JobRow,
+        new: &JobRow,
+    ) -> Result<(), Broken> {
         let ours = self.is_of(call, old.worker);
         let allowed = match call.name {
             "report" | "finish" => ours,
@@ -157,194 +239,132 @@ impl Model {
             "a running job is changed by its holder or by the reaper",
             || format!("{who}, {} to {}", old.state, new.state),
         )?;
+        rule(
+            new.state != JobState::Queued || new.turn == old.turn,
+            "a job that is queued again after a run keeps its turn",
+            || who.to_owned(),
+        )?;
         let stopped = old.stop_requested.is_some() && new.state == JobState::Queued;
         rule(!stopped, "a stop that was asked for is not lost", || {
-            who.clone()
+            who.to_owned()
         })
     }
 
+    /// Neither before nor after it is run.
+    fn waiting_moved(
+        &self,
+        call: &Call<'_>,
+        who: &str,
+        old: &JobRow,
+        new: &JobRow,
+        now: Timestamp,
+    ) -> Result<(), Broken> {
+        let who = || format!("{who}, {} to {}", old.state, new.state);
+        let latest = now.timestamp_micros() + micros(SKEW);
+        if new.state == old.state {
+            let promoted = new.due && !old.due;
+            let early = new.run_after.is_some_and(|at| at > latest);
+            return rule(!promoted || !early, "no job is due before its time", who);
+        }
+        let queued = new.state == JobState::Queued;
+        let allowed = match call.name {
+            "steer" => true,
+            "step_replay" => queued && old.is_dead_letter,
+            "release" => return self.released(old, new, who),
+            "expire" => {
+                let passed = new.wishes.deadline.is_some_and(|at| at <= latest);
+                passed && new.state == JobState::Failed
+            }
+            _ => false,
+        };
+        rule(
+            allowed,
+            "a waiting job is moved by people, prerequisites or its deadline",
+            who,
+        )?;
+        if !queued {
+            return Ok(());
+        }
+        rule(
+            new.has_fresh_turn(),
+            "a turn is fixed when a job is queued",
+            who,
+        )?;
+        self.may_enter(new, who)
+    }
+
+    /// By the ends of its prerequisites.
+    fn released(&self, old: &JobRow, new: &JobRow, who: impl Fn() -> String) -> Result<(), Broken> {
+        let wishes = &new.wishes;
+        let waited = old.state == JobState::Pending && !wishes.depends_on.is_empty();
+        rule(waited, "only who waits for others is released", &who)?;
+        let mut prerequisites = wishes.depends_on.iter().filter_map(|id| self.jobs.get(id));
+        match new.state {
+            JobState::Queued => {
+                rule(
+                    prerequisites.all(JobRow::ended_well),
+                    "a job waits for its prerequisites",
+                    &who,
+                )?;
+                rule(
+                    new.has_fresh_turn(),
+                    "a turn is fixed when a job is queued",
+                    &who,
+                )
+            }
+            end => {
+                rule(
+                    prerequisites.any(|job| job.bad_ends > 0),
+                    "a job ends with its prerequisites only when one ended badly",
+                    &who,
+                )?;
+                let by_rule = if wishes.skips {
+                    JobState::Cancelled
+                } else {
+                    JobState::Failed
+                };
+                rule(end == by_rule, "a job ends by its own rule", who)
+            }
+        }
+    }
+
     fn claimed(&self, who: &str, old: &JobRow, new: &JobRow, now: Timestamp) -> Result<(), Broken> {
-        rule(new.fence > old.fence, "a claim raises the fence", || {
-            who.to_owned()
-        })?;
+        let who = || who.to_owned();
+        rule(new.fence > old.fence, "a claim raises the fence", who)?;
         rule(
             new.attempt == old.attempt + 1,
             "a claim begins one run",
-            || who.to_owned(),
+            who,
         )?;
-        rule(new.worker.is_some(), "a running job has a holder", || {
-            who.to_owned()
-        })?;
+        let worker = new.worker.and_then(|worker| self.workers.get(&worker));
+        rule(worker.is_some(), "a running job has a holder", who)?;
+        rule(
+            worker.is_some_and(|worker| new.may_run_on(worker)),
+            "a worker runs what it is made for",
+            who,
+        )?;
         let latest = now.timestamp_micros() + micros(SKEW);
         rule(
-            old.run_after.is_none_or(|at| at <= latest),
+            old.due && old.run_after.is_none_or(|at| at <= latest),
             "no job runs before it is due",
-            || who.to_owned(),
+            who,
+        )?;
+        let slots = self.slots.get(&(old.tenant, old.kind.clone()));
+        rule(
+            slots.is_some_and(|row| !row.paused),
+            "a paused queue starts nothing",
+            who,
         )?;
         rule(
             !self.inactive.contains(&old.tenant),
             "an inactive tenant's jobs do not start",
-            || who.to_owned(),
+            who,
         )
     }
 
     /// True when the worker is a life of the process that calls.
-    fn is_of(&self, call: &Call<'_>, worker: Option<Uuid>) -> bool {
+    pub(super) fn is_of(&self, call: &Call<'_>, worker: Option<Uuid>) -> bool {
         let worker = worker.and_then(|worker| self.workers.get(&worker));
-        worker.is_some_and(|worker| std::sync::Arc::ptr_eq(&worker.process, call.process))
-    }
-
-    pub(super) fn take_event(&mut self, id: Uuid, seq: i64, kind: &str) -> Result<(), Broken> {
-        self.touched.insert(id);
-        let name = self.name(id);
-        let job = self.jobs.entry(id).or_default();
-        let (events, ended) = (job.events, job.ended);
-        let kind: Option<EventKind> = kind.parse().ok();
-        job.events = seq;
-        job.ended = kind.is_some_and(EventKind::is_final);
-        rule(
-            seq == events + 1,
-            "events are numbered without gaps",
-            || format!("{name}: {seq} after {events}"),
-        )?;
-        rule(
-            !ended || kind == Some(EventKind::Queued),
-            "a job ends once until a person retries it",
-            || format!("{name}: {kind:?} after its end"),
-        )
-    }
-
-    pub(super) fn take_attempt(
-        &mut self,
-        call: &Call<'_>,
-        id: Uuid,
-        new: &AttemptRow,
-    ) -> Result<(), Broken> {
-        self.touched.insert(id);
-        let name = self.name(id);
-        let job = self.jobs.entry(id).or_default();
-        let number = new.number;
-        let who = || format!("{name}, run {number}, by {}", call.process.name);
-        let old = job.attempts.insert(number, new.clone());
-        let open = job.attempts.values().filter(|attempt| attempt.open).count();
-        rule(open <= 1, "runs of a job do not overlap", who)?;
-        let Some(old) = old else { return Ok(()) };
-        rule(old.open, "a run ends once", who)?;
-        job.outcome = Some(new.outcome.clone());
-        self.closed(call, id, new, &who())
-    }
-
-    /// The end of a run is what the run itself came to.
-    fn closed(
-        &mut self,
-        call: &Call<'_>,
-        id: Uuid,
-        new: &AttemptRow,
-        who: &str,
-    ) -> Result<(), Broken> {
-        let truth = self.runs.of(id, new.number);
-        let said = || format!("{who}: written as {}, but it was {truth:?}", new.outcome);
-        if call.name == "reap" {
-            return rule(
-                !self.runs.is_live(id, new.number),
-                "a run is given up only after its worker has ended it",
-                said,
-            );
-        }
-        rule(
-            truth != Some(Ended::Not),
-            "a run's end is written when it has ended",
-            said,
-        )?;
-        let honest = match new.outcome.as_str() {
-            "completed" => truth == Some(Ended::Completed),
-            "failed" | "handed_back" => truth != Some(Ended::Completed),
-            _ => true,
-        };
-        rule(honest, "a run's end is what it came to", said)
-    }
-
-    pub(super) fn take_said(
-        &mut self,
-        call: &Call<'_>,
-        id: Uuid,
-        says: &Says<'_>,
-    ) -> Result<(), Broken> {
-        let name = self.name(id);
-        let ours = self.is_of(call, self.jobs.get(&id).and_then(|job| job.worker));
-        let job = self.jobs.entry(id).or_default();
-        if says.text(1) == "checkpoint" {
-            job.checkpoint = serde_json::from_str(says.text(3)).ok();
-        }
-        let current = job.state.holds_slot() && job.attempt == says.number(0) && ours;
-        rule(current, "only the present run of a job writes", || {
-            let run = says.number(0);
-            format!(
-                "{name}: run {run} of {} wrote a {}",
-                call.process.name,
-                says.text(1)
-            )
-        })
-    }
-
-    /// Between transactions.
-    pub(super) fn settled_job(&mut self, id: Uuid) -> Result<(), Broken> {
-        let name = self.name(id);
-        let Some(job) = self.jobs.get(&id) else {
-            return Ok(());
-        };
-        rule(
-            job.events == job.event_seq,
-            "a job knows its latest event",
-            || format!("{name}: {} and {}", job.event_seq, job.events),
-        )?;
-        rule(
-            job.ended == job.state.is_finished(),
-            "a job's end is an event, and an event its end",
-            || format!("{name}: {}", job.state),
-        )?;
-        let open = job.attempts.values().any(|attempt| attempt.open);
-        rule(
-            open == job.state.holds_slot(),
-            "a running job has an open run",
-            || name.clone(),
-        )?;
-        rule(
-            job.failures <= job.max_attempts,
-            "no job fails more often than it may",
-            || name.clone(),
-        )?;
-        self.settled_end(id, &name)
-    }
-
-    /// A run that ended counts as a failure if it was one.
-    fn settled_end(&mut self, id: Uuid, name: &str) -> Result<(), Broken> {
-        let Some(job) = self.jobs.get_mut(&id) else {
-            return Ok(());
-        };
-        let (Some(counted), Some(outcome)) = (job.counted.take(), job.outcome.take()) else {
-            return Ok(());
-        };
-        let counts = ["failed", "timeout", "lease_lost"].contains(&outcome.as_str());
-        rule(
-            counted == i64::from(counts),
-            "only failed runs count as failures",
-            || format!("{name}: {outcome} counted {counted}"),
-        )?;
-        let hasty = outcome == "failed" && job.state == JobState::Queued && job.run_after.is_none();
-        self.hasty_retries += u32::from(hasty);
-        rule(
-            self.hasty_retries < HASTY_RETRIES,
-            "a failed run waits before it is tried again",
-            || name.to_owned(),
-        )
-    }
-}
-
-fn rule(holds: bool, rule: &'static str, how: impl FnOnce() -> String) -> Result<(), Broken> {
-    if holds {
-        Ok(())
-    } else {
-        Err(Broken::new(rule, how()))
+        worker.is_some_and(|worker| Arc::ptr_eq(&worker.process, call.process))
     }
 }

@@ -3,6 +3,8 @@
 //! Built from the account of changed rows only, never from what the engine answers: the checks know the tables, not the
 //! code. What must hold at every instant is checked here; what must happen in time is in `crate::watch`.
 
+mod edges;
+mod history;
 mod job;
 mod rows;
 mod runs;
@@ -18,6 +20,8 @@ use uuid::Uuid;
 pub use job::{AttemptRow, JobRow};
 pub use runs::{Ended, Runs};
 pub use slots::{Counts, Queue, SlotsRow};
+
+use rows::Labels;
 
 use crate::database::Change;
 use crate::plan::{GRACE, SKEW};
@@ -55,8 +59,8 @@ pub struct WorkerRow {
     pub draining: bool,
     pub gone: bool,
     pub capacity: i64,
-    /// As JSON.
-    pub kinds: String,
+    pub kinds: BTreeSet<String>,
+    pub labels: Labels,
     pub since: Timestamp,
 }
 
@@ -72,8 +76,13 @@ pub struct Model {
     /// Failed runs that were queued again without any wait.
     hasty_retries: u32,
     names: BTreeMap<Uuid, usize>,
-    /// Touched by the changes of this call.
+    /// Touched by the changes of this call, and begun by them.
     touched: BTreeSet<Uuid>,
+    claimed: Vec<Uuid>,
+    /// Whether the prerequisite ended well, once it has ended.
+    edges: BTreeMap<edges::Edge, Option<bool>>,
+    /// Since when a job waits for one of the engine's chores.
+    pub chores: BTreeMap<(Uuid, &'static str), Timestamp>,
 }
 
 impl Model {
@@ -81,10 +90,18 @@ impl Model {
     pub fn take(&mut self, call: &Call<'_>, change: &Change, now: Timestamp) -> Result<(), Broken> {
         let says = rows::Says(&change.says);
         match change.what.as_str() {
-            "job" => self.take_job(call, change.id, rows::job(&says), now),
+            "job" => self.take_job(call, change.id, &says, now),
             "event" => self.take_event(change.id, says.number(0), says.text(1)),
             "attempt" => self.take_attempt(call, change.id, &rows::attempt(&says)),
             "said" => self.take_said(call, change.id, &says),
+            "edge" => {
+                self.take_edge(change.id, &says);
+                Ok(())
+            }
+            "told" => {
+                self.take_told(change.id, &says);
+                Ok(())
+            }
             "slots" => self.take_slots(change.id, &says),
             "tenant" => {
                 if says.number(0) == 0 {
@@ -110,6 +127,7 @@ impl Model {
 
     /// After all changes of one call: what must hold between transactions.
     pub fn settled(&mut self, call: &Call<'_>) -> Result<(), Broken> {
+        self.settled_edges()?;
         let touched = std::mem::take(&mut self.touched);
         for id in &touched {
             self.settled_job(*id)?;
@@ -127,6 +145,7 @@ impl Model {
         let (epoch, lease_until) = (says.number(0), says.number(1));
         let draining = says.number(2) != 0;
         let Some(row) = self.workers.get_mut(&id) else {
+            let kinds = says.list(4).iter().filter_map(serde_json::Value::as_str);
             let row = WorkerRow {
                 process: Arc::clone(call.process),
                 epoch,
@@ -134,7 +153,8 @@ impl Model {
                 draining,
                 gone: false,
                 capacity: says.number(3),
-                kinds: says.text(4).to_owned(),
+                kinds: kinds.map(str::to_owned).collect(),
+                labels: says.labels(5),
                 since: now,
             };
             self.workers.insert(id, row);
@@ -198,4 +218,12 @@ impl Model {
 
 pub fn micros(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
+fn rule(holds: bool, rule: &'static str, how: impl FnOnce() -> String) -> Result<(), Broken> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Broken::new(rule, how()))
+    }
 }

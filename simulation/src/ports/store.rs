@@ -35,6 +35,7 @@ impl Store {
         let process = &self.0;
         let world = &process.world;
         let faults = &world.plan.faults;
+        process.calls(name);
         self.slow().await;
         if world.strikes(faults.store.fail) {
             self.note(name, "fails");

@@ -78,12 +78,20 @@ impl Database {
             .await
     }
 
+    /// Of every tenant, as the broker's names of them end.
+    pub async fn queues(&self) -> Vec<String> {
+        let names = "SELECT kind || '.' || tenant_id FROM tenant_slots ORDER BY 1";
+        let rows = self.client.query(names, &[]).await;
+        let rows = rows.unwrap_or_else(|error| panic!("{error:?}: {names}"));
+        rows.iter().map(|row| row.get(0)).collect()
+    }
+
     /// Nothing waits or runs, nothing is counted as if it did, and no more workers are registered than there are.
     pub async fn is_quiet(&self, workers: usize) -> bool {
         let busy = self
             .number(
                 "SELECT (SELECT count(*) FROM jobs WHERE finished_at IS NULL)
-                    + (SELECT count(*) FROM tenant_slots WHERE running + queued + pending + published > 0)",
+                    + (SELECT count(*) FROM tenant_slots WHERE running + queued + due + pending + published > 0)",
             )
             .await;
         let registered = self.number("SELECT count(*) FROM workers").await;

@@ -56,17 +56,32 @@ pub const AT_ALL_TIMES: &[Rule] = &[
     ),
     of_tenants(
         "slots count what there is",
-        "SELECT s.tenant_id::text, format('%s: counted %s running, %s queued, %s pending; there are %s, %s, %s',
-            s.kind, s.running, s.queued, s.pending, coalesce(c.running, 0), coalesce(c.queued, 0), coalesce(c.pending, 0))
+        "SELECT s.tenant_id::text, format('%s: counted %s running, %s queued, %s due, %s pending; there are %s, %s, %s, %s',
+            s.kind, s.running, s.queued, s.due, s.pending, coalesce(c.running, 0), coalesce(c.queued, 0),
+            coalesce(c.due, 0), coalesce(c.pending, 0))
         FROM tenant_slots s LEFT JOIN (
             SELECT tenant_id, kind,
                 count(*) FILTER (WHERE state IN ('running', 'degraded')) AS running,
                 count(*) FILTER (WHERE state = 'queued') AS queued,
+                count(*) FILTER (WHERE state = 'queued' AND due AND requires IS NULL) AS due,
                 count(*) FILTER (WHERE state = 'pending') AS pending
             FROM jobs WHERE state IN ('running', 'degraded', 'queued', 'pending') GROUP BY tenant_id, kind
         ) AS c USING (tenant_id, kind)
-        WHERE (s.running, s.queued, s.pending)
-            IS DISTINCT FROM (coalesce(c.running, 0), coalesce(c.queued, 0), coalesce(c.pending, 0))",
+        WHERE (s.running, s.queued, s.due, s.pending) IS DISTINCT FROM (coalesce(c.running, 0), coalesce(c.queued, 0),
+            coalesce(c.due, 0), coalesce(c.pending, 0))",
+    ),
+    // However many are lost or doubled in the broker. A job that leaves its queue without a claim would leave its wake-up
+    // counted; the load cancels nothing and gives no deadlines.
+    of_tenants(
+        "no more wake-ups are counted than jobs are due",
+        "SELECT tenant_id::text, format('%s: %s published, %s due', kind, published, due)
+        FROM tenant_slots WHERE published > due",
+    ),
+    of_jobs(
+        "a queued job has a turn, and is due or waits for a time",
+        "SELECT id::text, format('turn %s, due %s, run after %s', coalesce(turn::text, 'none'), due,
+            coalesce(run_after::text, 'no time'))
+        FROM jobs WHERE state = 'queued' AND (turn IS NULL OR NOT due AND run_after IS NULL)",
     ),
 ];
 
@@ -188,12 +203,17 @@ pub const AT_THE_END: &[Rule] = &[
     ),
     of_tenants(
         "nothing is counted as waiting or running",
-        "SELECT tenant_id::text, format('%s: %s running, %s queued, %s pending', kind, running, queued, pending)
-        FROM tenant_slots WHERE running + queued + pending > 0",
+        "SELECT tenant_id::text, format('%s: %s running, %s queued, %s due, %s pending', kind, running, queued, due, pending)
+        FROM tenant_slots WHERE running + queued + due + pending > 0",
     ),
     of_tenants(
         "nothing is counted as published",
         "SELECT tenant_id::text, format('%s: %s published', kind, published) FROM tenant_slots WHERE published > 0",
+    ),
+    of_jobs(
+        "what failed, and nothing else, has a fingerprint",
+        "SELECT id::text, format('is %s, and its fingerprint is %s', state, coalesce(fingerprint, 'none'))
+        FROM jobs WHERE (state IN ('failed', 'timeout')) <> (fingerprint IS NOT NULL)",
     ),
     of_tenants(
         "no worker's lease is long over",

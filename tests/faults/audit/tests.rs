@@ -106,6 +106,30 @@ const BREAKS: &[(&str, &str)] = &[
         "UPDATE job_attempts SET started_at = started_at - interval '10 s' WHERE job_id = '{second}'",
     ),
     (
+        "slots count what there is",
+        "UPDATE tenant_slots SET due = 1",
+    ),
+    (
+        "no more wake-ups are counted than jobs are due",
+        "UPDATE tenant_slots SET due = 1, published = 2",
+    ),
+    (
+        "a queued job has a turn, and is due or waits for a time",
+        "UPDATE jobs SET state = 'queued' WHERE id = '{second}'",
+    ),
+    (
+        "a queued job has a turn, and is due or waits for a time",
+        "UPDATE jobs SET state = 'queued', turn = now(), due = false WHERE id = '{second}'",
+    ),
+    (
+        "what failed, and nothing else, has a fingerprint",
+        "UPDATE jobs SET state = 'failed' WHERE id = '{second}'",
+    ),
+    (
+        "what failed, and nothing else, has a fingerprint",
+        "UPDATE jobs SET fingerprint = 'f' WHERE id = '{second}'",
+    ),
+    (
         "nothing is counted as waiting or running",
         "UPDATE tenant_slots SET queued = 1",
     ),
@@ -210,12 +234,7 @@ async fn migrated(servers: &Servers, name: &str) -> Database {
 
 /// Runs `case` after `sql`, and takes both back.
 async fn after(database: &Database, sql: &str, case: &Case) -> Vec<&'static str> {
-    database
-        .run(
-            "BEGIN; ALTER TABLE job_attempts DROP CONSTRAINT job_attempts_job_id_fkey;
-        ALTER TABLE job_events DROP CONSTRAINT job_events_job_id_fkey",
-        )
-        .await;
+    database.run("BEGIN").await;
     database.run(&filled(sql)).await;
     let broken = case.broken(database).await;
     database.run("ROLLBACK").await;

@@ -28,6 +28,8 @@ pub const TENANTS: [(u32, u32); 10] = [
 ];
 /// Between two submissions of a tenant.
 const PACE: Duration = Duration::from_millis(600);
+/// The same when there are to be free slots all the time, on a busy machine as well.
+const EASY_PACE: Duration = Duration::from_secs(2);
 /// Submitted at once, for each place in the quota, so that no tenant's backlog takes much longer than another's.
 const BULK_PER_QUOTA: u32 = 1;
 /// Long runs of a tenant, as a share of its quota: they must not be all that it does.
@@ -47,6 +49,7 @@ pub struct Book {
     acknowledged: Mutex<Vec<Acknowledged>>,
     /// Submissions without an answer, or with an error.
     pub unknown: AtomicU32,
+    easy: AtomicBool,
     over: AtomicBool,
 }
 
@@ -105,6 +108,11 @@ impl Load {
         .await;
     }
 
+    /// From now on there is less of it, of everybody.
+    pub fn eases(&self) {
+        self.book.easy.store(true, Ordering::SeqCst);
+    }
+
     pub async fn end(mut self) -> Arc<Book> {
         self.book.over.store(true, Ordering::SeqCst);
         while let Some(client) = self.clients.join_next().await {
@@ -137,7 +145,8 @@ impl Client {
             self.bulk(&producer, &works).await;
             let work = self.work();
             self.single(&producer, work).await;
-            tokio::time::sleep(PACE).await;
+            let easy = self.book.easy.load(Ordering::SeqCst);
+            tokio::time::sleep(if easy { EASY_PACE } else { PACE }).await;
         }
     }
 

@@ -29,9 +29,10 @@ const PRODUCERS: usize = 2;
 const WORKERS: usize = 3;
 /// Jobs at once, in each worker.
 const CONCURRENCY: u32 = 16;
-/// From the end of the faults to the end of the last job. The longest wait in it is that for a message that was marked
-/// and never sent: half a minute, and the reconciler's turn.
-const ENDS_WITHIN: Duration = Duration::from_secs(90);
+/// From the end of the faults to the end of the last job. The longest waits in it are those for a
+/// dead worker's lease and then for a wake-up that was counted and never sent: ten seconds of silence, and the
+/// reconciler's turn.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Of each log, when a story failed.
 const LOG_LINES_SHOWN: usize = 60;
@@ -178,6 +179,15 @@ impl Stand {
         self.work().join("marks")
     }
 
+    /// The first producer's, for a system admin.
+    pub fn api(&self) -> Api {
+        Api::new(&self.producers()[0].url(), Some(&self.admin_key))
+    }
+
+    pub async fn database(&self) -> Database {
+        Database::open(&self.database).await
+    }
+
     /// Submissions begin, and go on until [`Stand::finish`].
     pub async fn load(&self) -> Load {
         let apis: Vec<Api> = self
@@ -190,7 +200,7 @@ impl Stand {
 
     /// Waits until so many more jobs have ended: work goes on.
     pub async fn work_goes_on(&self, more: i64) {
-        let database = Database::open(&self.database).await;
+        let database = self.database().await;
         let goal = database.ended().await + more;
         let began = Instant::now();
         loop {
@@ -212,7 +222,7 @@ impl Stand {
         let faults = self.began.elapsed();
         let book = load.end().await;
         let acknowledged = book.acknowledged();
-        let database = Database::open(&self.database).await;
+        let database = self.database().await;
         let began = Instant::now();
         while !database.is_quiet(WORKERS).await && began.elapsed() < ENDS_WITHIN {
             tokio::time::sleep(LOOK_EVERY).await;

@@ -94,6 +94,14 @@ impl Job {
         .await
     }
 
+    /// The codes of what keeps it from running, the decisive first.
+    pub async fn why(&self) -> Vec<String> {
+        let why = self.part("why").await.expect(200).json();
+        let reasons = why["reasons"].as_array().expect("a list");
+        let code = |reason: &Value| reason["code"].as_str().unwrap_or_default().to_owned();
+        reasons.iter().map(code).collect()
+    }
+
     pub async fn log(&self) -> String {
         self.part("logs").await.expect(200).text()
     }

@@ -81,6 +81,8 @@ pub(super) struct Installation {
     pub(super) port: AtomicU32,
     pub(super) started_workers: AtomicU32,
     pub(super) admin_key: Mutex<String>,
+    /// Of the processes that are started from now on.
+    pub(super) labels: Mutex<String>,
     pub(super) folder: TempDir,
 }
 
@@ -118,6 +120,7 @@ impl Stand {
             port: AtomicU32::new(0),
             started_workers: AtomicU32::new(0),
             admin_key: Mutex::default(),
+            labels: Mutex::default(),
             folder,
         }));
         match mode {

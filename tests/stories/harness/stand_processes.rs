@@ -8,6 +8,7 @@ use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::binary::binary;
 use super::process::Process;
@@ -124,16 +125,24 @@ impl Stand {
     }
 
     fn worker_flags(&self) -> Vec<String> {
-        [
+        let labels = self.installation.labels.lock();
+        let labels = labels.unwrap_or_else(PoisonError::into_inner).clone();
+        let labels = (!labels.is_empty()).then(|| ["--label".to_owned(), labels]);
+        let roots = self.work().display().to_string();
+        let concurrency = self.plan().concurrency.to_string();
+        let flags = [
             "--agents",
             "echo,command",
             "--roots",
-            &self.work().display().to_string(),
+            &roots,
             "--concurrency",
-            &self.plan().concurrency.to_string(),
-        ]
-        .map(str::to_owned)
-        .to_vec()
+            &concurrency,
+        ];
+        flags
+            .into_iter()
+            .map(str::to_owned)
+            .chain(labels.into_iter().flatten())
+            .collect()
     }
 
     /// Starts one more worker and returns its name.
@@ -162,6 +171,37 @@ impl Stand {
             .arg(data_dir);
         self.start(&name, command);
         name
+    }
+
+    /// From now on there is a worker with these labels: one more, or the next `dev` on the same data folder. Its id.
+    pub async fn bring_worker_with(&self, labels: &str) -> String {
+        {
+            let told = self.installation.labels.lock();
+            labels.clone_into(&mut told.unwrap_or_else(PoisonError::into_inner));
+        }
+        match self.mode() {
+            Mode::Embedded => {
+                self.leave(PATIENCE).await;
+            }
+            Mode::Services => {
+                self.start_worker();
+            }
+        }
+        let admin = self.admin();
+        eventually(&format!("a worker with {labels}"), PATIENCE, async || {
+            let workers = admin.get("/api/v1/workers").await.expect(200).json();
+            let workers = workers["items"].as_array().expect("a list").clone();
+            let has = |worker: &Value| {
+                let told = worker["labels"].as_object().expect("labels");
+                let words = told
+                    .iter()
+                    .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+                words.collect::<Vec<_>>().join(",") == labels
+            };
+            let worker = workers.into_iter().find(has)?;
+            worker["id"].as_str().map(str::to_owned)
+        })
+        .await
     }
 
     /// Waits until so many workers are alive.

@@ -98,6 +98,21 @@ impl Tenant {
         Job::new(&self.api, TRAININGS, id)
     }
 
+    /// Submits sessions together, all or none; the jobs in their order.
+    pub async fn bulk(&self, sessions: &[Value]) -> Vec<Job> {
+        let body = json!({ "sessions": sessions });
+        let path = format!("{SESSIONS}/bulk");
+        let created = self.api.post(&path, &body).await.expect(201).json();
+        let ids = created["ids"].as_array().expect("a list");
+        let job = |id: &Value| self.job(id.as_str().expect("an id"));
+        ids.iter().map(job).collect()
+    }
+
+    /// The body of a session that runs a shell line, for [`Tenant::bulk`].
+    pub fn line(line: &str, more: Value) -> Value {
+        session(json!({"kind": "command", "run": line}), more)
+    }
+
     /// All sessions of the tenant, page by page.
     pub async fn sessions(&self, filter: &str) -> Vec<Value> {
         let mut all = Vec::new();

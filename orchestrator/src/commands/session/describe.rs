@@ -30,6 +30,18 @@ fn facts(job: &Job) -> Vec<(String, String)> {
     if !job.tags.is_empty() {
         add("tags", job.tags.join(", "));
     }
+    if !job.requires.is_empty() {
+        add("requires", job.requires.to_string());
+    }
+    for prerequisite in &job.depends_on {
+        add("after", prerequisite.to_string());
+    }
+    if let Some(at) = job.run_after {
+        add("not before", output::instant(at));
+    }
+    if let Some(at) = job.deadline {
+        add("deadline", output::instant(at));
+    }
     add("created", output::instant(job.created_at));
     if let Some(at) = job.started_at {
         add("started", output::instant(at));

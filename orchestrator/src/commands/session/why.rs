@@ -31,18 +31,9 @@ pub async fn run(args: OneSession, loader: &Loader) -> anyhow::Result<Exit> {
             output::line(line)?;
         }
     }
+    // To one that is not due, who holds the slots is nothing.
     if let Some(position) = why.position {
-        let (running, quota) = (why.running, why.quota);
-        output::line(format_args!(
-            "Position {position}; {running} of {quota} slots are taken."
-        ))?;
-    }
-    for holder in why.holders.iter().take(HOLDERS) {
-        let since = output::instant(holder.started_at);
-        output::line(format_args!(
-            "  {}  since {since}  {}",
-            holder.id, holder.title
-        ))?;
+        place(&why, position)?;
     }
     if let Some(estimate) = why.estimate {
         output::line(format_args!(
@@ -51,6 +42,23 @@ pub async fn run(args: OneSession, loader: &Loader) -> anyhow::Result<Exit> {
         ))?;
     }
     Ok(Exit::Ok)
+}
+
+/// Its place in the queue, and who has the slots.
+fn place(why: &Why, position: u32) -> anyhow::Result<()> {
+    let (running, quota) = (why.running, why.quota);
+    let end = if why.holders.is_empty() { "." } else { ":" };
+    output::line(format_args!(
+        "Position {position}; {running} of {quota} slots are taken{end}"
+    ))?;
+    for holder in why.holders.iter().take(HOLDERS) {
+        let since = output::instant(holder.started_at);
+        output::line(format_args!(
+            "  {}  since {since}  {}",
+            holder.id, holder.title
+        ))?;
+    }
+    Ok(())
 }
 
 /// The jobs that a reason names.

@@ -1,13 +1,14 @@
+use application::ports::Refused;
 use application::use_cases::{Offer, SubmitError};
 use axum::Json;
 use axum::http::StatusCode;
 use axum::http::header::LOCATION;
 use axum::response::{IntoResponse as _, Response};
-use domain::{Job, TenantId, Violations};
+use domain::{Job, JobId, TenantId, Violations};
 
 use super::OfKind;
 use crate::dto::job::JobBody;
-use crate::problem::Problem;
+use crate::problem::{Problem, no_prerequisite};
 use crate::problem_kinds as kinds;
 use crate::state::App;
 
@@ -18,6 +19,10 @@ pub(crate) async fn submit(
     offers: Vec<Offer>,
     place: impl Fn(usize) -> String,
 ) -> Result<Vec<Job>, Problem> {
+    let named: Vec<Vec<JobId>> = offers
+        .iter()
+        .map(|offer| offer.job.depends_on.clone())
+        .collect();
     match app.submitter.submit(tenant, offers).await {
         Ok(jobs) => {
             for job in &jobs {
@@ -34,6 +39,11 @@ pub(crate) async fn submit(
                 all.0.extend(violations.below(&place(index)).0);
             }
             Err(Problem::invalid(all))
+        }
+        Err(SubmitError::Refused(Refused::PrerequisiteUnknown(id))) => {
+            let index = named.iter().position(|ids| ids.contains(&id));
+            let pointer = format!("{}/depends_on", place(index.unwrap_or(0)));
+            Err(Problem::invalid_at(&pointer, no_prerequisite(id)))
         }
         Err(SubmitError::Refused(refused)) => {
             let problem = Problem::from(refused);

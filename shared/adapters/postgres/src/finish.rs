@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use application::ports::{Finish, Finished};
 use deadpool_postgres::Transaction;
 use domain::{
-    Claim, EventKind, JobId, JobState, QueueKey, Settlement, SlotSnapshot, Timestamp, WorkerRef,
-    fingerprint,
+    Claim, EventKind, JobId, JobState, LogChunk, QueueKey, Settlement, SlotSnapshot, TenantId,
+    Timestamp, WorkerRef, fingerprint,
 };
 
 use crate::PostgresStore;
@@ -19,7 +19,7 @@ use crate::json::{Jsonb, jsonb_of, jsonb_or_null};
 use crate::pipeline::prepare;
 use crate::rows::{self, int};
 use crate::slots::{self, Changes, Keys};
-use crate::{dependents, fences};
+use crate::{dependents, fences, report};
 
 /// A stop that was asked for meanwhile wins over being queued again ([`Settlement::unless_stopped`]); of what was to be
 /// written then `stopped_data` counts. The ids are named twice, so that whichever way the joins are planned, only the
@@ -54,7 +54,7 @@ const SETTLE: &str = "WITH s AS (
         INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
         SELECT id, event_seq, tenant_id, $1, event, attempt, data FROM settled
     )
-    SELECT id, tenant_id, kind, state, ready, seconds FROM settled";
+    SELECT id, tenant_id, kind, state, ready, attempt, seconds FROM settled";
 
 /// The statements of [`settle`], to be prepared before it.
 pub(crate) fn settle_statements() -> [&'static str; 3] {
@@ -70,16 +70,23 @@ pub(crate) async fn finish(
     let keys = Keys::of(finishes.iter().map(|finish| finish.queue));
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    prepare(&tx, &[slots::LOCK]).await?;
+    prepare(&tx, &[slots::LOCK, report::ADD_LOGS]).await?;
     prepare(&tx, &settle_statements()).await?;
     slots::lock(&tx, &keys).await?;
     let guarded = fences::hold(&tx, finishes.iter().flat_map(|finish| &finish.guards)).await?;
     let mut asked: Vec<JobId> = finishes.iter().map(|finish| finish.job).collect();
+    let mut finishes = finishes;
+    let said = last_words(&mut finishes);
     let ended = finishes
         .into_iter()
         .filter(|finish| guarded.all_held(&finish.guards))
         .map(|finish| Ended::of(worker, finish));
     let settled = settle(&tx, newest(ended), now).await?;
+    let kept = said.into_iter().filter(|(_, job, chunk)| {
+        // Of a run that was settled, and of no other run of its job.
+        settled.attempts.get(job) == Some(&chunk.cursor.attempt)
+    });
+    report::add_logs(&tx, kept.collect()).await?;
     tx.commit().await?;
     // What is named twice was settled once.
     let mut done: BTreeSet<JobId> = settled.jobs.keys().copied().collect();
@@ -89,6 +96,16 @@ pub(crate) async fn finish(
         slots: settled.slots,
         to_release: settled.to_release,
     })
+}
+
+/// Takes the last log chunks of runs out of their ends.
+fn last_words(finishes: &mut [Finish]) -> Vec<(TenantId, JobId, LogChunk)> {
+    let of = |finish: &mut Finish| {
+        let (tenant, job) = (finish.queue.tenant, finish.job);
+        let logs = std::mem::take(&mut finish.logs).into_iter();
+        logs.map(move |chunk| (tenant, job, chunk))
+    };
+    finishes.iter_mut().flat_map(of).collect()
 }
 
 /// A run that is named twice in one call ends once: as it was said first of its newest fence.
@@ -151,6 +168,8 @@ impl Ended {
 pub(crate) struct Settled {
     /// Those that were still at their fence, with their state now.
     pub jobs: BTreeMap<JobId, JobState>,
+    /// The numbers of their runs.
+    pub attempts: BTreeMap<JobId, u32>,
     pub slots: Vec<SlotSnapshot>,
     /// Others wait for the end of one of them.
     pub to_release: bool,
@@ -184,6 +203,7 @@ pub(crate) async fn settle(
             delta.seconds += rows::get::<f64>(row, "seconds")?.max(0.0);
         }
         settled.jobs.insert(job, state);
+        settled.attempts.insert(job, rows::count(row, "attempt")?);
     }
     let states = settled.jobs.iter().map(|(job, state)| (*job, *state));
     let (slots, to_release) =

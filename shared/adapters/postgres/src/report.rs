@@ -42,7 +42,7 @@ const DROP_CHECKPOINTS: &str = "DELETE FROM checkpoints c
     WHERE c.job_id = k.job_id AND c.number <= k.newest - $3";
 
 /// A report that is sent again because its answer got lost changes nothing.
-const ADD_LOGS: &str = "INSERT INTO job_logs (job_id, attempt, number, tenant_id, at, stream, text)
+pub(crate) const ADD_LOGS: &str = "INSERT INTO job_logs (job_id, attempt, number, tenant_id, at, stream, text)
     SELECT l.job_id, l.attempt, l.number, l.tenant_id, l.at, l.stream, l.text
     FROM unnest($1::uuid[], $2::int4[], $3::int4[], $4::uuid[], $5::timestamptz[], $6::text[], $7::text[])
         AS l (job_id, attempt, number, tenant_id, at, stream, text)
@@ -286,7 +286,7 @@ async fn add_checkpoints(
     Ok(())
 }
 
-async fn add_logs(
+pub(crate) async fn add_logs(
     tx: &Transaction<'_>,
     logs: Vec<(TenantId, JobId, LogChunk)>,
 ) -> Result<(), Failure> {

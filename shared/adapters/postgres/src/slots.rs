@@ -33,7 +33,8 @@ pub(crate) static READ: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Wake-ups that are given or used up touch the queue. The server refuses to multiply numbers that are nearly nothing,
+/// The first wake-up that is given and the last that is used up touch the queue; those between say nothing about the rest,
+/// which may be lost while new ones come and go. The server refuses to multiply numbers that are nearly nothing,
 /// so an expected length ends at a microsecond, and what is hardly remembered ([`FORGOTTEN`]) is not at all.
 pub(crate) static APPLY: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -44,7 +45,8 @@ pub(crate) static APPLY: LazyLock<String> = LazyLock::new(|| {
             published = greatest(s.published + d.published, 0),
             running = greatest(s.running + d.running, 0),
             service_seconds = greatest(s.service_seconds * d.remembered + d.learnt, 0.000001),
-            touched_at = CASE WHEN d.published = 0 THEN s.touched_at ELSE $1 END,
+            touched_at = CASE WHEN d.published = 0 OR s.published > 0 AND s.published + d.published > 0
+                THEN s.touched_at ELSE $1 END,
             version = s.version + 1
         FROM unnest($2::uuid[], $3::text[], $4::int4[], $5::int4[], $6::int4[], $7::int4[], $8::int4[],
                 $9::float8[], $10::float8[])

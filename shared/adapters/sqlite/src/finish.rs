@@ -12,6 +12,7 @@ use crate::batch::ids;
 use crate::end::{Run, end};
 use crate::error::failed;
 use crate::fences::Fences;
+use crate::report::add_logs;
 use crate::rows::Reader;
 use crate::slots::Deltas;
 
@@ -25,6 +26,7 @@ pub async fn finish(
     let mut held = held(&mut tx, worker, finishes.iter().map(|f| f.job)).await?;
     let locks = Fences::load(&mut tx, &finishes).await?;
     let mut runs = Vec::with_capacity(finishes.len());
+    let mut said = Vec::new();
     let mut fenced = Vec::new();
     for finish in finishes {
         if !locks.hold(&finish.guards) {
@@ -34,21 +36,26 @@ pub async fn finish(
         // Taken out, so that a run named twice ends once.
         let ours = held.remove(&(finish.job, finish.fence));
         match ours {
-            Some(held) => runs.push(Run {
-                settlement: finish.settlement.unless_stopped(held.stop_requested),
-                job: finish.job,
-                queue: held.queue,
-                attempt: held.attempt,
-                event_seq: held.event_seq,
-                started_at: held.started_at,
-                asks_for_labels: held.asks_for_labels,
-                fence: finish.fence,
-            }),
+            Some(held) => {
+                let (tenant, job) = (held.queue.tenant, finish.job);
+                said.extend(finish.logs.into_iter().map(|chunk| (tenant, job, chunk)));
+                runs.push(Run {
+                    settlement: finish.settlement.unless_stopped(held.stop_requested),
+                    job: finish.job,
+                    queue: held.queue,
+                    attempt: held.attempt,
+                    event_seq: held.event_seq,
+                    started_at: held.started_at,
+                    asks_for_labels: held.asks_for_labels,
+                    fence: finish.fence,
+                });
+            }
             None => fenced.push(finish.job),
         }
     }
     let mut deltas = Deltas::default();
     let to_release = end(&mut tx, &runs, now, &mut deltas).await?;
+    add_logs(&mut tx, &said, now).await?;
     let slots = deltas.apply(&mut tx).await?;
     tx.commit().await.map_err(failed)?;
     Ok(Finished {

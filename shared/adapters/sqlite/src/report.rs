@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use application::ports::{Report, StoreError};
-use domain::{CHECKPOINTS_KEPT, EventKind, JobId, Timestamp, WorkerRef};
+use domain::{CHECKPOINTS_KEPT, EventKind, JobId, LogChunk, TenantId, Timestamp, WorkerRef};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::SqliteConnection;
@@ -40,6 +40,19 @@ pub async fn report(
     written.write(&mut tx, now).await?;
     tx.commit().await.map_err(failed)?;
     Ok(lost.into_iter().collect())
+}
+
+/// What runs said last, with their ends; they are held.
+pub async fn add_logs(
+    connection: &mut SqliteConnection,
+    logs: &[(TenantId, JobId, LogChunk)],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let rows: Vec<LogRow> = logs
+        .iter()
+        .map(|(tenant, job, chunk)| LogRow::new(*tenant, *job, chunk))
+        .collect();
+    each(connection, &rows, now, INSERT_LOGS).await
 }
 
 /// Of jobs that bring new ones; a job without any is not in it.
@@ -98,6 +111,20 @@ struct LogRow {
     text: String,
 }
 
+impl LogRow {
+    fn new(tenant: TenantId, job: JobId, chunk: &LogChunk) -> Self {
+        Self {
+            job: Hex(job.as_uuid()),
+            tenant: Hex(tenant.as_uuid()),
+            attempt: chunk.cursor.attempt,
+            number: chunk.cursor.number,
+            at: chunk.at.timestamp_micros(),
+            stream: chunk.stream.as_str(),
+            text: text(&chunk.text),
+        }
+    }
+}
+
 #[derive(Debug, Serialize)]
 struct ArtifactRow {
     id: Hex,
@@ -151,15 +178,12 @@ impl Written {
                 data: json(data)?,
             });
         }
-        self.logs.extend(report.logs.iter().map(|chunk| LogRow {
-            job,
-            tenant,
-            attempt: chunk.cursor.attempt,
-            number: chunk.cursor.number,
-            at: chunk.at.timestamp_micros(),
-            stream: chunk.stream.as_str(),
-            text: text(&chunk.text),
-        }));
+        self.logs.extend(
+            report
+                .logs
+                .iter()
+                .map(|chunk| LogRow::new(report.tenant, report.job, chunk)),
+        );
         self.artifacts
             .extend(report.artifacts.iter().map(|kept| ArtifactRow {
                 id: Hex(kept.id.as_uuid()),

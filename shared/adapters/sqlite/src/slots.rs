@@ -20,7 +20,7 @@ pub struct Delta {
     pub due: i64,
     pub published: i64,
     pub running: i64,
-    /// Set when jobs were claimed by wake-ups, or wake-ups given.
+    /// Set when wake-ups were used up or given; the row keeps it where it was the last one, or the first.
     pub touched: Option<Timestamp>,
     /// Runs that say how long one takes, and their seconds.
     pub served: (u32, f64),
@@ -68,7 +68,8 @@ const APPLY: &str = "
     SET pending = max(0, tenant_slots.pending + d.pending), queued = max(0, tenant_slots.queued + d.queued),
         due = max(0, tenant_slots.due + d.due), published = max(0, tenant_slots.published + d.published),
         running = max(0, tenant_slots.running + d.running),
-        touched_at = coalesce(d.touched, tenant_slots.touched_at),
+        touched_at = CASE WHEN d.touched IS NULL OR tenant_slots.published > 0 AND tenant_slots.published + d.published > 0
+            THEN tenant_slots.touched_at ELSE d.touched END,
         service_seconds = tenant_slots.service_seconds * d.remembered + d.latest, version = version + 1
     FROM (SELECT unhex(value ->> 0) AS tenant_id, value ->> 1 AS kind, value ->> 2 AS pending, value ->> 3 AS queued,
                  value ->> 4 AS due, value ->> 5 AS published, value ->> 6 AS running, value ->> 7 AS touched,

@@ -105,7 +105,7 @@ pub trait EngineStore: Send + Sync {
     -> Result<Reaped, StoreError>;
 
     /// RECONCILE. Recounts every queue's pending, queued, due and running, and repairs drift. Names queues that have
-    /// wake-ups, due jobs and free slots and of which nothing was claimed for `silence`: their wake-ups may be lost.
+    /// wake-ups, due jobs and free slots and never came to the end of their wake-ups for `silence`: some may be lost.
     async fn reconcile(&self, silence: Duration, now: Timestamp) -> Result<Reconciled, StoreError>;
 
     /// Puts the count of wake-ups right where the broker was asked how many it has and the queue has not changed since.
@@ -215,6 +215,8 @@ pub struct Finish {
     pub fence: i64,
     pub attempt: u32,
     pub settlement: Settlement,
+    /// What the run said last, written with its end: most runs are short, and a transaction for a line is dear.
+    pub logs: Vec<LogChunk>,
     /// Locks under which the run worked, with their fences: when one of them was given to somebody else meanwhile, the
     /// end is refused like one with an old fence of the job.
     pub guards: Vec<Guard>,

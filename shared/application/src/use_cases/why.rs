@@ -119,7 +119,8 @@ fn reasons(waiting: &Waiting, now: Timestamp) -> Vec<Reason> {
         busy.then_some(Reason::WorkersBusy {
             workers: waiting.workers,
         }),
-        (waiting.ahead > 0).then_some(Reason::Turn {
+        // One that is not due yet has no place among those that are.
+        (waiting.ahead > 0 && job.is_due(now)).then_some(Reason::Turn {
             ahead: waiting.ahead,
         }),
     ]
@@ -252,6 +253,8 @@ mod tests {
         later.job.run_after = Some(NOW + Duration::from_secs(60));
         let why = explain(later, NOW);
         assert!(matches!(why.reasons[0], Reason::NotBefore(_)));
+        let turn = |reason: &Reason| matches!(reason, Reason::Turn { .. });
+        assert!(!why.reasons.iter().any(turn), "{:?}", why.reasons);
         assert_eq!((why.position, why.estimate), (None, None));
     }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use domain::{
-    Action, Attempt, AttemptOutcome, Ending, Job, JobError, JobResult, JobState, WorkerRef,
+    Action, Attempt, AttemptOutcome, Ending, Job, JobError, JobResult, JobState, LogChunk,
+    LogCursor, LogStream, WorkerRef,
 };
 
 use super::world::{GRACE, LEASE, error};
 use super::{StoreUnderTest, World};
+use crate::ports::Finish;
 use crate::testing::make;
 
 pub async fn a_run_that_ends_well_ends_the_job(store: StoreUnderTest) {
@@ -310,4 +312,35 @@ async fn last_event_data(world: &World, job: &Job) -> serde_json::Map<String, se
     let events = world.store.jobs.events(job.tenant, job.id, 0, 100).await;
     let events = events.expect("the store works").expect("it has events");
     events.into_iter().next_back().expect("it has events").data
+}
+
+pub async fn last_words_are_written_with_the_end_and_never_without(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let (worker, job) = world.running(&tenant, make::new_session("one")).await;
+    let chunk = |attempt, text: &str| LogChunk {
+        cursor: LogCursor { attempt, number: 1 },
+        at: world.now(),
+        stream: LogStream::Stdout,
+        text: text.to_owned(),
+    };
+    let end = |fence, text| Finish {
+        fence,
+        logs: vec![chunk(1, text)],
+        ..world.finish_of(&job, Ending::Completed(make::session_result("done")))
+    };
+    let finish = async |end| {
+        let finished = world.store.engine.finish(worker, vec![end], world.now());
+        finished.await.expect("the store works")
+    };
+    assert_eq!(
+        finish(end(job.fence - 1, "of a stranger")).await.fenced,
+        [job.id]
+    );
+    assert_eq!(finish(end(job.fence, "the last word")).await.fenced, []);
+    assert_eq!(finish(end(job.fence, "once more")).await.fenced, [job.id]);
+    let jobs = &world.store.jobs;
+    let logs = jobs.log_tail(tenant.id, job.id, 10).await;
+    let logs = logs.expect("the store works").expect("the job is there");
+    assert_eq!(logs, [chunk(1, "the last word")]);
 }

@@ -44,10 +44,12 @@ pub async fn a_renewal_names_the_jobs_to_stop(store: StoreUnderTest) {
         world.run(worker, job).await;
     }
     let other = world.worker().await;
-    assert_eq!(
-        renew(&world, worker).await.expect("valid"),
-        Renewal::default()
-    );
+    let renewal = renew(&world, worker).await.expect("valid");
+    assert_eq!(renewal.stop_requested, []);
+    let mut held = renewal.held;
+    held.sort_unstable();
+    let expected: Vec<_> = jobs.iter().map(|job| (tenant.id, job.id)).collect();
+    assert_eq!(held, expected, "what it runs by the store's word");
     for job in [&jobs[2], &jobs[0]] {
         stop(&world, job).await;
     }
@@ -60,8 +62,9 @@ pub async fn a_renewal_names_the_jobs_to_stop(store: StoreUnderTest) {
     );
     let stopped = world.get(&jobs[0]).await;
     world.finish(worker, &stopped, Ending::Stopped(None)).await;
-    let left = renew(&world, worker).await.expect("valid").stop_requested;
-    assert_eq!(left, [jobs[2].id]);
+    let left = renew(&world, worker).await.expect("valid");
+    assert_eq!(left.stop_requested, [jobs[2].id]);
+    assert_eq!(left.held.len(), 2, "what has ended is held no more");
 }
 
 pub async fn people_see_workers_as_they_are(store: StoreUnderTest) {

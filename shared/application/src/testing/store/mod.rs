@@ -147,6 +147,7 @@ macro_rules! store_contract {
                 a_report_behind_the_fence_writes_nothing,
                 any_text_that_a_run_writes_is_kept;
             finish:
+                last_words_are_written_with_the_end_and_never_without,
                 a_run_that_ends_well_ends_the_job,
                 a_run_that_ends_badly_says_why,
                 a_failed_run_is_tried_again_later,
