@@ -12,7 +12,7 @@ use crate::harness::{Api, Member, PAST_LEASE, Server, Stand};
 /// How long a process or a server stays away.
 pub const MOMENT: Duration = Duration::from_secs(1);
 /// How long what is only troubled is troubled.
-pub const WHILE: Duration = Duration::from_secs(4);
+pub const WHILE: Duration = Duration::from_secs(3);
 /// On each chunk that goes over a slow wire.
 const DELAY: Duration = Duration::from_millis(30);
 /// Messages that a full queue holds.

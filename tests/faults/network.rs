@@ -7,7 +7,7 @@ use crate::harness::{PAST_LEASE, PATIENCE, Server, Site, Stand, eventually};
 const CUTS: usize = 2;
 /// Answers to commits that each process loses, again and again.
 const LOST_AT_ONCE: u32 = 2;
-const LOST_AGAIN: usize = 3;
+const LOST_AGAIN: usize = 2;
 
 pub async fn connections_are_cut_in_the_middle(site: Site) {
     let stand = Stand::start(site, "cuts").await;

@@ -52,8 +52,8 @@ pub async fn a_draining_queue_works_off_what_it_has_and_takes_nothing_new(mode: 
     let drained = stand.admin().post_empty(&path).await.expect(200).json();
     let all = drained["items"].as_array().unwrap();
     assert!(all.iter().all(|queue: &Value| queue["draining"] == true), "{drained}");
-    let more = json!({"title": "too late", "agent": {"kind": "echo"}});
-    let refused = tenant.api.post("/api/v1/sessions", &more).await;
+    let late = json!({"title": "too late", "agent": {"kind": "echo"}});
+    let refused = tenant.api.post("/api/v1/sessions", &late).await;
     refused.expect_problem(409, "QUEUE_DRAINING");
     let words = ["session", "run", "--agent", "echo", "--as-tenant", tenant.slug.as_str()];
     let refused = Cli::run(&stand, admin, &words).await.expect(1);

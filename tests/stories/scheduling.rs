@@ -10,7 +10,7 @@ const BACKLOG: usize = 60;
 /// one may be claimed by the round after it.
 const BEFORE_URGENT: usize = 2;
 /// Long enough for a deadline to be still ahead when its session is stored, or when its run has begun.
-const WAITS_FOR: TimeDelta = TimeDelta::seconds(1);
+const WAITS_FOR: TimeDelta = TimeDelta::seconds(3);
 const RUNS_FOR: TimeDelta = TimeDelta::seconds(5);
 
 /// The broker holds a wake-up for each of a short backlog's sessions; they name no job, so the urgent one is next.
@@ -85,21 +85,25 @@ pub async fn a_deadline_ends_what_waits_and_what_runs(mode: Mode) {
         ..Quota::default()
     };
     let tenant = stand.tenant_with(quota).await;
-    let within = |time: TimeDelta| json!({"deadline": (Utc::now() + time).to_rfc3339()});
+    let deadline = |since: &Value, time: TimeDelta| {
+        json!({"deadline": (instant(since) + time).to_rfc3339()})
+    };
     let gate = stand.scratch().join("gate");
     let line = format!("while [ ! -e {} ]; do sleep 0.05; done", gate.display());
     // Has the only slot until the other one's deadline has passed.
     let holds = tenant.command(&line).await;
-    holds.reaches("running").await;
-    let waits = tenant.command_with("true", within(WAITS_FOR)).await;
+    let held = holds.reaches("running").await;
+    let waits = deadline(&held["started_at"], WAITS_FOR);
+    let waits = tenant.command_with("true", waits).await;
     let ended = waits.reaches("failed").await;
     assert_eq!(ended["error"]["code"], "DEADLINE_PASSED", "{ended:#}");
     assert_eq!((&ended["attempt"], &ended["started_at"]), (&json!(0), &Value::Null), "it never ran");
     assert!(instant(&ended["finished_at"]) >= instant(&ended["deadline"]), "{ended:#}");
 
     std::fs::write(&gate, "").unwrap();
-    holds.reaches("completed").await;
-    let runs = tenant.command_with("while :; do sleep 0.05; done", within(RUNS_FOR)).await;
+    let held = holds.reaches("completed").await;
+    let runs = deadline(&held["finished_at"], RUNS_FOR);
+    let runs = tenant.command_with("while :; do sleep 0.05; done", runs).await;
     let ended = runs.reaches("timeout").await;
     assert_eq!(ended["error"]["code"], "DEADLINE_PASSED", "{ended:#}");
     assert!(instant(&ended["finished_at"]) >= instant(&ended["deadline"]), "{ended:#}");

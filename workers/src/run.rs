@@ -29,6 +29,8 @@ pub(crate) struct Start {
     pub job: Job,
     /// Worker-seconds that its queue was charged for it at the pick.
     pub charged: f64,
+    /// On the list of runs from the claim on.
+    pub entry: Entry,
 }
 
 /// What a run takes, for its queue's account.
@@ -49,8 +51,11 @@ struct Rest {
 
 /// Runs a job that this worker has claimed; `slot` is free again when its end is written.
 pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphorePermit) {
-    let Start { job, charged } = start;
-    let entry = worker.running.enter(job.id);
+    let Start {
+        job,
+        charged,
+        entry,
+    } = start;
     let context = JobContext::new(Arc::clone(&worker), &job, entry.interruption());
     let account = Account {
         began: Instant::now(),

@@ -52,6 +52,8 @@ async fn claim(worker: &Arc<Worker>, turn: Turn, visit: Visit, slots: OwnedSemap
         wakeups: visit.taken,
         labelled: 0,
     };
+    // Until its jobs are on the list of runs, or they would be taken for stranded.
+    let _under_way = worker.claims.under_way().begin();
     let Ok(jobs) = worker.claims.claim(request).await else {
         // The reason is logged where the claim failed.
         if let Err(error) = worker.ports.queue.give_back(visit.receipt).await {
@@ -80,7 +82,12 @@ pub(crate) fn begin(
             continue;
         };
         begun += 1;
-        let start = Start { job, charged };
+        let entry = worker.running.enter(job.id);
+        let start = Start {
+            job,
+            charged,
+            entry,
+        };
         worker.runs.spawn(run(Arc::clone(worker), start, slot));
     }
     begun

@@ -3,7 +3,7 @@
 use application::ports::Holder;
 use application::use_cases::{Reason, Why};
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::JobKind;
+use domain::{JobId, JobKind, JobState, Labels};
 use serde::Serialize;
 use serde_json::{Value, json};
 use utoipa::ToSchema;
@@ -119,17 +119,7 @@ fn words(reason: &Reason, kind: JobKind) -> (&'static str, String, Value) {
             json!({}),
         ),
         Reason::Paused => ("PAUSED", "It was paused; resume it.".to_owned(), json!({})),
-        Reason::Prerequisites(open) => {
-            let listed: Vec<Value> = open
-                .iter()
-                .map(|(job, state)| json!({"id": job, "status": state}))
-                .collect();
-            let message = match open.len() {
-                1 => "It waits until one other job has ended well.".to_owned(),
-                count => format!("It waits until {count} other jobs have ended well."),
-            };
-            ("PREREQUISITES", message, json!({"jobs": listed}))
-        }
+        Reason::Prerequisites(open) => prerequisites(open),
         Reason::NotBefore(at) => (
             "NOT_BEFORE",
             format!(
@@ -148,18 +138,7 @@ fn words(reason: &Reason, kind: JobKind) -> (&'static str, String, Value) {
             format!("The queue of {kind} jobs is paused; a lead of the tenant can resume it."),
             json!({"queue": kind}),
         ),
-        Reason::NoWorker { kind, requires } if requires.is_empty() => (
-            "NO_WORKER",
-            format!("No live worker takes {kind} jobs; start one."),
-            json!({"kind": kind}),
-        ),
-        Reason::NoWorker { kind, requires } => (
-            "NO_WORKER",
-            format!(
-                "No live worker takes {kind} jobs and has the labels {requires}; start one with `--label {requires}`."
-            ),
-            json!({"kind": kind, "requires": requires}),
-        ),
+        Reason::NoWorker { kind, requires } => no_worker(*kind, requires),
         Reason::QuotaFull { running, quota } => (
             "QUOTA_FULL",
             format!(
@@ -188,4 +167,28 @@ fn words(reason: &Reason, kind: JobKind) -> (&'static str, String, Value) {
             json!({}),
         ),
     }
+}
+
+fn prerequisites(open: &[(JobId, JobState)]) -> (&'static str, String, Value) {
+    let listed: Vec<Value> = open
+        .iter()
+        .map(|(job, state)| json!({"id": job, "status": state}))
+        .collect();
+    let message = match open.len() {
+        1 => "It waits until one other job has ended well.".to_owned(),
+        count => format!("It waits until {count} other jobs have ended well."),
+    };
+    ("PREREQUISITES", message, json!({"jobs": listed}))
+}
+
+fn no_worker(kind: JobKind, requires: &Labels) -> (&'static str, String, Value) {
+    if requires.is_empty() {
+        let message = format!("No live worker takes {kind} jobs; start one.");
+        return ("NO_WORKER", message, json!({"kind": kind}));
+    }
+    let message = format!(
+        "No live worker takes {kind} jobs and has the labels {requires}; start one with `--label {requires}`."
+    );
+    let data = json!({"kind": kind, "requires": requires});
+    ("NO_WORKER", message, data)
 }

@@ -191,6 +191,7 @@ impl Site {
             fence: job.fence,
             attempt: job.attempt,
             settlement: settle(job, ending, now, 0.0).unwrap(),
+            logs: Vec::new(),
             guards: Vec::new(),
         };
         let finished = self

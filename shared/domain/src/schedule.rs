@@ -358,7 +358,7 @@ mod tests {
             metadata: Map::new(),
             spec: JobSpec::Session(SessionSpec {
                 prompt: String::new(),
-                agent: AgentSpec::Echo,
+                agent: AgentSpec::ECHO,
                 repository: None,
                 keep: Vec::new(),
             }),

@@ -20,11 +20,11 @@ use super::{Api, Servers, Site};
 use crate::audit::{AT_EVERY_START, Audit, Database, What};
 
 pub const LEASE: Duration = Duration::from_secs(3);
-pub const GRACE: Duration = Duration::from_secs(2);
+pub const GRACE: Duration = Duration::from_secs(1);
 /// Shorter than a long run, so that a drain hands some back.
 const DRAIN: Duration = Duration::from_secs(2);
 /// A freeze or a partition of this length ends a lease, and others take its jobs.
-pub const PAST_LEASE: Duration = Duration::from_secs(7);
+pub const PAST_LEASE: Duration = Duration::from_secs(6);
 const PRODUCERS: usize = 2;
 const WORKERS: usize = 3;
 /// Jobs at once, in each worker.
@@ -32,7 +32,7 @@ const CONCURRENCY: u32 = 16;
 /// From the end of the faults to the end of the last job. The longest waits in it are those for a
 /// dead worker's lease and then for a wake-up that was counted and never sent: ten seconds of silence, and the
 /// reconciler's turn.
-const ENDS_WITHIN: Duration = Duration::from_secs(60);
+const ENDS_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Of each log, when a story failed.
 const LOG_LINES_SHOWN: usize = 60;

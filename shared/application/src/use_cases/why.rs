@@ -250,7 +250,7 @@ mod tests {
     #[test]
     fn a_job_that_is_not_due_has_no_position() {
         let mut later = waiting();
-        later.job.run_after = Some(NOW + Duration::from_secs(60));
+        later.job.run_after = Some(NOW + Duration::from_mins(1));
         let why = explain(later, NOW);
         assert!(matches!(why.reasons[0], Reason::NotBefore(_)));
         let turn = |reason: &Reason| matches!(reason, Reason::Turn { .. });
