@@ -91,7 +91,7 @@ macro_rules! start_rows {
 const START_OF_ONE: &str = start_rows!(
     "SELECT rowid FROM jobs INDEXED BY jobs_turns
      WHERE state = 'queued' AND due AND requires IS NULL AND tenant_id = ?4 AND kind = ?5
-     ORDER BY turn, id LIMIT ?6"
+     ORDER BY turn, id LIMIT +?6"
 );
 
 /// Of each of many queues (`?4`), at most `?5`.
@@ -101,7 +101,7 @@ const START_OF_MANY: &str = start_rows!(
          SELECT rowid FROM jobs INDEXED BY jobs_turns
          WHERE state = 'queued' AND due AND requires IS NULL
            AND tenant_id = unhex(q.value ->> 0) AND kind = q.value ->> 1
-         ORDER BY turn, id LIMIT ?5)"
+         ORDER BY turn, id LIMIT +?5)"
 );
 
 const START_THESE: &str = start_rows!("SELECT value FROM json_each(?4)");

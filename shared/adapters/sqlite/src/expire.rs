@@ -44,7 +44,7 @@ async fn passed(
     sqlx::query(
         "SELECT * FROM jobs INDEXED BY jobs_deadlines
          WHERE deadline IS NOT NULL AND state IN ('pending', 'queued', 'paused') AND deadline <= ?
-         ORDER BY deadline LIMIT ?",
+         ORDER BY deadline LIMIT +?",
     )
     .bind(now.timestamp_micros())
     .bind(limit)

@@ -15,7 +15,7 @@ pub async fn due(
     now: Timestamp,
 ) -> Result<DueSchedules, StoreError> {
     let schedules = sqlx::query(
-        "SELECT * FROM schedules WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, id LIMIT ?",
+        "SELECT * FROM schedules WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, id LIMIT +?",
     )
     .bind(now.timestamp_micros())
     .bind(limit)

@@ -39,7 +39,7 @@ pub async fn events(
     limit: u32,
 ) -> Result<Option<Vec<JobEvent>>, StoreError> {
     let rows = sqlx::query(
-        "SELECT * FROM job_events WHERE job_id = ? AND tenant_id = ? AND seq > ? ORDER BY seq LIMIT ?",
+        "SELECT * FROM job_events WHERE job_id = ? AND tenant_id = ? AND seq > ? ORDER BY seq LIMIT +?",
     )
     .bind(job.as_uuid())
     .bind(tenant.as_uuid())
@@ -71,7 +71,7 @@ pub async fn logs(
     let rows = sqlx::query(
         "SELECT * FROM job_logs
          WHERE job_id = ? AND tenant_id = ? AND (attempt, number) > (?, ?)
-         ORDER BY attempt, number LIMIT ?",
+         ORDER BY attempt, number LIMIT +?",
     )
     .bind(job.as_uuid())
     .bind(tenant.as_uuid())
@@ -91,7 +91,7 @@ pub async fn log_tail(
 ) -> Result<Option<Vec<LogChunk>>, StoreError> {
     let rows = sqlx::query(
         "SELECT * FROM (SELECT * FROM job_logs WHERE job_id = ? AND tenant_id = ?
-                        ORDER BY attempt DESC, number DESC LIMIT ?)
+                        ORDER BY attempt DESC, number DESC LIMIT +?)
          ORDER BY attempt, number",
     )
     .bind(job.as_uuid())

@@ -40,7 +40,7 @@ const WISHES: &str = "
               AND (tenant_id, kind, requires) > (w.tenant_id, w.kind, w.requires)
             ORDER BY tenant_id, kind, requires LIMIT 1)
         WHERE ?1 IS NULL OR (n.tenant_id = ?1 AND n.kind = ?2)
-        LIMIT ?3)
+        LIMIT +?3)
     SELECT tenant_id, kind, requires FROM wishes WHERE ?1 IS NULL OR (tenant_id = ?1 AND kind = ?2)";
 
 /// What is asked for in a queue, or in all, and met by these labels.
@@ -126,7 +126,7 @@ async fn count(
                 (SELECT count(*) FROM (
                      SELECT 1 FROM jobs INDEXED BY jobs_labelled
                      WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = unhex(w.value ->> 0)
-                       AND kind = w.value ->> 1 AND requires = w.value ->> 2 LIMIT ?2)) AS waiting
+                       AND kind = w.value ->> 1 AND requires = w.value ->> 2 LIMIT +?2)) AS waiting
          FROM jsonb_each(?1) AS w",
     )
     .bind(rows(wishes)?)
@@ -160,8 +160,8 @@ pub async fn next(
              SELECT rowid FROM jobs INDEXED BY jobs_labelled
              WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = unhex(w.value ->> 0)
                AND kind = w.value ->> 1 AND requires = w.value ->> 2
-             ORDER BY turn, id LIMIT ?2)
-         ORDER BY j.turn, j.id LIMIT ?2",
+             ORDER BY turn, id LIMIT +?2)
+         ORDER BY j.turn, j.id LIMIT +?2",
     )
     .bind(rows(&wishes)?)
     .bind(count)

@@ -2,7 +2,8 @@
 //!
 //! What writes goes through one connection, in the order of arrival, in `BEGIN IMMEDIATE` transactions: that is the
 //! lock that the contracts ask for. What reads uses connections that cannot write. A transaction that handles many
-//! rows hands them to SQLite as one JSON text a statement.
+//! rows hands them to SQLite as one JSON text a statement. Limits are written `LIMIT +?`: a bare parameter there makes
+//! SQLite prepare the statement again at each execution.
 //!
 //! Nothing here decides what becomes of a job: that is the domain's.
 

@@ -26,7 +26,7 @@ pub async fn promote(
     let rows = sqlx::query(
         "UPDATE jobs SET due = 1
          WHERE rowid IN (SELECT rowid FROM jobs INDEXED BY jobs_scheduled
-                         WHERE state = 'queued' AND NOT due AND run_after <= ? ORDER BY run_after LIMIT ?)
+                         WHERE state = 'queued' AND NOT due AND run_after <= ? ORDER BY run_after LIMIT +?)
          RETURNING tenant_id, kind, requires IS NULL AS plain",
     )
     .bind(now.timestamp_micros())

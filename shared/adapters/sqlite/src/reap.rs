@@ -73,7 +73,7 @@ async fn runs_of(
     sqlx::query(
         "SELECT * FROM jobs
          WHERE worker_id IN (SELECT unhex(value) FROM json_each(?)) AND state IN ('running', 'degraded')
-         ORDER BY id LIMIT ?",
+         ORDER BY id LIMIT +?",
     )
     .bind(workers)
     .bind(limit)

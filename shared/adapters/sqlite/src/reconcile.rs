@@ -163,7 +163,7 @@ pub async fn slots(store: &SqliteStore, limit: u32) -> Result<Vec<SlotSnapshot>,
         "SELECT s.*, t.weight, t.active
          FROM tenant_slots AS s CROSS JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.queued > 0 OR s.running > 0
-         ORDER BY s.tenant_id, s.kind LIMIT ?",
+         ORDER BY s.tenant_id, s.kind LIMIT +?",
     )
     .bind(limit)
     .fetch_all(&store.readers)

@@ -46,7 +46,7 @@ async fn candidates(
          FROM tenant_slots AS s INDEXED BY tenant_slots_behind CROSS JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.behind AND s.published < 2 * s.quota + ?1 AND NOT s.paused AND t.active
          ORDER BY s.published, s.touched_at, s.tenant_id, s.kind
-         LIMIT ?2",
+         LIMIT +?2",
     )
     .bind(i64::from(RELAY_WINDOW_SPARE))
     .bind(limit)

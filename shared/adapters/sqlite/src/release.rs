@@ -68,12 +68,12 @@ async fn candidates(
         "SELECT * FROM jobs WHERE id IN (
              SELECT job_id FROM (
                  SELECT * FROM (SELECT DISTINCT job_id FROM job_dependencies INDEXED BY job_dependencies_ended
-                                WHERE met IS NOT NULL ORDER BY job_id LIMIT ?1)
+                                WHERE met IS NOT NULL ORDER BY job_id LIMIT +?1)
                  UNION ALL
                  SELECT * FROM (SELECT id FROM jobs INDEXED BY jobs_to_release
                                 WHERE state = 'pending' AND unmet = 0 AND depends_on <> '[]'
-                                ORDER BY id LIMIT ?1))
-             LIMIT ?1)
+                                ORDER BY id LIMIT +?1))
+             LIMIT +?1)
          ORDER BY id",
     )
     .bind(i64::try_from(limit).unwrap_or(i64::MAX))

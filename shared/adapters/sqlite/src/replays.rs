@@ -34,14 +34,14 @@ const GROUPS: &str = concat!(
      FROM (SELECT kind, fingerprint, count(*) AS jobs, min(finished_at) AS first_at, max(finished_at) AS last_at
            FROM jobs WHERE ",
     matches!(),
-    " GROUP BY kind, fingerprint ORDER BY jobs DESC, last_at DESC LIMIT ?5) AS g
+    " GROUP BY kind, fingerprint ORDER BY jobs DESC, last_at DESC LIMIT +?5) AS g
      ORDER BY g.jobs DESC, g.last_at DESC"
 );
 const COUNT: &str = concat!("SELECT count(*) AS jobs FROM jobs WHERE ", matches!());
 const LETTERS: &str = concat!(
     "SELECT * FROM jobs WHERE ",
     matches!(),
-    " AND (?5 IS NULL OR id > ?5) AND finished_at <= ?6 ORDER BY id LIMIT ?7"
+    " AND (?5 IS NULL OR id > ?5) AND finished_at <= ?6 ORDER BY id LIMIT +?7"
 );
 
 #[async_trait]
@@ -120,7 +120,7 @@ impl ReplayStore for SqliteStore {
     }
 
     async fn replays(&self, tenant: TenantId, limit: u32) -> Result<Vec<Replay>, StoreError> {
-        sqlx::query("SELECT * FROM replays WHERE tenant_id = ? ORDER BY id DESC LIMIT ?")
+        sqlx::query("SELECT * FROM replays WHERE tenant_id = ? ORDER BY id DESC LIMIT +?")
             .bind(tenant.as_uuid())
             .bind(limit)
             .fetch_all(&self.readers)

@@ -69,7 +69,7 @@ impl ScheduleStore for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Schedule>, StoreError> {
         sqlx::query(
-            "SELECT * FROM schedules WHERE tenant_id = ? AND name > ? ORDER BY name LIMIT ?",
+            "SELECT * FROM schedules WHERE tenant_id = ? AND name > ? ORDER BY name LIMIT +?",
         )
         .bind(tenant.as_uuid())
         .bind(after.unwrap_or_default())

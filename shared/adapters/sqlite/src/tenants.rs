@@ -166,7 +166,7 @@ macro_rules! tenants_where {
 
 const BY_ID: &str = tenants_where!("t.id = ?");
 const BY_SLUG: &str = tenants_where!("t.slug = ?");
-const AFTER_SLUG: &str = tenants_where!("t.slug > ? ORDER BY t.slug LIMIT ?");
+const AFTER_SLUG: &str = tenants_where!("t.slug > ? ORDER BY t.slug LIMIT +?");
 
 fn tenant(row: &SqliteRow) -> Result<Tenant, StoreError> {
     let row = Reader(row);

@@ -66,11 +66,11 @@ async fn ahead(connection: &mut SqliteConnection, job: &Job) -> Result<u32, Stor
         "SELECT (SELECT count(*) FROM (
                      SELECT 1 FROM jobs INDEXED BY jobs_turns
                      WHERE state = 'queued' AND due AND requires IS NULL AND tenant_id = ?1 AND kind = ?2
-                       AND (turn, id) < (?3, ?4) LIMIT ?5))
+                       AND (turn, id) < (?3, ?4) LIMIT +?5))
               + (SELECT count(*) FROM (
                      SELECT 1 FROM jobs INDEXED BY jobs_labelled
                      WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = ?1 AND kind = ?2
-                       AND (turn, id) < (?3, ?4) LIMIT ?5)) AS ahead",
+                       AND (turn, id) < (?3, ?4) LIMIT +?5)) AS ahead",
     )
     .bind(job.tenant.as_uuid())
     .bind(job.kind().as_str())
@@ -90,7 +90,7 @@ async fn holders(
     sqlx::query(
         "SELECT id, title, worker_id, started_at FROM jobs INDEXED BY jobs_by_state
          WHERE tenant_id = ? AND state IN ('running', 'degraded') AND kind = ?
-         ORDER BY started_at, id LIMIT ?",
+         ORDER BY started_at, id LIMIT +?",
     )
     .bind(queue.tenant.as_uuid())
     .bind(queue.kind.as_str())
@@ -122,7 +122,7 @@ async fn prerequisites(
     sqlx::query(
         "SELECT id, state FROM jobs
          WHERE id IN (SELECT unhex(value) FROM json_each(?)) AND state NOT IN ('completed', 'partially_completed')
-         ORDER BY id LIMIT ?",
+         ORDER BY id LIMIT +?",
     )
     .bind(ids(job.depends_on.iter().map(|id| id.as_uuid()))?)
     .bind(Waiting::HOLDERS)
@@ -174,7 +174,7 @@ async fn recent_seconds(
     sqlx::query(
         "SELECT finished_at - started_at AS length FROM (
              SELECT finished_at, started_at FROM jobs INDEXED BY jobs_by_state
-             WHERE tenant_id = ? AND state = 'completed' AND kind = ? ORDER BY id DESC LIMIT ?)
+             WHERE tenant_id = ? AND state = 'completed' AND kind = ? ORDER BY id DESC LIMIT +?)
          ORDER BY finished_at DESC",
     )
     .bind(queue.tenant.as_uuid())
