@@ -20,9 +20,10 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// The round that is shown: the median by what the scenario is about.
+    /// The round that is shown: the median by what the scenario is about, or the first where that is no one number.
     fn shown(&self) -> Option<&Outcome> {
-        self.rounds.get(median_index(&self.headlines()))
+        self.rounds
+            .get(median_index(&self.headlines()).unwrap_or(0))
     }
 
     /// Of each round its rate or, where no rate is measured, its middle latency. None where a scenario is about neither.

@@ -48,11 +48,11 @@ pub fn ratio(one: u64, other: u64) -> f64 {
     one as f64 / other.max(1) as f64
 }
 
-/// The middle one; of an even number the lower of the two in the middle.
-pub fn median_index(values: &[f64]) -> usize {
+/// The middle one; of an even number the lower of the two in the middle. `None`: there are none.
+pub fn median_index(values: &[f64]) -> Option<usize> {
     let mut order: Vec<usize> = (0..values.len()).collect();
     order.sort_by(|a, b| values[*a].total_cmp(&values[*b]));
-    order[(values.len().max(1) - 1) / 2]
+    order.get(values.len().saturating_sub(1) / 2).copied()
 }
 
 #[cfg(test)]
@@ -77,9 +77,10 @@ mod tests {
 
     #[test]
     fn the_median_round_is_one_of_the_rounds() {
-        assert_eq!(median_index(&[5.0, 1.0, 3.0]), 2);
-        assert_eq!(median_index(&[5.0, 1.0, 3.0, 2.0]), 3);
-        assert_eq!(median_index(&[5.0]), 0);
+        assert_eq!(median_index(&[5.0, 1.0, 3.0]), Some(2));
+        assert_eq!(median_index(&[5.0, 1.0, 3.0, 2.0]), Some(3));
+        assert_eq!(median_index(&[5.0]), Some(0));
+        assert_eq!(median_index(&[]), None);
     }
 
     #[test]
