@@ -185,6 +185,8 @@ impl Cli {
     pub fn concurrency(&self) -> u32 {
         self.concurrency.unwrap_or(match self.scenario {
             Scenario::Inflight => u32::try_from(self.jobs()).unwrap_or(u32::MAX).min(100_000),
+            // Runs of no length: as many as fill a transaction of claims and one of ends.
+            Scenario::Drain | Scenario::Limits => 500,
             _ => 200,
         })
     }

@@ -8,9 +8,12 @@ use application::batch::{BatchLimits, Batcher};
 use application::ports::{ClaimRequest, Claimed, LeaseError, Ports, Signal};
 use application::use_cases::Dispatcher;
 use domain::{Job, QueueKey, SlotSnapshot, Timestamp, WorkerRef};
+use futures::FutureExt as _;
+use futures::future::{BoxFuture, Shared};
 use telemetry::Metrics;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::stranded::UnderWay;
 
@@ -18,16 +21,26 @@ const LIMITS: BatchLimits = BatchLimits {
     weight: 500,
     waiting: 1_000,
     // A second transaction gathers while the first waits for its commit.
-    in_flight: 2,
+    in_flight: 1,
 };
 
 /// Nothing was claimed; the reason is logged already.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct NotClaimed;
 
+/// What came of one request.
+pub(crate) struct Share {
+    /// Now this worker's to run.
+    pub jobs: Vec<Job>,
+    /// Ends when the ready set and the watchers know of the claim. No run waits for that.
+    pub told: Told,
+}
+
+pub(crate) type Told = Shared<BoxFuture<'static, ()>>;
+
 pub(crate) struct Claims {
     under_way: Arc<UnderWay>,
-    batcher: Batcher<ClaimRequest, Result<Vec<Job>, NotClaimed>>,
+    batcher: Batcher<ClaimRequest, Result<Share, NotClaimed>>,
 }
 
 struct Claiming {
@@ -38,6 +51,8 @@ struct Claiming {
     over: CancellationToken,
     relay_nudge: Arc<Notify>,
     under_way: Arc<UnderWay>,
+    /// Nobody leaves before all is told.
+    runs: TaskTracker,
 }
 
 impl Claims {
@@ -48,6 +63,7 @@ impl Claims {
         me: WorkerRef,
         over: &CancellationToken,
         relay_nudge: &Arc<Notify>,
+        runs: &TaskTracker,
     ) -> Self {
         let under_way = Arc::new(UnderWay::default());
         let claiming = Arc::new(Claiming {
@@ -58,10 +74,11 @@ impl Claims {
             me,
             over: over.clone(),
             relay_nudge: Arc::clone(relay_nudge),
+            runs: runs.clone(),
         });
         let batcher = Batcher::start(LIMITS, wanted, move |requests| {
             let claiming = Arc::clone(&claiming);
-            async move { claiming.claim(requests).await }
+            claiming.claim(requests)
         });
         Self { under_way, batcher }
     }
@@ -71,14 +88,13 @@ impl Claims {
         &self.under_way
     }
 
-    /// The jobs that now are this worker's to run.
-    pub async fn claim(&self, request: ClaimRequest) -> Result<Vec<Job>, NotClaimed> {
+    pub async fn claim(&self, request: ClaimRequest) -> Result<Share, NotClaimed> {
         self.batcher.call(request).await.unwrap_or(Err(NotClaimed))
     }
 }
 
 impl Claiming {
-    async fn claim(&self, requests: Vec<ClaimRequest>) -> Vec<Result<Vec<Job>, NotClaimed>> {
+    async fn claim(self: Arc<Self>, requests: Vec<ClaimRequest>) -> Vec<Result<Share, NotClaimed>> {
         let now = self.ports.clock.now();
         let began = Instant::now();
         let answer = {
@@ -91,8 +107,18 @@ impl Claiming {
                 self.metrics
                     .claim_seconds
                     .observe(began.elapsed().as_secs_f64());
-                self.tell(&requests, &claimed, now).await;
-                share(&requests, claimed.jobs).into_iter().map(Ok).collect()
+                self.observe(&requests, &claimed, now);
+                let signals = signals(&claimed.jobs);
+                let runs = self.runs.clone();
+                let tell = async move { self.tell(&claimed.slots, signals).await };
+                let told = tell.boxed().shared();
+                runs.spawn(told.clone());
+                let shares = share(&requests, claimed.jobs).into_iter();
+                let with_told = |jobs| Share {
+                    jobs,
+                    told: told.clone(),
+                };
+                shares.map(with_told).map(Ok).collect()
             }
             Err(error) => {
                 self.complain(&error);
@@ -101,7 +127,7 @@ impl Claiming {
         }
     }
 
-    async fn tell(&self, requests: &[ClaimRequest], claimed: &Claimed, now: Timestamp) {
+    fn observe(&self, requests: &[ClaimRequest], claimed: &Claimed, now: Timestamp) {
         let metrics = &self.metrics;
         #[expect(clippy::cast_precision_loss, reason = "a batch has some hundred jobs")]
         metrics.claim_batch_size.observe(claimed.jobs.len() as f64);
@@ -118,15 +144,13 @@ impl Claiming {
                 .with_label_values(&[job.kind().as_str()])
                 .observe(waited.as_secs_f64());
         }
-        self.dispatcher.note(&claimed.slots).await;
-        if wants_relay(&claimed.slots) {
+    }
+
+    async fn tell(&self, slots: &[SlotSnapshot], signals: Vec<Signal>) {
+        if wants_relay(slots) {
             self.relay_nudge.notify_one();
         }
-        let signals = claimed.jobs.iter().map(|job| Signal::JobChanged {
-            tenant: job.tenant,
-            job: job.id,
-        });
-        self.dispatcher.signal(signals.collect()).await;
+        tokio::join!(self.dispatcher.note(slots), self.dispatcher.signal(signals));
     }
 
     fn complain(&self, error: &LeaseError) {
@@ -139,6 +163,14 @@ impl Claiming {
             self.over.cancel();
         }
     }
+}
+
+fn signals(jobs: &[Job]) -> Vec<Signal> {
+    let changed = |job: &Job| Signal::JobChanged {
+        tenant: job.tenant,
+        job: job.id,
+    };
+    jobs.iter().map(changed).collect()
 }
 
 fn wanted(request: &ClaimRequest) -> usize {

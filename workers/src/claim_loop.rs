@@ -13,7 +13,7 @@ use crate::pick::{Picked, pick};
 use crate::visit::visit;
 
 /// Visits under way at once: enough to fill one claim transaction from many shallow queues.
-const VISITS_AT_ONCE: usize = 32;
+const VISITS_AT_ONCE: usize = 128;
 /// The slow poll behind the wake-ups.
 const POLL: Duration = Duration::from_secs(1);
 

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use application::batch::{BatchLimits, Batcher};
 use application::ports::{Finish, Ports, Served, Signal};
 use application::use_cases::Dispatcher;
-use domain::{JobId, QueueKey, WorkerRef};
+use domain::{JobId, QueueKey, SlotSnapshot, WorkerRef};
 use telemetry::Metrics;
 use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
 
 use crate::claim::wants_relay;
 use crate::write::Written;
@@ -16,7 +17,8 @@ use crate::write::Written;
 const LIMITS: BatchLimits = BatchLimits {
     weight: 500,
     waiting: 1_000,
-    in_flight: 2,
+    // As for claims.
+    in_flight: 1,
 };
 
 pub(crate) struct Finishes {
@@ -38,6 +40,8 @@ struct Finishing {
     me: WorkerRef,
     relay_nudge: Arc<Notify>,
     release_nudge: Arc<Notify>,
+    /// Nobody leaves before all is told.
+    runs: TaskTracker,
 }
 
 impl Finishes {
@@ -48,6 +52,7 @@ impl Finishes {
         me: WorkerRef,
         relay_nudge: &Arc<Notify>,
         release_nudge: &Arc<Notify>,
+        runs: &TaskTracker,
     ) -> Self {
         let finishing = Arc::new(Finishing {
             ports: ports.clone(),
@@ -56,13 +61,14 @@ impl Finishes {
             me,
             relay_nudge: Arc::clone(relay_nudge),
             release_nudge: Arc::clone(release_nudge),
+            runs: runs.clone(),
         });
         let batcher = Batcher::start(
             LIMITS,
             |_| 1,
             move |ends| {
                 let finishing = Arc::clone(&finishing);
-                async move { finishing.finish(ends).await }
+                finishing.finish(ends)
             },
         );
         Self { batcher }
@@ -74,7 +80,7 @@ impl Finishes {
 }
 
 impl Finishing {
-    async fn finish(&self, ends: Vec<End>) -> Vec<Written> {
+    async fn finish(self: Arc<Self>, ends: Vec<End>) -> Vec<Written> {
         let served = served(&ends);
         let finishes: Vec<Finish> = ends.into_iter().map(|end| end.finish).collect();
         let jobs: Vec<JobId> = finishes.iter().map(|finish| finish.job).collect();
@@ -91,20 +97,14 @@ impl Finishing {
                 return jobs.iter().map(|_| Written::NotNow).collect();
             }
         };
-        // Before the slots are noted: a queue that goes idle by them may be forgotten.
-        if let Err(error) = self.ports.ready.served(&served).await {
-            tracing::debug!(%error, "the ready set was not told what runs took; their queues keep the estimate");
-        }
-        self.dispatcher.note(&done.slots).await;
-        if wants_relay(&done.slots) {
-            self.relay_nudge.notify_one();
-        }
+        let fenced: HashSet<JobId> = done.fenced.into_iter().collect();
+        self.metrics.fenced_writes_total.inc_by(fenced.len() as u64);
         if done.to_release {
             self.release_nudge.notify_one();
         }
-        self.dispatcher.signal(signals).await;
-        let fenced: HashSet<JobId> = done.fenced.into_iter().collect();
-        self.metrics.fenced_writes_total.inc_by(fenced.len() as u64);
+        // The next ends need not wait for it.
+        let runs = self.runs.clone();
+        runs.spawn(async move { self.tell(&served, &done.slots, signals).await });
         jobs.iter()
             .map(|job| {
                 if fenced.contains(job) {
@@ -114,6 +114,20 @@ impl Finishing {
                 }
             })
             .collect()
+    }
+
+    async fn tell(&self, served: &[Served], slots: &[SlotSnapshot], signals: Vec<Signal>) {
+        if wants_relay(slots) {
+            self.relay_nudge.notify_one();
+        }
+        let charge_and_note = async {
+            // Before the slots are noted: a queue that goes idle by them may be forgotten.
+            if let Err(error) = self.ports.ready.served(served).await {
+                tracing::debug!(%error, "the ready set was not told what runs took; their queues keep the estimate");
+            }
+            self.dispatcher.note(slots).await;
+        };
+        tokio::join!(charge_and_note, self.dispatcher.signal(signals));
     }
 }
 

@@ -64,9 +64,9 @@ async fn claim_some(worker: &Arc<Worker>) -> Result<u32, StoreError> {
         };
         // Until its jobs are on the list of runs, or they would be taken for stranded.
         let _under_way = worker.claims.under_way().begin();
-        if let Ok(jobs) = worker.claims.claim(request).await {
+        if let Ok(share) = worker.claims.claim(request).await {
             // No turn was taken for them: all that they take is charged at their end.
-            begun += begin(worker, jobs, 0.0, slots);
+            begun += begin(worker, share.jobs, 0.0, slots);
         }
     }
     Ok(begun)

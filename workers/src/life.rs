@@ -110,8 +110,9 @@ impl Worker {
         let over = CancellationToken::new();
         let relay_nudge = Arc::new(Notify::new());
         let release_nudge = Arc::new(Notify::new());
+        let runs = TaskTracker::new();
         Self {
-            claims: Claims::start(ports, &dispatcher, metrics, me, &over, &relay_nudge),
+            claims: Claims::start(ports, &dispatcher, metrics, me, &over, &relay_nudge, &runs),
             writes: Writes::start(ports, &dispatcher, metrics, me),
             finishes: Finishes::start(
                 ports,
@@ -120,6 +121,7 @@ impl Worker {
                 me,
                 &relay_nudge,
                 &release_nudge,
+                &runs,
             ),
             ports: ports.clone(),
             tools: Arc::clone(tools),
@@ -134,7 +136,7 @@ impl Worker {
             release_nudge,
             draining: leave.child_token(),
             over,
-            runs: TaskTracker::new(),
+            runs,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::{ClaimRequest, Found, QueueError, Receipt, Visit, Visited};
+use application::ports::{ClaimRequest, Found, QueueError, Visit, Visited};
 use domain::{Job, QueueKey};
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -21,7 +21,7 @@ pub(crate) async fn visit(worker: Arc<Worker>, turn: Turn, mut slots: OwnedSemap
     drop(slots.split(spare));
     let (found, claimed) = match worker.ports.queue.visit(turn.queue, turn.n).await {
         Ok(visit) if visit.taken == 0 => {
-            ack(&worker, visit.receipt).await;
+            ack(&worker, turn.queue, visit).await;
             (Found::Nothing, 0)
         }
         Ok(visit) => (Found::Something, claim(&worker, turn, visit, slots).await),
@@ -54,16 +54,18 @@ async fn claim(worker: &Arc<Worker>, turn: Turn, visit: Visit, slots: OwnedSemap
     };
     // Until its jobs are on the list of runs, or they would be taken for stranded.
     let _under_way = worker.claims.under_way().begin();
-    let Ok(jobs) = worker.claims.claim(request).await else {
+    let Ok(share) = worker.claims.claim(request).await else {
         // The reason is logged where the claim failed.
         if let Err(error) = worker.ports.queue.give_back(visit.receipt).await {
             tracing::warn!(%error, "wake-ups could not be given back; the broker returns them");
         }
+        arrived(worker, turn.queue).await;
         return 0;
     };
-    let claimed = begin(worker, jobs, turn.estimate, slots);
+    let claimed = begin(worker, share.jobs, turn.estimate, slots);
     // Used up, whatever came of them.
-    ack(worker, visit.receipt).await;
+    // What is in hand no longer stands in the snapshot that is told.
+    tokio::join!(ack(worker, turn.queue, visit), share.told);
     claimed
 }
 
@@ -94,9 +96,19 @@ pub(crate) fn begin(
 }
 
 /// A lost ack brings harmless duplicates.
-async fn ack(worker: &Worker, receipt: Receipt) {
-    if let Err(error) = worker.ports.queue.ack(receipt).await {
+async fn ack(worker: &Worker, queue: QueueKey, visit: Visit) {
+    if let Err(error) = worker.ports.queue.ack(visit.receipt).await {
         tracing::debug!(%error, "wake-ups could not be acked; they will come again for nothing");
+    }
+    if visit.beyond {
+        arrived(worker, queue).await;
+    }
+}
+
+/// Wake-ups are back in the queue: who found none there meanwhile may look again.
+async fn arrived(worker: &Worker, queue: QueueKey) {
+    if let Err(error) = worker.ports.ready.arrived(&[queue]).await {
+        tracing::warn!(%error, "the ready set was not told of wake-ups that are back; the reconciler mends it");
     }
 }
 

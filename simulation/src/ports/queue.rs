@@ -91,6 +91,10 @@ impl JobQueue for Queue {
         self.0.call("publish", faults, call, QueueError).await
     }
 
+    fn knows(&self, queue: QueueKey) -> bool {
+        broker(&self.0.services).knows(queue)
+    }
+
     async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError> {
         self.reach("visit", async |broker| broker.visit(queue, n).await)
             .await

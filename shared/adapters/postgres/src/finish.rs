@@ -22,8 +22,8 @@ use crate::slots::{self, Changes, Keys};
 use crate::{dependents, fences, report};
 
 /// A stop that was asked for meanwhile wins over being queued again ([`Settlement::unless_stopped`]); of what was to be
-/// written then `stopped_data` counts. The ids are named twice, so that whichever way the joins are planned, only the
-/// jobs in question are looked at.
+/// written then `stopped_data` counts. A job has a worker as long as it runs, so nothing is said of its state: a condition
+/// on that would let the planner go over all jobs that run, for each of those in question.
 const SETTLE: &str = "WITH s AS (
         SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::int8[], $7::int8[], $8::int8[],
             $9::text[], $10::text[], $11::text[], $12::int4[], $13::timestamptz[], $14::jsonb[], $15::jsonb[],
@@ -40,8 +40,8 @@ const SETTLE: &str = "WITH s AS (
             finished_at = CASE WHEN s.finished OR j.stop_requested_at IS NOT NULL THEN $1 END,
             fence = s.new_fence, event_seq = j.event_seq + 1, worker_id = NULL, worker_epoch = NULL, updated_at = $1
         FROM s
-        WHERE j.id = s.id AND j.id = ANY ($2::uuid[]) AND j.fence = s.fence AND j.worker_id = s.worker_id AND j.worker_epoch = s.worker_epoch
-            AND j.state IN ('running', 'degraded') AND j.tenant_id = s.tenant_id AND j.kind = s.kind
+        WHERE j.id = s.id AND j.fence = s.fence AND j.worker_id = s.worker_id
+            AND j.worker_epoch = s.worker_epoch AND j.tenant_id = s.tenant_id AND j.kind = s.kind
         RETURNING j.id, j.tenant_id, j.kind, j.state, j.due AND j.requires IS NULL AS ready, j.attempt, j.event_seq,
             extract(epoch FROM $1 - j.started_at)::float8 AS seconds, s.outcome, s.error,
             CASE WHEN j.state = 'stopped' THEN 'stopped' ELSE s.event END AS event,
@@ -49,7 +49,7 @@ const SETTLE: &str = "WITH s AS (
     ), attempts AS (
         UPDATE job_attempts a SET finished_at = $1, outcome = d.outcome, error = d.error
         FROM settled d
-        WHERE a.job_id = d.id AND a.job_id = ANY ($2::uuid[]) AND a.number = d.attempt AND a.finished_at IS NULL
+        WHERE a.job_id = d.id AND a.number = d.attempt AND a.finished_at IS NULL
     ), events AS (
         INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
         SELECT id, event_seq, tenant_id, $1, event, attempt, data FROM settled

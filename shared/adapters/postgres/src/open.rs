@@ -65,8 +65,7 @@ impl Settings {
 /// Every statement here looks up few rows by an index. Without statistics, as in a fresh database, the planner takes
 /// every table for small and reads it whole, and a prepared statement keeps that plan while the table grows to millions
 /// of rows. The reconciler, which does read much, takes this back for itself.
-const PLANS: &str =
-    " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off";
+const PLANS: &str = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off -c plan_cache_mode=force_generic_plan";
 
 /// A silent peer is given up after about this long.
 const KEEPALIVE: Duration = Duration::from_secs(30);

@@ -18,7 +18,7 @@ use crate::pipeline::prepare;
 use crate::rows::{self, int};
 
 const LOCK_JOBS: &str = "SELECT id, fence, attempt, event_seq FROM jobs
-    WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND worker_epoch = $3 AND state IN ('running', 'degraded')
+    WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND worker_epoch = $3
     ORDER BY id FOR UPDATE";
 
 /// Sent behind the lock, so nobody else numbers a checkpoint of these jobs meanwhile.

@@ -78,6 +78,11 @@ impl Declared {
             .await
     }
 
+    /// On the latest connection.
+    pub(crate) fn knows(&self, queue: QueueKey) -> bool {
+        self.known().since.contains_key(&queue)
+    }
+
     pub(crate) fn forget(&self, queues: impl Iterator<Item = QueueKey>) {
         let mut known = self.known();
         for queue in queues {

@@ -9,6 +9,7 @@ mod declare;
 mod error;
 mod lanes;
 mod link;
+mod message;
 mod names;
 mod publish;
 mod queue;

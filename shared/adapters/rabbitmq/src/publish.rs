@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::declare::Declared;
 use crate::error::{ANSWER_WITHIN, in_words, no_answer};
 use crate::lanes::Lanes;
+use crate::message;
 use crate::names::Names;
 
 /// Messages that wait for their confirm at once. The broker syncs once for all of them.
@@ -25,9 +26,6 @@ pub(crate) const PUBLISH_LANES: usize = 8;
 const PERSISTENT: u8 = 2;
 /// Is lost with it.
 const TRANSIENT: u8 = 1;
-
-/// For people who look into a queue; nobody else reads it.
-const BODY: &[u8] = b"wake";
 
 pub(crate) struct Publisher {
     lanes: Lanes,
@@ -47,7 +45,7 @@ struct Outcome {
     trouble: Option<String>,
 }
 
-/// What the broker said of the messages sent.
+/// What the broker said of the messages sent, in wake-ups.
 #[derive(Default)]
 struct Answers {
     /// By the place of their queue in the batch.
@@ -72,6 +70,10 @@ impl Publisher {
         self.lanes.link().channel().await?;
         self.lanes.put_back(lane);
         Ok(())
+    }
+
+    pub(crate) fn knows(&self, queue: QueueKey) -> bool {
+        self.declared.knows(queue)
     }
 
     /// Returns the wake-ups that are not known to be safe.
@@ -107,7 +109,7 @@ impl Publisher {
     /// To one queue that is known to be there.
     pub(crate) async fn publish_one(&self, name: ShortString) -> Result<(), QueueError> {
         let lane = self.lanes.take().await?;
-        match timeout(ANSWER_WITHIN, self.send_one(lane.channel(), name)).await {
+        match timeout(ANSWER_WITHIN, self.send_one(lane.channel(), name, 1)).await {
             Ok(Ok(Confirmation::Ack(None))) => {
                 self.lanes.put_back(lane);
                 Ok(())
@@ -166,28 +168,31 @@ impl Publisher {
             ..Answers::default()
         };
         let counts: Vec<u32> = batch.iter().map(|wakeups| wakeups.n).collect();
-        let places = counts
+        let messages = counts
             .into_iter()
             .enumerate()
-            .flat_map(|(place, n)| (0..n).map(move |_| place));
-        let mut confirms = stream::iter(places)
-            .map(|place| async move {
-                let answer = self.send_one(channel, names[place].clone()).await;
-                (place, answer)
+            .flat_map(|(place, n)| message::split(n).map(move |count| (place, count)));
+        let mut confirms = stream::iter(messages)
+            .map(|(place, count)| async move {
+                let answer = self.send_one(channel, names[place].clone(), count).await;
+                (place, count, answer)
             })
             .buffer_unordered(CONFIRM_WINDOW);
         loop {
             match timeout(ANSWER_WITHIN, confirms.next()).await {
-                Ok(Some((place, Ok(confirmation)))) => {
-                    answers.acked[place] += u32::from(confirmation.is_ack());
+                Ok(Some((place, count, Ok(confirmation)))) => {
+                    if confirmation.is_ack() {
+                        answers.acked[place] += count;
+                    }
                     // A returned message comes with whichever confirm is handled next, so only its own address tells
                     // which one it is.
-                    if let Some(message) = confirmation.take_message() {
-                        let name = message.delivery.routing_key.clone();
-                        *answers.returned.entry(name).or_default() += 1;
+                    if let Some(returned) = confirmation.take_message() {
+                        let name = returned.delivery.routing_key.clone();
+                        *answers.returned.entry(name).or_default() +=
+                            message::count(&returned.delivery.data);
                     }
                 }
-                Ok(Some((_, Err(error)))) => answers.trouble = Some(error.to_string()),
+                Ok(Some((_, _, Err(error)))) => answers.trouble = Some(error.to_string()),
                 Ok(None) => break,
                 Err(_) => {
                     answers.trouble = Some("the broker does not confirm".to_owned());
@@ -198,7 +203,13 @@ impl Publisher {
         answers
     }
 
-    async fn send_one(&self, channel: &Channel, name: ShortString) -> lapin::Result<Confirmation> {
+    /// A message that stands for `count` wake-ups.
+    async fn send_one(
+        &self,
+        channel: &Channel,
+        name: ShortString,
+        count: u32,
+    ) -> lapin::Result<Confirmation> {
         let confirm = channel
             .basic_publish(
                 // The default exchange: straight to the queue of that name.
@@ -208,7 +219,7 @@ impl Publisher {
                     mandatory: true,
                     ..BasicPublishOptions::default()
                 },
-                BODY,
+                &message::body(count),
                 BasicProperties::default().with_delivery_mode(self.delivery_mode),
             )
             .await?;

@@ -90,16 +90,35 @@ impl JobQueue for RabbitQueue {
         self.publisher.publish(wakeups).await
     }
 
+    fn knows(&self, queue: QueueKey) -> bool {
+        self.publisher.knows(queue)
+    }
+
     async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError> {
         self.visits.visit(queue, n).await
     }
 
+    /// A message may stand for more wake-ups than the visit asked for: those are sent again before it is acked.
     async fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {
-        self.visits.ack(receipt).await
+        let Some(visit) = self.visits.close(&receipt)? else {
+            return Ok(());
+        };
+        let unsent = match visit.surplus.n {
+            0 => Vec::new(),
+            _ => self.publisher.publish(vec![visit.surplus]).await?,
+        };
+        if unsent.is_empty() {
+            self.visits.ack(visit).await
+        } else {
+            self.visits.give_back(visit).await
+        }
     }
 
     async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError> {
-        self.visits.give_back(receipt).await
+        match self.visits.close(&receipt)? {
+            Some(visit) => self.visits.give_back(visit).await,
+            None => Ok(()),
+        }
     }
 
     async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError> {

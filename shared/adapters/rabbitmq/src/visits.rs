@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use application::ports::{QueueError, Receipt, Visit};
+use application::ports::{QueueError, Receipt, Visit, Wakeups};
 use domain::QueueKey;
 use futures::future::try_join_all;
 use lapin::Channel;
@@ -16,10 +16,14 @@ use tokio::time::{Instant, interval, timeout};
 
 use crate::error::{ANSWER_WITHIN, answered, in_words, is_not_found, no_answer};
 use crate::lanes::{Lane, Lanes};
+use crate::message;
 use crate::names::Names;
 
 /// Visits that are open at once; more wait. A channel is some 40 KB in the broker.
 pub(crate) const VISIT_LANES: usize = 64;
+
+/// By how much each round of a visit may be larger than those before it together.
+const GROWTH: u32 = 8;
 
 /// The receipt of a visit that found nothing, which nobody has to keep anything for.
 const NOTHING_TAKEN: u64 = 0;
@@ -41,10 +45,28 @@ struct Open {
     by_receipt: HashMap<u64, OpenVisit>,
 }
 
-struct OpenVisit {
+pub(crate) struct OpenVisit {
     lane: Lane,
     last_tag: u64,
     since: Instant,
+    /// Wake-ups that the taken messages stand for beyond what was asked for.
+    pub surplus: Wakeups,
+}
+
+/// Messages taken from a queue.
+#[derive(Default)]
+struct Taken {
+    last_tag: Option<u64>,
+    messages: u32,
+    wakeups: u32,
+}
+
+impl Taken {
+    fn add(&mut self, message: &BasicGetMessage) {
+        self.last_tag = Some(message.delivery_tag);
+        self.messages += 1;
+        self.wakeups += message::count(&message.data);
+    }
 }
 
 impl Visits {
@@ -70,6 +92,7 @@ impl Visits {
     pub(crate) async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError> {
         let nothing = || Visit {
             taken: 0,
+            beyond: false,
             receipt: Receipt(NOTHING_TAKEN),
         };
         if n == 0 {
@@ -84,23 +107,25 @@ impl Visits {
             Ok(Err(error)) => return Err(in_words(&error)),
             Err(_) => return Err(no_answer("get messages")),
         };
-        let Some(last_tag) = taken.last().map(|message| message.delivery_tag) else {
+        let Some(last_tag) = taken.last_tag else {
             self.lanes().put_back(lane);
             return Ok(nothing());
         };
+        let surplus = taken.wakeups.saturating_sub(n);
         let receipt = self.shared.open().add(OpenVisit {
             lane,
             last_tag,
             since: Instant::now(),
+            surplus: Wakeups { queue, n: surplus },
         });
-        let taken = u32::try_from(taken.len()).unwrap_or(n);
-        Ok(Visit { taken, receipt })
+        Ok(Visit {
+            taken: taken.wakeups.min(n),
+            beyond: surplus > 0,
+            receipt,
+        })
     }
 
-    pub(crate) async fn ack(&self, receipt: Receipt) -> Result<(), QueueError> {
-        let Some(visit) = self.close(&receipt)? else {
-            return Ok(());
-        };
+    pub(crate) async fn ack(&self, visit: OpenVisit) -> Result<(), QueueError> {
         let options = BasicAckOptions { multiple: true };
         let acking = visit.lane.channel().basic_ack(visit.last_tag, options);
         answered("ack", acking).await?;
@@ -108,10 +133,7 @@ impl Visits {
         Ok(())
     }
 
-    pub(crate) async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError> {
-        let Some(visit) = self.close(&receipt)? else {
-            return Ok(());
-        };
+    pub(crate) async fn give_back(&self, visit: OpenVisit) -> Result<(), QueueError> {
         let options = BasicNackOptions {
             multiple: true,
             requeue: true,
@@ -122,7 +144,8 @@ impl Visits {
         Ok(())
     }
 
-    fn close(&self, receipt: &Receipt) -> Result<Option<OpenVisit>, QueueError> {
+    /// The visit is its caller's alone from now on; dropped, its messages go back. `None`: it found nothing.
+    pub(crate) fn close(&self, receipt: &Receipt) -> Result<Option<OpenVisit>, QueueError> {
         if receipt.0 == NOTHING_TAKEN {
             return Ok(None);
         }
@@ -155,18 +178,26 @@ impl Open {
     }
 }
 
-/// The first message says how many more there are, so that nothing is asked of an empty queue; the rest are asked for
-/// all at once.
-async fn get(channel: &Channel, name: &ShortString, n: u32) -> lapin::Result<Vec<BasicGetMessage>> {
+/// Each message says how many more there are, so that nothing is asked of an empty queue. As many as seem to be needed,
+/// by what those before stood for, are asked for all at once; never many more than before, since the next may stand for
+/// more.
+async fn get(channel: &Channel, name: &ShortString, n: u32) -> lapin::Result<Taken> {
     let one = || channel.basic_get(name.clone(), BasicGetOptions { no_ack: false });
-    let Some(first) = one().await? else {
-        return Ok(Vec::new());
-    };
-    let more = n.saturating_sub(1).min(first.message_count);
-    let rest = try_join_all((0..more).map(|_| one())).await?;
-    Ok(std::iter::once(first)
-        .chain(rest.into_iter().flatten())
-        .collect())
+    let mut taken = Taken::default();
+    let mut more = 1;
+    while more > 0 && taken.wakeups < n {
+        let each = taken.wakeups.checked_div(taken.messages).unwrap_or(n);
+        let needed = (n - taken.wakeups).div_ceil(each);
+        let bold = (taken.messages * GROWTH).max(1);
+        let asked = needed.min(bold).min(more);
+        let got = try_join_all((0..asked).map(|_| one())).await?;
+        more = 0;
+        for message in got.into_iter().flatten() {
+            more = message.message_count;
+            taken.add(&message);
+        }
+    }
+    Ok(taken)
 }
 
 async fn sweep(shared: Arc<Shared>, held_max: Duration) {

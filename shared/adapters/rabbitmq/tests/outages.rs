@@ -277,7 +277,10 @@ async fn a_visit_that_its_caller_lost_gives_its_messages_back() {
 async fn more_visits_than_channels_wait_for_each_other() {
     let Some(config) = fresh_config() else { return };
     let port = Arc::new(RabbitQueue::open(&config).unwrap());
-    assert_eq!(port.publish(wakeups(key(1), 200)).await.unwrap(), []);
+    // Few at once: they come in messages of their own.
+    for _ in 0..40 {
+        assert_eq!(port.publish(wakeups(key(1), 5)).await.unwrap(), []);
+    }
     let visits = (0..200).map(|_| {
         let port = Arc::clone(&port);
         tokio::spawn(async move {
@@ -289,6 +292,25 @@ async fn more_visits_than_channels_wait_for_each_other() {
     });
     let came = join_all(visits).await.into_iter().map(Result::unwrap);
     assert_eq!(came.sum::<u32>(), 200);
+}
+
+#[tokio::test]
+async fn what_a_message_stands_for_beyond_a_visit_goes_back() {
+    let Some(config) = fresh_config() else { return };
+    let port = RabbitQueue::open(&config).unwrap();
+    assert_eq!(port.publish(wakeups(key(1), 1_000)).await.unwrap(), []);
+    let depth = port.depth(key(1)).await.unwrap();
+    assert!(
+        (1..100).contains(&depth),
+        "1,000 wake-ups in {depth} messages"
+    );
+    let visit = port.visit(key(1), 10).await.unwrap();
+    assert_eq!((visit.taken, visit.beyond), (10, true));
+    port.ack(visit.receipt).await.unwrap();
+    let visit = port.visit(key(1), 100).await.unwrap();
+    assert_eq!(visit.taken, 100);
+    port.give_back(visit.receipt).await.unwrap();
+    assert_eq!(until_came(&port, key(1), 990).await, 990);
 }
 
 #[tokio::test]

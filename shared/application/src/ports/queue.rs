@@ -10,16 +10,22 @@ pub trait JobQueue: Send + Sync {
     /// not taken; an error means that it has none for sure.
     async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError>;
 
-    /// VISIT. Takes up to `n` wake-ups, without waiting for more to come.
+    /// Whether the queue was there when this process last published to it, so that nothing has to be made before the next
+    /// message arrives.
+    fn knows(&self, queue: QueueKey) -> bool;
+
+    /// VISIT. Takes up to `n` wake-ups, without waiting for more to come. What is beside them in the same message is in
+    /// nobody's reach until the ack sends it back.
     async fn visit(&self, queue: QueueKey, n: u32) -> Result<Visit, QueueError>;
 
-    /// All wake-ups of the visit are dealt with. Losing the ack brings duplicates, which are harmless.
+    /// All wake-ups of the visit are dealt with; those beyond them are back in their queue afterwards. Losing the ack brings duplicates, which are harmless.
     async fn ack(&self, receipt: Receipt) -> Result<(), QueueError>;
 
     /// All wake-ups of the visit go back to their queue.
     async fn give_back(&self, receipt: Receipt) -> Result<(), QueueError>;
 
-    /// How many wake-ups of the queue the broker holds, in nobody's hands; none for a queue that it does not know.
+    /// How many messages of the queue the broker holds, in nobody's hands: so many wake-ups at least, and none only when
+    /// there is none. None for a queue that it does not know.
     async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError>;
 
     /// True when the durable marker is there: the broker still has what it was given.
@@ -42,6 +48,8 @@ pub struct Wakeups {
 #[derive(Debug)]
 pub struct Visit {
     pub taken: u32,
+    /// The ack, or giving it back, will let wake-ups arrive that other visits did not find meanwhile.
+    pub beyond: bool,
     pub receipt: Receipt,
 }
 

@@ -23,14 +23,21 @@ impl Dispatcher {
             return true;
         }
         let queues: Vec<QueueKey> = wakeups.iter().map(|wakeups| wakeups.queue).collect();
-        let unsent = match self.ports.queue.publish(wakeups.clone()).await {
+        // The broker hands a message out before it has it safe, so the pickers need not wait for that. One who comes too
+        // early is called again below. A queue that has to be made first would be looked for in vain.
+        let (known, new): (Vec<SlotSnapshot>, Vec<SlotSnapshot>) = slots
+            .iter()
+            .partition(|slots| self.ports.queue.knows(slots.queue));
+        let (published, ()) =
+            tokio::join!(self.ports.queue.publish(wakeups.clone()), self.note(&known));
+        let unsent = match published {
             Ok(unsent) => unsent,
             Err(error) => {
                 tracing::warn!(%error, "the broker took no wake-ups; the relay will send them");
                 wakeups
             }
         };
-        self.note(slots).await;
+        self.note(&new).await;
         let all_sent = unsent.is_empty();
         if !all_sent {
             self.take_back(unsent).await;

@@ -12,7 +12,7 @@ const GROUP_JOBS: usize = 1_000;
 /// Requests that may wait for their commit; more are held up in the server's accept queue.
 const WAITING_REQUESTS: usize = 4_096;
 /// Two commits at once: one writes while the other's answer is on its way.
-const COMMITS_AT_ONCE: usize = 2;
+const COMMITS_AT_ONCE: usize = 1;
 
 /// Why jobs were not taken. None of them was.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,2 @@
+-- Nothing changes here: SQLite writes only those entries of indexes that a change is about, and asks jobs_by_state for
+-- jobs in any state. The PostgreSQL twin has the same number and name.
