@@ -99,7 +99,8 @@ pub struct Job {
     /// Wall-clock limit of one run.
     pub max_duration_seconds: u32,
     pub run_after: Option<Timestamp>,
-    /// By when it must have ended: a waiting job fails then, a running one is ended.
+    /// By when it must have ended: a waiting job fails then, a running one is ended. One that has passed is forgotten
+    /// when a person starts or retries the job.
     pub deadline: Option<Timestamp>,
     /// Labels that a worker must have to run it.
     pub requires: Labels,
@@ -183,6 +184,8 @@ impl Job {
         self.status = Status::Queued;
         self.stop_requested_at = None;
         self.run_after = self.run_after.filter(|at| *at > now);
+        // Who asks for it now wants it all the same; with that deadline it would fail at once.
+        self.deadline = self.deadline.filter(|at| *at > now);
         self.queued_at = Some(now);
         self.turn = Some(turn(self.priority, now));
         self.finished_at = None;

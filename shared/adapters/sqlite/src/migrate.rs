@@ -28,6 +28,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "replays",
         include_str!("../../../../migrations/sqlite/0004_replays.sql"),
     ),
+    (
+        5,
+        "lean_jobs",
+        include_str!("../../../../migrations/sqlite/0005_lean_jobs.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {
