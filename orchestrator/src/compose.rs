@@ -8,6 +8,8 @@ pub mod tools;
 
 use std::time::Duration;
 
+use domain::Labels;
+
 use crate::config::Settings;
 
 /// The tenant that every installation begins with.
@@ -20,7 +22,7 @@ pub fn worker_config(settings: &Settings) -> workers::WorkerConfig {
     workers::WorkerConfig {
         host: host_name(),
         kinds: settings.kinds.clone(),
-        labels: settings.labels.clone(),
+        labels: labels(settings),
         concurrency: settings.concurrency.unwrap_or(defaults.concurrency),
         lease: seconds(settings.lease_seconds, defaults.lease),
         grace: seconds(settings.grace_seconds, defaults.grace),
@@ -28,6 +30,16 @@ pub fn worker_config(settings: &Settings) -> workers::WorkerConfig {
         log_limit_bytes: settings.log_limit_bytes.unwrap_or(defaults.log_limit_bytes),
         ..defaults
     }
+}
+
+/// What the operator says that it has, and which agents it runs.
+fn labels(settings: &Settings) -> Labels {
+    let mut labels = settings.labels.clone();
+    let agents = tools::agent_kinds(settings);
+    labels
+        .0
+        .extend(agents.into_iter().flat_map(|kind| kind.label().0));
+    labels
 }
 
 /// This machine's name, for people who look at the list of workers.

@@ -106,7 +106,8 @@ both {
         a_pause_holds_and_a_resume_lets_go,
         a_draining_queue_works_off_what_it_has_and_takes_nothing_new;
     locks:
-        exclusive_sessions_of_a_branch_never_overlap;
+        exclusive_sessions_of_a_branch_never_overlap,
+        waiting_for_a_branch_is_no_time_of_the_run;
     dead_letters:
         dead_letters_are_queued_again_from_the_command_line;
     secrets:

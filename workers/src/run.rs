@@ -21,6 +21,11 @@ use crate::write::Written;
 const WIND_UP: Duration = Duration::from_secs(20);
 /// How long a run that gave way waits at least.
 const GIVE_WAY: Duration = Duration::from_millis(333);
+/// How long a run waits at least that came to a worker which cannot do it: it may meet the same one again.
+const ELSEWHERE: Duration = Duration::from_secs(5);
+/// Why a run is tried again whose end was refused or not waited for.
+const LOCK_LOST: &str =
+    "the lock that it worked under went to another run; what it did does not count";
 /// Between tries to write the end of a run while the store cannot be reached.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
 
@@ -102,9 +107,13 @@ async fn attend(
     let mut interruption = entry.interruption();
     let mut work = tokio::spawn(handle(Arc::clone(worker), job.clone(), Arc::clone(context)));
     let _leash = Leash(work.abort_handle());
-    let deadline = Instant::now() + limit(worker, job);
+    let latest = job.deadline.map(|at| instant_of(worker, at));
+    let mut began = context.began();
     let mut patience: Option<Instant> = None;
     loop {
+        let limit = Duration::from_secs(job.max_duration_seconds.into());
+        let limit = *began.borrow_and_update() + limit;
+        let deadline = latest.map_or(limit, |latest| latest.min(limit));
         let lost = interruption.wait_for(|why| *why == Some(Interruption::LeaseLost));
         tokio::select! {
             biased;
@@ -112,6 +121,8 @@ async fn attend(
             _ = lost => return Handled::interrupted(Interruption::LeaseLost),
             () = tokio::time::sleep_until(patience.unwrap_or(deadline)) => {}
             () = told(entry), if patience.is_none() => {}
+            // The sender lives as long as the context.
+            _ = began.changed(), if patience.is_none() => continue,
         }
         if let (Some(why), Some(_)) = (entry.why(), patience) {
             tracing::warn!(job = %job.id, ?why, "the run did not wind up in time and is dropped");
@@ -124,13 +135,10 @@ async fn attend(
     }
 }
 
-/// How long the run may take: its own limit, and what is left until the job's deadline.
-fn limit(worker: &Worker, job: &Job) -> Duration {
-    let limit = Duration::from_secs(job.max_duration_seconds.into());
-    let left = job
-        .deadline
-        .map(|deadline| deadline - worker.ports.clock.now());
-    left.map_or(limit, |left| limit.min(left.to_std().unwrap_or_default()))
+/// When the job's deadline comes, by the clock that never jumps.
+fn instant_of(worker: &Worker, deadline: Timestamp) -> Instant {
+    let left = deadline - worker.ports.clock.now();
+    Instant::now() + left.to_std().unwrap_or_default()
 }
 
 async fn told(entry: &Entry) {
@@ -156,7 +164,7 @@ fn ending(
     let Err(error) = handled.outcome else {
         return match (handled.result, why) {
             (_, Some(Interruption::LeaseLost)) => None,
-            (_, Some(Interruption::LockLost)) => Some(Ending::Yielded { wait: give_way() }),
+            (_, Some(Interruption::LockLost)) => Some(yielded(LOCK_LOST, GIVE_WAY)),
             (Some(result), _) => Some(Ending::Completed(result)),
             (None, _) => Some(Ending::Failed(JobError::new(
                 "NO_RESULT",
@@ -175,9 +183,9 @@ fn ending(
         (Some(Interruption::Deadline), _) => Some(Ending::TimedOut(deadline_exceeded(job, now))),
         (None, HandlerError::Fail(error)) => Some(Ending::Failed(error)),
         (None, HandlerError::Retry(error)) => Some(Ending::Retry { error, after: None }),
-        (Some(Interruption::LockLost), _) | (None, HandlerError::Yield(_)) => {
-            Some(Ending::Yielded { wait: give_way() })
-        }
+        (Some(Interruption::LockLost), _) => Some(yielded(LOCK_LOST, GIVE_WAY)),
+        (None, HandlerError::Yield(why)) => Some(yielded(&why, GIVE_WAY)),
+        (None, HandlerError::Elsewhere(why)) => Some(yielded(&why, ELSEWHERE)),
     }
 }
 
@@ -195,9 +203,12 @@ fn deadline_exceeded(job: &Job, now: Timestamp) -> JobError {
     JobError::new("DEADLINE_EXCEEDED", message)
 }
 
-/// Between a third of a second and a second, so that runs that gave way to each other do not meet again.
-fn give_way() -> Duration {
-    GIVE_WAY.mul_f64(1.0 + 2.0 * fastrand::f64())
+/// Tried again after one to three times `least`, so that runs that gave way to each other do not meet again.
+fn yielded(why: &str, least: Duration) -> Ending {
+    Ending::Yielded {
+        wait: least.mul_f64(1.0 + 2.0 * fastrand::f64()),
+        why: why.to_owned(),
+    }
 }
 
 /// Writes the end, however long the store is away, as long as the lease holds.
@@ -210,12 +221,11 @@ async fn finish(worker: &Worker, job: &Job, ending: Ending, rest: Rest, account:
     }
     // Either the job is not ours any more, or a lock that it worked under is not. In the second case nobody else would
     // end it: it is tried again.
-    let yielded = Ending::Yielded { wait: give_way() };
     let rest = Rest {
         logs: end.logs,
         guards: Vec::new(),
     };
-    if let Some(again) = end_of(worker, job, yielded, rest) {
+    if let Some(again) = end_of(worker, job, yielded(LOCK_LOST, GIVE_WAY), rest) {
         write_end(worker, job, &again, account).await;
     }
 }

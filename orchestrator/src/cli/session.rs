@@ -108,7 +108,7 @@ pub struct WorkArgs {
     /// Wall-clock limit of one run
     #[arg(long, value_name = "SECONDS")]
     pub max_duration: Option<u32>,
-    /// How many runs may fail before the session does
+    /// How many runs may fail before the session does; only exit code 75 and the worker's own failures are tried again
     #[arg(long, value_name = "N")]
     pub max_attempts: Option<u32>,
     /// Mark to find it by; may be repeated

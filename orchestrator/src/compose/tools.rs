@@ -34,11 +34,7 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
             tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left");
         }
     }
-    let kinds = settings
-        .agents
-        .clone()
-        .unwrap_or_else(|| vec![AgentKind::Echo]);
-    let agents = kinds
+    let agents = agent_kinds(settings)
         .into_iter()
         .map(|kind| agent(kind, settings, &environment))
         .collect();
@@ -47,6 +43,12 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
         trainers: vec![Arc::new(trainer(settings, environment, roots))],
         workspaces: Arc::new(workspaces),
     })
+}
+
+/// The kinds of agents that a worker with these settings runs.
+pub fn agent_kinds(settings: &Settings) -> Vec<AgentKind> {
+    let echo = || vec![AgentKind::Echo];
+    settings.agents.clone().unwrap_or_else(echo)
 }
 
 fn agent(kind: AgentKind, settings: &Settings, environment: &Environment) -> Arc<dyn Agent> {

@@ -13,7 +13,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::new_job::{
-    PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
+    PriorityBody, RuleBody, default_attempts, default_duration, default_start, instant, labels,
+    labels_once, offer,
 };
 use super::text::check_object;
 
@@ -50,13 +51,15 @@ pub(crate) struct NewSession {
     #[serde(default)]
     pub keep: Vec<String>,
     /// Not before this instant.
+    #[serde(default, deserialize_with = "instant")]
     pub run_after: Option<DateTime<Utc>>,
     /// By when it must have ended: it fails then if it still waits, and is ended if it runs.
+    #[serde(default, deserialize_with = "instant")]
     pub deadline: Option<DateTime<Utc>>,
     /// Labels that a worker must have to run it, such as `{"gpu": "h100"}`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels_once")]
     pub requires: BTreeMap<String, String>,
-    /// What others of the same bulk request may call it in their `depends_on`.
+    /// What others of the same bulk request may call it in their `depends_on`; for bulk requests only.
     pub name: Option<String>,
     /// Jobs that must end well first: their ids, or names of others in the same bulk request. It is `pending` until then.
     #[serde(default)]
@@ -104,7 +107,7 @@ pub(crate) struct RepositoryBody {
     #[schema(default = "HEAD")]
     pub reference: String,
     /// No other exclusive session works on this branch of this repository at the same time; the session waits for its
-    /// turn while it holds a slot.
+    /// turn while it holds a slot, which does not count as its run's time. Not for a bare commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
 }

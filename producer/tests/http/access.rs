@@ -86,6 +86,10 @@ async fn a_viewer_reads_and_changes_nothing() {
             problem["detail"].as_str().unwrap().contains("viewer"),
             "{method} {path}"
         );
+        // No lead can give what only an admin may do.
+        let detail = problem["detail"].as_str().unwrap();
+        let of_admins = detail.contains("role admin");
+        assert_ne!(of_admins, detail.contains("ask a lead"), "{detail}");
     }
     let answer = site
         .get(&format!("/api/v1/sessions/{id}"))

@@ -52,7 +52,7 @@ pub use labels::{Labels, NotALabel};
 pub use log::{LogChunk, LogCursor, LogStream};
 pub use new_job::NewJob;
 pub use priority::{Priority, UnknownPriority};
-pub use progress::Progress;
+pub use progress::{AwaitedLock, Progress};
 pub use replay::{DeadLetterFilter, DeadLetterGroup, Replay, ReplayState, UnknownReplayState};
 pub use result::{DiffStat, JobResult, SessionResult, TrainingResult};
 pub use role::{Permit, Role, UnknownRole};

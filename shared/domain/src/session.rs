@@ -1,11 +1,12 @@
 //! A coding session: an agent works on a repository, or in an empty folder.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Violations;
+use crate::{Labels, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -46,6 +47,14 @@ pub struct UnknownAgent(pub String);
 
 impl AgentKind {
     pub const ALL: [Self; 2] = [Self::Echo, Self::Command];
+
+    /// What a worker that runs such agents has, and a job may ask for: `agent/command=yes`.
+    pub fn label(self) -> Labels {
+        Labels(BTreeMap::from([(
+            format!("agent/{self}"),
+            "yes".to_owned(),
+        )]))
+    }
 
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use domain::Labels;
 use serde_json::{Map, Value, json};
 
 use super::follow;
@@ -76,14 +77,14 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
         }
         set("repository", Some(repository));
     }
-    let requires: Map<String, Value> = args
-        .require
-        .iter()
-        .flat_map(|labels| labels.0.iter())
-        .map(|(key, value)| (key.clone(), value.clone().into()))
-        .collect();
+    let mut requires = Labels::default();
+    for (key, value) in args.require.iter().flat_map(|labels| &labels.0) {
+        requires
+            .add(key.clone(), value.clone())
+            .map_err(|error| UsageError(format!("--require: {error}")))?;
+    }
     if !requires.is_empty() {
-        body.insert("requires".to_owned(), requires.into());
+        body.insert("requires".to_owned(), json!(requires));
     }
     Ok(body)
 }
@@ -242,6 +243,13 @@ mod tests {
         assert!(body(&parsed(&["--agent", "command"])).is_err());
         assert!(body(&parsed(&["--agent", "echo", "--run", "x"])).is_err());
         assert!(body(&parsed(&["--repo", "no/such/folder"])).is_err());
+    }
+
+    #[test]
+    fn a_label_that_is_asked_for_twice_is_refused() {
+        let doubled = ["--require", "gpu=a", "--require", "gpu=b", "--run", "x"];
+        let error = body(&parsed(&doubled)).unwrap_err();
+        assert!(error.0.contains("`gpu` is given twice"), "{}", error.0);
     }
 
     #[test]

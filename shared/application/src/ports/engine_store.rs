@@ -122,6 +122,9 @@ pub trait EngineStore: Send + Sync {
     /// just got the lock; a write that is guarded by an older one is refused.
     async fn next_fence(&self, resource: &str) -> Result<i64, StoreError>;
 
+    /// Nobody was given a later fence of the resource since.
+    async fn is_latest_fence(&self, guard: &Guard) -> Result<bool, StoreError>;
+
     /// Every queue with something waiting or running: what coordination is rebuilt from. At most `limit`.
     async fn slots(&self, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError>;
 

@@ -139,7 +139,8 @@ macro_rules! store_contract {
                 labelled_jobs_wait_for_a_worker_that_has_their_labels,
                 labelled_jobs_share_the_free_slots,
                 labelled_work_is_found_where_the_least_runs,
-                a_worker_without_its_lease_claims_nothing;
+                a_worker_without_its_lease_claims_nothing,
+                a_late_claim_starts_no_job_before_what_happened_last;
             report:
                 a_report_is_kept_in_all_its_parts,
                 one_call_brings_reports_of_many_jobs,
@@ -174,6 +175,7 @@ macro_rules! store_contract {
                 a_failed_prerequisite_fails_who_waits,
                 prerequisites_may_have_ended_before,
                 only_a_tenants_own_jobs_can_be_waited_for,
+                only_a_tenants_own_job_can_be_a_parent,
                 a_submission_may_be_a_chain,
                 a_waiting_job_is_steered_by_a_person,
                 every_end_of_a_prerequisite_is_told,
@@ -196,11 +198,14 @@ macro_rules! store_contract {
             waiting:
                 a_waiting_job_sees_what_is_before_it,
                 labelled_jobs_are_before_labelled_ones_only,
+                jobs_that_no_live_worker_could_run_are_before_nobody,
+                a_run_that_lost_its_lease_is_no_measure,
                 a_waiting_job_sees_who_could_run_it,
                 a_waiting_job_sees_its_prerequisites_and_its_queue,
                 another_tenant_learns_nothing_of_a_waiting_job;
             guards:
                 fences_only_rise,
+                only_the_latest_fence_is_the_latest,
                 an_end_under_an_old_guard_is_refused;
             reconcile:
                 right_counts_are_left_alone,
