@@ -61,6 +61,10 @@ pub struct Settings {
     /// Variables of the worker's environment that runs may see, beside `PATH` and the language.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub agent_variables: Option<Vec<String>>,
+    /// The program of OpenCode; when not set, `opencode` where the worker's PATH has it.
+    pub opencode: Option<PathBuf>,
+    /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
+    pub opencode_config: Option<PathBuf>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -111,6 +115,8 @@ impl Default for Settings {
             agents: None,
             roots: None,
             agent_variables: None,
+            opencode: None,
+            opencode_config: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

@@ -67,7 +67,7 @@ pub struct WorkerFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
 
-    /// Kinds of agents to run: echo, command. `command` runs what tenants send, as this user
+    /// Kinds of agents to run: echo, command, opencode. The last two do what tenants say, as this user
     #[arg(long, value_name = "KIND,..", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Vec<AgentKind>>,

@@ -29,6 +29,8 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
             (all_in_one::METRICS_PORT.to_string(), "dev"),
             (worker::METRICS_PORT.to_string(), "worker"),
         ]),
+        "opencode" => "opencode on the PATH".to_owned(),
+        "opencode_config" => "none".to_owned(),
         "roots" => each(&[
             ("none".to_owned(), "worker"),
             (folders(&dev::roots()?), "dev"),
@@ -47,7 +49,7 @@ fn key_file(settings: &Settings) -> Option<String> {
     is_used.then(|| file.display().to_string())
 }
 
-/// `echo (worker); echo, command (dev)`
+/// `echo (worker); echo, command, opencode (dev)`
 fn each(values: &[(String, &str)]) -> String {
     let said = values
         .iter()
@@ -90,7 +92,7 @@ mod tests {
         let worker = workers::WorkerConfig::default();
         assert_eq!(
             said("agents", &settings),
-            "echo (worker); echo, command (dev)"
+            "echo (worker); echo, command, opencode (dev)"
         );
         assert_eq!(
             said("metrics_port", &settings),
