@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{GitWorkspaces, Roots};
-use adapter_agents::{CommandAgent, EchoAgent, Environment};
+use adapter_agents::{CommandAgent, EchoAgent, Environment, OpenCodeAgent, OpenCodeSetup};
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
 use application::ports::Agent;
@@ -40,7 +40,7 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
         .unwrap_or_else(|| vec![AgentKind::Echo]);
     let agents = kinds
         .into_iter()
-        .map(|kind| agent(kind, settings, &environment))
+        .map(|kind| agent(kind, settings, &environment, work))
         .collect();
     Ok(Tools {
         agents,
@@ -49,7 +49,12 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     })
 }
 
-fn agent(kind: AgentKind, settings: &Settings, environment: &Environment) -> Arc<dyn Agent> {
+fn agent(
+    kind: AgentKind,
+    settings: &Settings,
+    environment: &Environment,
+    work: &Path,
+) -> Arc<dyn Agent> {
     match kind {
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
@@ -57,7 +62,36 @@ fn agent(kind: AgentKind, settings: &Settings, environment: &Environment) -> Arc
             environment.clone(),
             output_limits(settings),
         )),
+        AgentKind::OpenCode => Arc::new(opencode(settings, environment, work)),
     }
+}
+
+/// What it kept of jobs that are not tried again is swept away.
+fn opencode(settings: &Settings, environment: &Environment, work: &Path) -> OpenCodeAgent {
+    let program = settings
+        .opencode
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("opencode"));
+    // It is started in a run's folder; a name without a folder is looked for on the PATH.
+    let is_name = program.components().count() == 1;
+    let program = match std::path::absolute(&program) {
+        Ok(path) if !is_name => path,
+        _ => program,
+    };
+    let setup = OpenCodeSetup {
+        program,
+        config: settings.opencode_config.clone(),
+        variables: config::variables().collect(),
+        folder: work.join("opencode"),
+    };
+    let limits = output_limits(settings);
+    let agent = OpenCodeAgent::new(guard(settings), environment.clone(), limits, setup);
+    match agent.sweep() {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(swept, "removed old conversations of OpenCode"),
+        Err(error) => tracing::warn!(%error, "old conversations of OpenCode may be left"),
+    }
+    agent
 }
 
 /// The operator's own trainer or, where none is named, the reference trainer in this binary.

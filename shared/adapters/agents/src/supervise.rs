@@ -14,7 +14,7 @@ use crate::guard::{Control, Exit, Guard, RunLost, StartError};
 use crate::output::Console;
 
 /// The guard itself gives up on processes that hang in the kernel after five seconds.
-const KILL_PATIENCE: Duration = Duration::from_secs(8);
+pub(crate) const KILL_PATIENCE: Duration = Duration::from_secs(8);
 /// A worker that was frozen learns in this time that its lease is over, which is then why the run ended.
 const THAW_PATIENCE: Duration = Duration::from_secs(1);
 /// When all is dead its pipes end at once; this is for a log that is slow to take the rest.
@@ -76,24 +76,25 @@ async fn judge(exit: Result<Exit, RunLost>, console: &Console<'_>) -> Result<Exi
             ),
         ));
     }
-    let lost = match exit {
-        Ok(exit) => return Ok(exit),
-        Err(lost) => lost,
-    };
+    match exit {
+        Ok(exit) => Ok(exit),
+        Err(lost) => Err(lose(&lost, console).await),
+    }
+}
+
+/// What it means that a run did not come to an end of its own.
+pub(crate) async fn lose(lost: &RunLost, console: &Console<'_>) -> HandlerError {
     let code = match lost {
         RunLost::Guard => "GUARD_LOST",
         RunLost::Worker => {
             let interrupted = console.context().interrupted();
             if let Ok(reason) = timeout(THAW_PATIENCE, interrupted).await {
-                return Err(HandlerError::Interrupted(reason));
+                return HandlerError::Interrupted(reason);
             }
             "WORKER_FROZEN"
         }
     };
-    Err(retry(
-        code,
-        format!("{lost}; all that the run started was killed"),
-    ))
+    retry(code, format!("{lost}; all that the run started was killed"))
 }
 
 /// Why a program could not be started, in words. `codes`: of a program that is not there, and of any other refusal.

@@ -54,7 +54,7 @@ impl ConfigFile {
     }
 
     /// Read for every run, so that keys and models can be changed without a restart.
-    pub(super) fn load(&self, spec: &OpenCode) -> Result<Config, HandlerError> {
+    pub(super) fn load(&self, spec: &OpenCode, directory: &Path) -> Result<Config, HandlerError> {
         let Some(path) = &self.path else {
             return Err(fail(
                 "OPENCODE_NOT_CONFIGURED",
@@ -62,7 +62,7 @@ impl ConfigFile {
                  ORCHESTRATOR_OPENCODE_CONFIG (opencode_config)",
             ));
         };
-        self.read(path, spec).map_err(|reason| {
+        self.read(path, spec, directory).map_err(|reason| {
             let path = path.display();
             fail(
                 "OPENCODE_CONFIG",
@@ -71,10 +71,10 @@ impl ConfigFile {
         })
     }
 
-    fn read(&self, path: &Path, spec: &OpenCode) -> Result<Config, String> {
+    fn read(&self, path: &Path, spec: &OpenCode, directory: &Path) -> Result<Config, String> {
         let text = bounded(path, FILE_BYTES)?;
-        let mut config: Map<String, Value> =
-            serde_json::from_str(&text).map_err(|error| format!("it is not a JSON object: {error}"))?;
+        let mut config: Map<String, Value> = serde_json::from_str(&text)
+            .map_err(|error| format!("it is not a JSON object: {error}"))?;
         let ordered: Rules = serde_json::from_str(&text)
             .map_err(|error| format!("its `permission` is not understood: {error}"))?;
         let mut references = References {
@@ -87,7 +87,11 @@ impl ConfigFile {
         }
         let secrets = references.secrets;
         complete(&mut config);
-        let model = config.get("model").and_then(Value::as_str).map(str::to_owned);
+        instruct(&mut config, directory);
+        let model = config
+            .get("model")
+            .and_then(Value::as_str)
+            .map(str::to_owned);
         // Nobody is there to answer.
         let question = Rule::new("question", Action::Deny);
         let operator = ordered.permission.0;
@@ -123,7 +127,10 @@ struct Whole<'a> {
     permission: &'a Permissions,
 }
 
-fn with_permission(config: &Map<String, Value>, permission: &Permissions) -> serde_json::Result<String> {
+fn with_permission(
+    config: &Map<String, Value>,
+    permission: &Permissions,
+) -> serde_json::Result<String> {
     serde_json::to_string(&Whole { config, permission })
 }
 
@@ -142,6 +149,18 @@ fn complete(config: &mut Map<String, Value>) {
         for (name, value) in members {
             config.entry(name).or_insert(value);
         }
+    }
+}
+
+/// What the repository says to agents. The rest of its configuration is not read.
+fn instruct(config: &mut Map<String, Value>, directory: &Path) {
+    let file = directory.join("AGENTS.md");
+    if !file.is_file() {
+        return;
+    }
+    let list = config.entry("instructions").or_insert_with(|| json!([]));
+    if let Value::Array(items) = list {
+        items.push(file.to_string_lossy().into());
     }
 }
 
@@ -179,9 +198,13 @@ impl References<'_> {
             out.push_str(before);
             let value = match kind {
                 Kind::Variable => self.variables.get(name).cloned().ok_or_else(|| {
-                    format!("it refers to the variable {name}, which the worker's environment lacks")
+                    format!(
+                        "it refers to the variable {name}, which the worker's environment lacks"
+                    )
                 })?,
-                Kind::File => bounded(&self.folder.join(name), KEY_BYTES)?.trim().to_owned(),
+                Kind::File => bounded(&self.folder.join(name), KEY_BYTES)?
+                    .trim()
+                    .to_owned(),
             };
             out.push_str(&value);
             self.secrets.push(value);
@@ -211,7 +234,8 @@ fn first_reference(text: &str) -> Option<(&str, Kind, &str, &str)> {
 
 fn bounded(path: &Path, limit: u64) -> Result<String, String> {
     let shown = path.display();
-    let size = std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
+    let size =
+        std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
     if size.len() > limit {
         return Err(format!("{shown} has more than {limit} bytes"));
     }
@@ -222,7 +246,11 @@ fn bounded(path: &Path, limit: u64) -> Result<String, String> {
 mod tests {
     use super::*;
 
-    fn load(text: &str, variables: &[(&str, &str)], spec: &OpenCode) -> Result<Config, HandlerError> {
+    fn load(
+        text: &str,
+        variables: &[(&str, &str)],
+        spec: &OpenCode,
+    ) -> Result<Config, HandlerError> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("opencode.json");
         std::fs::write(&path, text).unwrap();
@@ -230,18 +258,32 @@ mod tests {
         let variables = variables
             .iter()
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        ConfigFile::new(Some(path), variables).load(spec)
+        ConfigFile::new(Some(path), variables).load(spec, folder.path())
     }
 
     #[test]
     fn references_become_secrets_that_are_known() {
         let text = r#"{"provider":{"a":{"options":{"apiKey":"{env:KEY_A}"}},"b":{"options":{"apiKey":"Bearer {file:key}!"}}}}"#;
-        let config = load(text, &[("KEY_A", "key-from-the-environment")], &OpenCode::default()).unwrap();
+        let config = load(
+            text,
+            &[("KEY_A", "key-from-the-environment")],
+            &OpenCode::default(),
+        )
+        .unwrap();
         let json: Value = serde_json::from_str(&config.json).unwrap();
-        assert_eq!(json["provider"]["a"]["options"]["apiKey"], "key-from-the-environment");
-        assert_eq!(json["provider"]["b"]["options"]["apiKey"], "Bearer key-from-a-file!");
+        assert_eq!(
+            json["provider"]["a"]["options"]["apiKey"],
+            "key-from-the-environment"
+        );
+        assert_eq!(
+            json["provider"]["b"]["options"]["apiKey"],
+            "Bearer key-from-a-file!"
+        );
         assert_eq!(json["enabled_providers"], json!(["a", "b"]));
-        assert_eq!(config.secrets, ["key-from-the-environment", "key-from-a-file"]);
+        assert_eq!(
+            config.secrets,
+            ["key-from-the-environment", "key-from-a-file"]
+        );
     }
 
     #[test]
@@ -250,13 +292,28 @@ mod tests {
             (r#"{"a":"{env:MISSING}"}"#, "the variable MISSING"),
             (r#"{"a":"{file:none}"}"#, "none cannot be read"),
             ("[]", "not a JSON object"),
-            (r#"{"permission":{"bash":"maybe"}}"#, "`permission` is not understood"),
+            (
+                r#"{"permission":{"bash":"maybe"}}"#,
+                "`permission` is not understood",
+            ),
         ] {
-            let error = load(text, &[], &OpenCode::default()).err().unwrap().to_string();
-            assert!(error.contains(words) && error.contains("OPENCODE_CONFIG"), "{error}");
+            let error = load(text, &[], &OpenCode::default())
+                .err()
+                .unwrap()
+                .to_string();
+            assert!(
+                error.contains(words) && error.contains("OPENCODE_CONFIG"),
+                "{error}"
+            );
         }
-        let unset = ConfigFile::new(None, []).load(&OpenCode::default());
-        assert!(unset.err().unwrap().to_string().contains("OPENCODE_NOT_CONFIGURED"));
+        let unset = ConfigFile::new(None, []).load(&OpenCode::default(), Path::new("/"));
+        assert!(
+            unset
+                .err()
+                .unwrap()
+                .to_string()
+                .contains("OPENCODE_NOT_CONFIGURED")
+        );
     }
 
     #[test]

@@ -130,7 +130,10 @@ impl Serialize for Permissions {
             }
         }
         let mut map = serializer.serialize_map(None)?;
-        for rules in self.0.chunk_by(|one, next| one.permission == next.permission) {
+        for rules in self
+            .0
+            .chunk_by(|one, next| one.permission == next.permission)
+        {
             map.serialize_entry(&rules[0].permission, &Patterns(rules))?;
         }
         map.end()
@@ -155,7 +158,8 @@ fn fits(text: &str, pattern: &str) -> bool {
     if pattern.strip_suffix(" *") == Some(text) {
         return true;
     }
-    let (text, pattern): (Vec<char>, Vec<char>) = (text.chars().collect(), pattern.chars().collect());
+    let (text, pattern): (Vec<char>, Vec<char>) =
+        (text.chars().collect(), pattern.chars().collect());
     let (mut at, mut place) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while at < text.len() {
@@ -220,13 +224,22 @@ mod tests {
             ("bash", &[]),
             ("edit", &["a.txt"]),
         ] {
-            assert!(!allows(&rules, permission, patterns), "{permission} {patterns:?}");
+            assert!(
+                !allows(&rules, permission, patterns),
+                "{permission} {patterns:?}"
+            );
         }
     }
 
     #[test]
     fn patterns_fit_as_wildcards_do() {
-        for (text, pattern) in [("abc", "a*c"), ("abc", "???"), ("", "*"), ("a.b.c", "*.c"), ("xaab", "*a?")] {
+        for (text, pattern) in [
+            ("abc", "a*c"),
+            ("abc", "???"),
+            ("", "*"),
+            ("a.b.c", "*.c"),
+            ("xaab", "*a?"),
+        ] {
             assert!(fits(text, pattern), "{text} {pattern}");
         }
         for (text, pattern) in [("abc", "a*d"), ("ab", "???"), ("", "?"), ("a", "")] {

@@ -14,7 +14,7 @@
 //! ```
 
 mod diff;
-mod folder;
+pub(crate) mod folder;
 mod git;
 mod mirror;
 mod patch;
