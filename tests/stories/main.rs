@@ -12,6 +12,8 @@
 )]
 
 mod harness;
+// Told in one mode only, so the table below does not name it as a chapter of both.
+mod opencode;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
 macro_rules! stories {
@@ -123,6 +125,15 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
+    // OpenCode is heavy, and what runs it is the same in both modes.
+    opencode:
+        a_model_edits_a_repository_while_it_is_watched,
+        a_stop_ends_a_model_and_all_that_it_started,
+        a_killed_server_is_replaced_and_the_conversation_goes_on,
+        a_conversation_goes_on_after_a_crash_of_the_worker,
+        what_rules_deny_is_not_done_and_is_told,
+        a_provider_that_refuses_fails_the_session_with_its_words,
+        a_provider_that_is_down_is_not_asked_for_ever;
 }
 services {
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.

@@ -44,6 +44,7 @@ impl Stand {
         if let Some(services) = &self.installation.services {
             command.envs(services.variables());
         }
+        command.envs(plan.variables.iter().map(|(name, value)| (name, value)));
         command
     }
 
@@ -132,7 +133,7 @@ impl Stand {
         let concurrency = self.plan().concurrency.to_string();
         let flags = [
             "--agents",
-            "echo,command",
+            self.plan().agents,
             "--roots",
             &roots,
             "--concurrency",
