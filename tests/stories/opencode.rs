@@ -165,7 +165,7 @@ pub async fn a_stop_ends_a_model_and_all_that_it_started(mode: Mode) {
 
 async fn stop(job: &Job) {
     let began = Instant::now();
-    job.act("stop").await.expect(202);
+    job.act("stop").await.expect(200);
     job.reaches("stopped").await;
     let took = began.elapsed();
     eprintln!("stopped after {took:?}");

@@ -98,7 +98,10 @@ impl ConfigFile {
         let mut rules: Vec<Rule> = spec.permissions.iter().map(Rule::from).collect();
         rules.extend(operator.iter().cloned());
         rules.push(question.clone());
-        let mut common = vec![Rule::new("*", Action::Allow)];
+        let mut common = Vec::new();
+        if !operator.iter().any(|rule| rule.permission == "*") {
+            common.push(Rule::new("*", Action::Allow));
+        }
         common.extend(operator);
         common.push(question);
         config.remove("permission");
