@@ -229,7 +229,7 @@ impl AgentBody {
             if given && owner != kind {
                 violations.add(
                     format!("/agent/{field}"),
-                    format!("is for the agent {owner} only"),
+                    format!("is for the agent {owner} only, and not for the agent {kind}"),
                 );
             }
         }
