@@ -91,7 +91,7 @@ fn running(
         "a run ends within its limit",
         how,
     )?;
-    let deadline = job.wishes.deadline.map(|at| at.max(micros_of(job.since)));
+    let deadline = job.deadline.map(|at| at.max(micros_of(job.since)));
     overdue(
         deadline.is_some_and(|at| late(timestamp(at), DEADLINE_WITHIN)),
         "a run ends by its job's deadline",
@@ -125,6 +125,7 @@ fn starving(model: &mut Model, now: Timestamp, calm: Calm) -> Result<(), Broken>
             open && jobs.any(|job| {
                 (job.tenant, &job.kind) == (queue.0, &queue.1)
                     && job.is_due()
+                    && !job.is_too_late(now)
                     && job.is_plain() == plain
                     && free.iter().any(|worker| job.may_run_on(worker))
             })
@@ -184,7 +185,7 @@ fn forgotten(model: &mut Model, now: Timestamp, calm: Calm) -> Result<(), Broken
                 "a job becomes due when its time has come",
             ),
             (
-                waits && passed(job.wishes.deadline),
+                waits && passed(job.deadline),
                 "a job that waits beyond its deadline fails",
             ),
             (

@@ -177,7 +177,7 @@ impl World {
             }
             broken = broken.or(state.model.take(call, &change, now).err());
         }
-        broken = broken.or(state.model.settled(call).err());
+        broken = broken.or(state.model.settled(call, now).err());
         for line in lines {
             self.keep(state, line);
         }

@@ -14,7 +14,7 @@ pub(crate) struct QueueBody {
     pub kind: KindBody,
     /// Jobs that wait.
     pub depth: u32,
-    /// How long the one that waits longest has waited; null when none waits.
+    /// How long the one that waits longest has waited; null when none waits whose time has come.
     pub oldest_age_seconds: Option<f64>,
     pub running: u32,
     /// How many may run at once.

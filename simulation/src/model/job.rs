@@ -32,6 +32,7 @@ pub struct JobRow {
     pub turn: i64,
     pub queued_at: i64,
     pub is_dead_letter: bool,
+    pub deadline: Option<i64>,
     pub wishes: Arc<Wishes>,
     /// When it last changed its state, and when it was first asked to stop.
     pub since: Timestamp,
@@ -66,6 +67,7 @@ impl Default for JobRow {
             turn: 0,
             queued_at: 0,
             is_dead_letter: false,
+            deadline: None,
             wishes: Arc::default(),
             since: Timestamp::default(),
             stop_since: None,
@@ -107,6 +109,12 @@ impl JobRow {
 
     pub fn ended_well(&self) -> bool {
         [JobState::Completed, JobState::PartiallyCompleted].contains(&self.state)
+    }
+
+    /// By the clock of some process its deadline has come: it fails in a moment, and that one does not start it.
+    pub fn is_too_late(&self, now: Timestamp) -> bool {
+        let latest = now.timestamp_micros() + micros(SKEW);
+        self.deadline.is_some_and(|at| at <= latest)
     }
 
     /// Its turn is that of a job that was queued when it was.
@@ -271,10 +279,7 @@ impl Model {
             "steer" => true,
             "step_replay" => queued && old.is_dead_letter,
             "release" => return self.released(old, new, who),
-            "expire" => {
-                let passed = new.wishes.deadline.is_some_and(|at| at <= latest);
-                passed && new.state == JobState::Failed
-            }
+            "expire" => new.is_too_late(now) && new.state == JobState::Failed,
             _ => false,
         };
         rule(

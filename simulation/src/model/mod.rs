@@ -126,13 +126,13 @@ impl Model {
     }
 
     /// After all changes of one call: what must hold between transactions.
-    pub fn settled(&mut self, call: &Call<'_>) -> Result<(), Broken> {
+    pub fn settled(&mut self, call: &Call<'_>, now: Timestamp) -> Result<(), Broken> {
         self.settled_edges()?;
         let touched = std::mem::take(&mut self.touched);
         for id in &touched {
             self.settled_job(*id)?;
         }
-        self.settled_slots(call)
+        self.settled_slots(call, now)
     }
 
     fn take_worker(

@@ -56,7 +56,6 @@ impl Says<'_> {
 #[derive(Debug, Default)]
 pub struct Wishes {
     pub rank: i64,
-    pub deadline: Option<i64>,
     /// Cancelled, not failed, when a prerequisite does not end well.
     pub skips: bool,
     pub requires: Labels,
@@ -81,6 +80,7 @@ pub fn job(says: &Says<'_>) -> JobRow {
         turn: says.number(12),
         queued_at: says.number(13),
         is_dead_letter: says.flag(14),
+        deadline: says.maybe(16),
         ..JobRow::default()
     }
 }
@@ -89,7 +89,6 @@ pub fn wishes(says: &Says<'_>) -> Arc<Wishes> {
     let prerequisites = says.list(19).iter().filter_map(Value::as_str);
     Arc::new(Wishes {
         rank: says.number(15),
-        deadline: says.maybe(16),
         skips: says.text(17) == "skip",
         requires: says.labels(18),
         depends_on: prerequisites

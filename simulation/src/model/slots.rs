@@ -78,8 +78,8 @@ impl Model {
 
     /// Between transactions: the counts are those of the jobs, nothing started beyond the quota, and wake-ups are
     /// counted for jobs that are due and used up by those that start.
-    pub(super) fn settled_slots(&mut self, call: &Call<'_>) -> Result<(), Broken> {
-        let claimed = self.settled_turns()?;
+    pub(super) fn settled_slots(&mut self, call: &Call<'_>, now: Timestamp) -> Result<(), Broken> {
+        let claimed = self.settled_turns(now)?;
         let Self { jobs, slots, .. } = self;
         for ((tenant, kind), row) in slots.iter_mut() {
             let mut counted = Counts::default();
@@ -116,8 +116,8 @@ impl Model {
     }
 
     /// Nobody who was due stands behind who was claimed: of the plain jobs of a queue, and of those that ask for labels
-    /// which the worker has. Returns what was claimed.
-    fn settled_turns(&mut self) -> Result<Vec<JobRow>, Broken> {
+    /// which the worker has. Those whose deadline has come are passed over. Returns what was claimed.
+    fn settled_turns(&mut self, now: Timestamp) -> Result<Vec<JobRow>, Broken> {
         let claimed: Vec<(Uuid, JobRow)> = std::mem::take(&mut self.claimed)
             .into_iter()
             .filter_map(|id| Some((id, self.jobs.get(&id)?.clone())))
@@ -127,6 +127,7 @@ impl Model {
             let passed = self.jobs.iter().find(|(other, waiting)| {
                 waiting.state == JobState::Queued
                     && waiting.due
+                    && !waiting.is_too_late(now)
                     && (waiting.tenant, &waiting.kind) == (job.tenant, &job.kind)
                     && waiting.is_plain() == job.is_plain()
                     && labels.is_some_and(|worker| waiting.may_run_on(worker))

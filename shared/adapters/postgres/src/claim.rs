@@ -21,8 +21,8 @@ use crate::pipeline::prepare;
 use crate::rows::{self, JOB, int};
 use crate::slots::{self, Changes, Keys};
 
-/// `next` gives the ids of a room's next jobs. They are made into an array first: whatever the planner thinks of its
-/// length, it looks each of them up.
+/// `next` gives the ids of a room's next jobs, by `$7`, which is now. They are made into an array first: whatever the
+/// planner thinks of its length, it looks each of them up.
 fn take(next: &str) -> String {
     format!(
         "WITH room AS (
@@ -51,11 +51,12 @@ fn take(next: &str) -> String {
     )
 }
 
+/// Jobs whose deadline has passed are EXPIRE's, and are passed over: a filter, the order is that of the index of turns.
 static TAKE_PLAIN: LazyLock<String> = LazyLock::new(|| {
     take(
         "SELECT q.id FROM jobs q
         WHERE q.tenant_id = room.tenant_id AND q.kind = room.kind AND q.state = 'queued' AND q.due
-            AND q.requires IS NULL
+            AND q.requires IS NULL AND (q.deadline IS NULL OR q.deadline > $7)
         ORDER BY q.turn, q.id LIMIT room.n",
     )
 });
@@ -80,6 +81,7 @@ static TAKE_LABELLED: LazyLock<String> = LazyLock::new(|| {
             SELECT q.id, q.turn FROM jobs q
             WHERE q.tenant_id = room.tenant_id AND q.kind = room.kind AND q.state = 'queued' AND q.due
                 AND q.requires IS NOT NULL AND q.requires = asked.requires
+                AND (q.deadline IS NULL OR q.deadline > $7)
             ORDER BY q.turn, q.id LIMIT room.n
         ) AS first
         WHERE asked.requires <@ (SELECT w.labels FROM workers w WHERE w.id = $5)

@@ -77,9 +77,9 @@ impl EngineStore for PostgresStore {
         kinds: &[JobKind],
         labels: &Labels,
         limit: u32,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<(QueueKey, u32)>, StoreError> {
-        labelled::labelled(self, kinds, labels, limit)
+        labelled::labelled(self, kinds, labels, limit, now)
             .await
             .during("looking for labelled jobs")
     }

@@ -1,6 +1,6 @@
 //! Where jobs wait that ask for labels which a worker has. They have no wake-ups, so workers with labels ask.
 
-use domain::{JobKind, Labels, QueueKey};
+use domain::{JobKind, Labels, QueueKey, Timestamp};
 
 use crate::PostgresStore;
 use crate::error::Failure;
@@ -8,7 +8,7 @@ use crate::json::jsonb;
 use crate::rows;
 
 /// From one asked-for set of labels to the next, by the index: a mass of jobs that ask for the same costs one look, and
-/// queues without such jobs cost none.
+/// queues without such jobs cost none. Jobs whose deadline has passed are no work.
 const FIND: &str = "WITH RECURSIVE asked AS (
         (SELECT tenant_id, kind, requires FROM jobs
         WHERE state = 'queued' AND due AND requires IS NOT NULL
@@ -30,12 +30,13 @@ const FIND: &str = "WITH RECURSIVE asked AS (
             SELECT FROM jobs j
             WHERE j.tenant_id = a.tenant_id AND j.kind = a.kind AND j.state = 'queued' AND j.due
                 AND j.requires IS NOT NULL AND j.requires = a.requires
+                AND (j.deadline IS NULL OR j.deadline > $4)
             LIMIT s.quota - s.running
         ) AS found
     ) AS waiting
     WHERE a.requires <@ $1::jsonb AND a.kind = ANY ($2::text[])
         AND s.running < s.quota AND NOT s.paused AND t.active
-    GROUP BY s.tenant_id, s.kind, t.weight
+    GROUP BY s.tenant_id, s.kind, t.weight HAVING sum(waiting.jobs) > 0
     ORDER BY s.running::float8 / t.weight, s.tenant_id, s.kind LIMIT $3";
 
 pub(crate) async fn labelled(
@@ -43,6 +44,7 @@ pub(crate) async fn labelled(
     kinds: &[JobKind],
     labels: &Labels,
     limit: u32,
+    now: Timestamp,
 ) -> Result<Vec<(QueueKey, u32)>, Failure> {
     if labels.is_empty() {
         return Ok(Vec::new());
@@ -51,7 +53,7 @@ pub(crate) async fn labelled(
     let client = store.client().await?;
     let find = client.prepare_cached(FIND).await?;
     let rows = client
-        .query(&find, &[&jsonb(labels)?, &kinds, &i64::from(limit)])
+        .query(&find, &[&jsonb(labels)?, &kinds, &i64::from(limit), &now])
         .await?;
     rows.iter()
         .map(|row| Ok((rows::queue(row)?, rows::count(row, "jobs")?)))

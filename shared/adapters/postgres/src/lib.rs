@@ -6,6 +6,7 @@
 
 mod claim;
 mod clock;
+mod dead_letters;
 mod dependents;
 mod end;
 mod engine;
@@ -33,11 +34,13 @@ mod reap;
 mod reconcile;
 mod relay;
 mod release;
+mod replay_step;
 mod replays;
 mod report;
 mod rows;
 mod schedules;
 mod slots;
+mod statement;
 mod steer;
 mod submit;
 mod tenants;

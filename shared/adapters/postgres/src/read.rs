@@ -30,11 +30,19 @@ pub(crate) async fn get(
         .map(|stored| stored.job))
 }
 
+/// The oldest of those that are due: jobs for later may be older. Where there are only such, a mass of them costs no
+/// look.
 const QUEUES: &str = "SELECT s.tenant_id, s.kind, s.queued, s.running, s.quota, t.slug,
         s.paused OR NOT t.active AS paused, s.draining,
-        (SELECT min(j.queued_at) FROM jobs j
-            WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued'
-                AND j.queued_at IS NOT NULL) AS oldest_queued_at
+        CASE WHEN s.due > 0 OR EXISTS (
+            SELECT FROM jobs j
+            WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued' AND j.due
+                AND j.requires IS NOT NULL
+        ) THEN (
+            SELECT min(j.queued_at) FROM jobs j
+            WHERE j.tenant_id = s.tenant_id AND j.kind = s.kind AND j.state = 'queued' AND j.due
+                AND j.queued_at IS NOT NULL
+        ) END AS oldest_queued_at
     FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
     WHERE s.tenant_id = $1 ORDER BY s.kind";
 

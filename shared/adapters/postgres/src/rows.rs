@@ -66,7 +66,7 @@ pub(crate) fn named<T: FromStr<Err: Display>>(row: &Row, column: &str) -> Result
         .map_err(Failure::unexpected)
 }
 
-fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Failure> {
+pub(crate) fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Failure> {
     Ok(row.try_get::<_, Json<T>>(column)?.0)
 }
 
@@ -80,9 +80,17 @@ pub(crate) fn job_id(row: &Row, column: &str) -> Result<JobId, Failure> {
     get(row, column).map(JobId::from_uuid)
 }
 
+pub(crate) fn job_id_or_null(row: &Row, column: &str) -> Result<Option<JobId>, Failure> {
+    Ok(get::<Option<Uuid>>(row, column)?.map(JobId::from_uuid))
+}
+
+pub(crate) fn tenant_id(row: &Row, column: &str) -> Result<TenantId, Failure> {
+    get(row, column).map(TenantId::from_uuid)
+}
+
 pub(crate) fn queue(row: &Row) -> Result<QueueKey, Failure> {
     Ok(QueueKey {
-        tenant: TenantId::from_uuid(get(row, "tenant_id")?),
+        tenant: tenant_id(row, "tenant_id")?,
         kind: named(row, "kind")?,
     })
 }
@@ -97,7 +105,7 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
     let id = job_id(row, "id")?;
     let job = Job {
         id,
-        tenant: TenantId::from_uuid(get(row, "tenant_id")?),
+        tenant: tenant_id(row, "tenant_id")?,
         title: get(row, "title")?,
         priority: priority(row)?,
         tags: get(row, "tags")?,
@@ -120,7 +128,7 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
         progress: json_or_null(row, "progress")?,
         result: json_or_null(row, "result")?,
         error: json_or_null(row, "error")?,
-        parent: get::<Option<Uuid>>(row, "parent_id")?.map(JobId::from_uuid),
+        parent: job_id_or_null(row, "parent_id")?,
         stop_requested_at: get(row, "stop_requested_at")?,
         created_at: get(row, "created_at")?,
         updated_at: get(row, "updated_at")?,
@@ -227,7 +235,7 @@ pub(crate) fn artifact(row: &Row) -> Result<Artifact, Failure> {
 /// Needs `session_quota` and `training_quota` beside the columns of `tenants`.
 pub(crate) fn tenant(row: &Row) -> Result<Tenant, Failure> {
     Ok(Tenant {
-        id: TenantId::from_uuid(get(row, "id")?),
+        id: tenant_id(row, "id")?,
         slug: get(row, "slug")?,
         name: get(row, "name")?,
         active: get(row, "active")?,
@@ -246,7 +254,7 @@ pub(crate) fn tenant(row: &Row) -> Result<Tenant, Failure> {
 pub(crate) fn api_key(row: &Row) -> Result<ApiKey, Failure> {
     Ok(ApiKey {
         id: ApiKeyId::from_uuid(get(row, "id")?),
-        tenant: TenantId::from_uuid(get(row, "tenant_id")?),
+        tenant: tenant_id(row, "tenant_id")?,
         role: named(row, "role")?,
         name: get(row, "name")?,
         created_at: get(row, "created_at")?,

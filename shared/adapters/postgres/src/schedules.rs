@@ -8,12 +8,10 @@ use application::ports::{
 use async_trait::async_trait;
 use domain::{JobId, Schedule, ScheduleError, ScheduleId, TenantId, Timestamp};
 use tokio_postgres::Row;
-use tokio_postgres::types::{Json, ToSql};
-use uuid::Uuid;
 
 use crate::error::{During, Failure};
 use crate::json::{jsonb, text};
-use crate::{PostgresStore, fire, rows};
+use crate::{PostgresStore, fire, rows, statement};
 
 /// What [`schedule`] reads.
 pub(crate) const SCHEDULE: &str = "id, tenant_id, name, cron, timezone, template, missed, overlap, paused, next_at, \
@@ -60,7 +58,7 @@ impl ScheduleStore for PostgresStore {
         tenant: TenantId,
         id: ScheduleId,
     ) -> Result<Option<Schedule>, StoreError> {
-        one(self, &BY_ID, &[&tenant.as_uuid(), &id.as_uuid()])
+        statement::one(self, &BY_ID, &[&tenant.as_uuid(), &id.as_uuid()], schedule)
             .await
             .during("reading a schedule")
     }
@@ -70,7 +68,7 @@ impl ScheduleStore for PostgresStore {
         tenant: TenantId,
         name: &str,
     ) -> Result<Option<Schedule>, StoreError> {
-        one(self, &BY_NAME, &[&tenant.as_uuid(), &text(name)])
+        statement::one(self, &BY_NAME, &[&tenant.as_uuid(), &text(name)], schedule)
             .await
             .during("reading a schedule")
     }
@@ -81,7 +79,8 @@ impl ScheduleStore for PostgresStore {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Schedule>, StoreError> {
-        page(self, tenant, after.map(text), limit)
+        let (tenant, after, limit) = (tenant.as_uuid(), after.map(text), i64::from(limit));
+        statement::all(self, &PAGE, &[&tenant, &after, &limit], schedule)
             .await
             .during("listing schedules")
     }
@@ -97,7 +96,10 @@ impl ScheduleStore for PostgresStore {
     }
 
     async fn delete_schedule(&self, tenant: TenantId, id: ScheduleId) -> Result<bool, StoreError> {
-        delete(self, tenant, id).await.during("deleting a schedule")
+        let deleted = statement::run(self, DELETE, &[&tenant.as_uuid(), &id.as_uuid()])
+            .await
+            .during("deleting a schedule")?;
+        Ok(deleted > 0)
     }
 
     async fn due_schedules(&self, limit: u32, now: Timestamp) -> Result<DueSchedules, StoreError> {
@@ -160,68 +162,32 @@ async fn create(
     Ok(Ok(()))
 }
 
-async fn one(
-    store: &PostgresStore,
-    sql: &str,
-    keys: &[&(dyn ToSql + Sync)],
-) -> Result<Option<Schedule>, Failure> {
-    let client = store.client().await?;
-    let statement = client.prepare_cached(sql).await?;
-    let row = client.query_opt(&statement, keys).await?;
-    row.as_ref().map(schedule).transpose()
-}
-
-async fn page(
-    store: &PostgresStore,
-    tenant: TenantId,
-    after: Option<String>,
-    limit: u32,
-) -> Result<Vec<Schedule>, Failure> {
-    let client = store.client().await?;
-    let page = client.prepare_cached(&PAGE).await?;
-    let rows = client
-        .query(&page, &[&tenant.as_uuid(), &after, &i64::from(limit)])
-        .await?;
-    rows.iter().map(schedule).collect()
-}
-
 async fn change(
     store: &PostgresStore,
     before: &Schedule,
     after: &Schedule,
 ) -> Result<bool, Failure> {
-    let client = store.client().await?;
-    let update = client.prepare_cached(UPDATE).await?;
-    let updated = client
-        .execute(
-            &update,
-            &[
-                &before.tenant.as_uuid(),
-                &before.id.as_uuid(),
-                &before.version,
-                &before.next_at,
-                &text(&after.cron),
-                &text(&after.timezone),
-                &jsonb(&after.template)?,
-                &after.missed.as_str(),
-                &after.overlap.as_str(),
-                &after.paused,
-                &after.next_at,
-                &after.version,
-                &after.updated_at,
-            ],
-        )
-        .await?;
+    let updated = statement::run(
+        store,
+        UPDATE,
+        &[
+            &before.tenant.as_uuid(),
+            &before.id.as_uuid(),
+            &before.version,
+            &before.next_at,
+            &text(&after.cron),
+            &text(&after.timezone),
+            &jsonb(&after.template)?,
+            &after.missed.as_str(),
+            &after.overlap.as_str(),
+            &after.paused,
+            &after.next_at,
+            &after.version,
+            &after.updated_at,
+        ],
+    )
+    .await?;
     Ok(updated > 0)
-}
-
-async fn delete(store: &PostgresStore, tenant: TenantId, id: ScheduleId) -> Result<bool, Failure> {
-    let client = store.client().await?;
-    let delete = client.prepare_cached(DELETE).await?;
-    let deleted = client
-        .execute(&delete, &[&tenant.as_uuid(), &id.as_uuid()])
-        .await?;
-    Ok(deleted > 0)
 }
 
 pub(crate) fn schedule(row: &Row) -> Result<Schedule, Failure> {
@@ -229,17 +195,17 @@ pub(crate) fn schedule(row: &Row) -> Result<Schedule, Failure> {
     let at: Option<Timestamp> = rows::get(row, "last_error_at")?;
     Ok(Schedule {
         id: ScheduleId::from_uuid(rows::get(row, "id")?),
-        tenant: TenantId::from_uuid(rows::get(row, "tenant_id")?),
+        tenant: rows::tenant_id(row, "tenant_id")?,
         name: rows::get(row, "name")?,
         cron: rows::get(row, "cron")?,
         timezone: rows::get(row, "timezone")?,
-        template: rows::get::<Json<_>>(row, "template")?.0,
+        template: rows::json(row, "template")?,
         missed: rows::named(row, "missed")?,
         overlap: rows::named(row, "overlap")?,
         paused: rows::get(row, "paused")?,
         next_at: rows::get(row, "next_at")?,
         last_tick_at: rows::get(row, "last_tick_at")?,
-        last_job: rows::get::<Option<Uuid>>(row, "last_job")?.map(JobId::from_uuid),
+        last_job: rows::job_id_or_null(row, "last_job")?,
         last_error: message
             .zip(at)
             .map(|(message, at)| ScheduleError { at, message }),

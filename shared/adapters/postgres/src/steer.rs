@@ -23,6 +23,7 @@ static LOCK_JOB: LazyLock<String> = LazyLock::new(|| {
 const WRITE: &str =
     "UPDATE jobs SET state = $2, failures = $3, run_after = $4, stop_requested_at = $5,
         due = $6, updated_at = $7, queued_at = $8, turn = $9, finished_at = $10, event_seq = $11,
+        deadline = $12,
         unmet = CASE WHEN $2 = 'pending' THEN unmet ELSE 0 END,
         fingerprint = CASE WHEN $2 = 'queued' THEN NULL ELSE fingerprint END
     WHERE id = $1";
@@ -182,6 +183,7 @@ async fn write_job(
             &job.turn,
             &job.finished_at,
             &event_seq,
+            &job.deadline,
         ],
     )
     .await?;

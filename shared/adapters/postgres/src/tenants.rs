@@ -6,14 +6,13 @@ use application::ports::{StoreError, TenantError, TenantStore};
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use domain::{JobKind, SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp};
-use tokio_postgres::types::ToSql;
 
-use crate::PostgresStore;
 use crate::error::{During, Failure};
 use crate::json::text;
 use crate::pipeline::prepare;
 use crate::rows::{self, SLOT, int};
 use crate::slots::{self, Keys};
+use crate::{PostgresStore, statement};
 
 const TENANTS: &str = "SELECT t.id, t.slug, t.name, t.active, t.weight, t.max_queued, t.version, t.created_at, t.updated_at,
         s.quota AS session_quota, r.quota AS training_quota
@@ -66,19 +65,20 @@ impl TenantStore for PostgresStore {
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        one(self, &BY_ID, &id.as_uuid())
+        statement::one(self, &BY_ID, &[&id.as_uuid()], rows::tenant)
             .await
             .during("reading a tenant")
     }
 
     async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
-        one(self, &BY_SLUG, &text(slug))
+        statement::one(self, &BY_SLUG, &[&text(slug)], rows::tenant)
             .await
             .during("reading a tenant")
     }
 
     async fn tenants(&self, after: Option<&str>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
-        page(self, after.map(text), limit)
+        let (after, limit) = (after.map(text), i64::from(limit));
+        statement::all(self, &PAGE, &[&after, &limit], rows::tenant)
             .await
             .during("listing tenants")
     }
@@ -150,28 +150,6 @@ async fn slots_of(tx: &Transaction<'_>, tenant: TenantId) -> Result<Vec<SlotSnap
     let slots = tx.prepare_cached(&SLOTS).await?;
     let rows = tx.query(&slots, &[&tenant.as_uuid()]).await?;
     rows.iter().map(rows::slot).collect()
-}
-
-async fn one(
-    store: &PostgresStore,
-    sql: &str,
-    key: &(dyn ToSql + Sync),
-) -> Result<Option<Tenant>, Failure> {
-    let client = store.client().await?;
-    let statement = client.prepare_cached(sql).await?;
-    let row = client.query_opt(&statement, &[key]).await?;
-    row.as_ref().map(rows::tenant).transpose()
-}
-
-async fn page(
-    store: &PostgresStore,
-    after: Option<String>,
-    limit: u32,
-) -> Result<Vec<Tenant>, Failure> {
-    let client = store.client().await?;
-    let page = client.prepare_cached(&PAGE).await?;
-    let rows = client.query(&page, &[&after, &i64::from(limit)]).await?;
-    rows.iter().map(rows::tenant).collect()
 }
 
 type Changed = Option<(Tenant, Vec<SlotSnapshot>)>;

@@ -24,7 +24,8 @@ static QUEUE: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Plain and labelled ones, each from the index that is in the order of their turns.
+/// Plain and labelled ones, each from the index that is in the order of their turns. Labelled ones (`$6`) are before a
+/// labelled job only: plain jobs get free slots first.
 const AHEAD: &str = "SELECT count(*)::int4 AS ahead FROM (
         (SELECT FROM jobs j
         WHERE j.tenant_id = $1 AND j.kind = $2 AND j.state = 'queued' AND j.due AND j.requires IS NULL
@@ -33,7 +34,7 @@ const AHEAD: &str = "SELECT count(*)::int4 AS ahead FROM (
         UNION ALL
         (SELECT FROM jobs j
         WHERE j.tenant_id = $1 AND j.kind = $2 AND j.state = 'queued' AND j.due AND j.requires IS NOT NULL
-            AND (j.turn, j.id) < ($3, $4)
+            AND (j.turn, j.id) < ($3, $4) AND $6::bool
         LIMIT $5)
         LIMIT $5
     ) AS ahead";
@@ -143,8 +144,9 @@ impl Read<'_> {
             return Ok(0);
         };
         let most = i64::from(Waiting::COUNTED);
+        let labelled = !job.requires.is_empty();
         let ahead = self
-            .of_queue(AHEAD, &[&turn, &job.id.as_uuid(), &most])
+            .of_queue(AHEAD, &[&turn, &job.id.as_uuid(), &most, &labelled])
             .await?;
         ahead.first().map_or(Ok(0), |row| rows::count(row, "ahead"))
     }

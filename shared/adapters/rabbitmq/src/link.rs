@@ -22,6 +22,10 @@ const ATTEMPT_EVERY: Duration = Duration::from_millis(200);
 /// A peer that vanished without a word is given up after two of these.
 const HEARTBEAT_SECONDS: u16 = 10;
 
+/// Bytes. Our messages are far smaller, and the library keeps room for 64 frames for each connection: with the broker's
+/// 128 KiB that is 16 MiB for an idle worker's two.
+const FRAME_MAX: u32 = 8 * 1024;
+
 pub(crate) struct Link {
     uri: AMQPUri,
     /// Shown in the broker's list of connections.
@@ -45,6 +49,7 @@ pub(crate) struct Opened {
 impl Link {
     pub(crate) fn new(mut uri: AMQPUri, name: &'static str) -> Self {
         uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
+        uri.query.frame_max.get_or_insert(FRAME_MAX);
         Self {
             uri,
             name,

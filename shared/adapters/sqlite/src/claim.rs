@@ -87,10 +87,11 @@ macro_rules! start_rows {
     };
 }
 
-/// Of one queue (`?4`, `?5`), at most `?6`.
+/// Of one queue (`?4`, `?5`), at most `?6`. Jobs whose deadline has passed are EXPIRE's.
 const START_OF_ONE: &str = start_rows!(
     "SELECT rowid FROM jobs INDEXED BY jobs_turns
      WHERE state = 'queued' AND due AND requires IS NULL AND tenant_id = ?4 AND kind = ?5
+       AND (deadline IS NULL OR deadline > ?3)
      ORDER BY turn, id LIMIT +?6"
 );
 
@@ -101,6 +102,7 @@ const START_OF_MANY: &str = start_rows!(
          SELECT rowid FROM jobs INDEXED BY jobs_turns
          WHERE state = 'queued' AND due AND requires IS NULL
            AND tenant_id = unhex(q.value ->> 0) AND kind = q.value ->> 1
+           AND (deadline IS NULL OR deadline > ?3)
          ORDER BY turn, id LIMIT +?5)"
 );
 
@@ -173,7 +175,7 @@ impl Claiming<'_> {
             if count == 0 {
                 continue;
             }
-            let next = labelled::next(self.connection, slot.queue, labels, count).await?;
+            let next = labelled::next(self.connection, slot.queue, labels, count, self.now).await?;
             if next.is_empty() {
                 continue;
             }

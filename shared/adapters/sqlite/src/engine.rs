@@ -64,9 +64,9 @@ impl EngineStore for SqliteStore {
         kinds: &[JobKind],
         labels: &Labels,
         limit: u32,
-        _now: Timestamp,
+        now: Timestamp,
     ) -> Result<Vec<(QueueKey, u32)>, StoreError> {
-        labelled::labelled(self, kinds, labels, limit).await
+        labelled::labelled(self, kinds, labels, limit, now).await
     }
 
     async fn promote(&self, limit: u32, now: Timestamp) -> Result<Promoted, StoreError> {

@@ -13,11 +13,12 @@ const ERROR: u32 = 1;
 /// `SQLITE_IOERR_SHMSIZE`: no room for the index of the write-ahead log.
 const SHM_SIZE: u32 = 4874;
 
-/// The constraint that a unique index or a primary key refused.
-pub fn is_unique(error: &Error) -> bool {
-    error
-        .as_database_error()
-        .is_some_and(sqlx::error::DatabaseError::is_unique_violation)
+/// `taken` where a unique index or a primary key refused it.
+pub fn refused<E: From<StoreError>>(error: Error, taken: impl FnOnce() -> E) -> E {
+    match error.as_database_error() {
+        Some(said) if said.is_unique_violation() => taken(),
+        _ => failed(error).into(),
+    }
 }
 
 pub fn failed(error: Error) -> StoreError {

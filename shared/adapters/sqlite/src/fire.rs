@@ -5,8 +5,9 @@ use domain::{Job, JobId, JobState, Schedule, TenantId, Timestamp};
 
 use crate::batch::text;
 use crate::error::failed;
-use crate::rows::Reader;
+use crate::rows::{Reader, micros};
 use crate::schedules::schedule;
+use crate::statement::{all, one};
 use crate::{SqliteStore, Write, submit};
 
 pub async fn due(
@@ -14,17 +15,12 @@ pub async fn due(
     limit: u32,
     now: Timestamp,
 ) -> Result<DueSchedules, StoreError> {
-    let schedules = sqlx::query(
+    let query = sqlx::query(
         "SELECT * FROM schedules WHERE next_at IS NOT NULL AND next_at <= ? ORDER BY next_at, id LIMIT +?",
     )
     .bind(now.timestamp_micros())
-    .bind(limit)
-    .fetch_all(&store.readers)
-    .await
-    .map_err(failed)?
-    .iter()
-    .map(schedule)
-    .collect::<Result<_, _>>()?;
+    .bind(limit);
+    let schedules = all(&store.readers, query, schedule).await?;
     let row = sqlx::query("SELECT min(next_at) AS next_at FROM schedules WHERE next_at > ?")
         .bind(now.timestamp_micros())
         .fetch_one(&store.readers)
@@ -62,13 +58,10 @@ pub async fn fire(
 
 /// The schedule, if it is still what the firing was made from.
 async fn unmoved(tx: &mut Write, firing: &Firing) -> Result<Option<Schedule>, StoreError> {
-    let row = sqlx::query("SELECT * FROM schedules WHERE id = ? AND tenant_id = ?")
+    let query = sqlx::query("SELECT * FROM schedules WHERE id = ? AND tenant_id = ?")
         .bind(firing.schedule.as_uuid())
-        .bind(firing.tenant.as_uuid())
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(failed)?;
-    let schedule = row.as_ref().map(schedule).transpose()?;
+        .bind(firing.tenant.as_uuid());
+    let schedule = one(&mut **tx, query, schedule).await?;
     Ok(schedule.filter(|it| {
         let same_tick = |tick: application::ports::NextTick| it.next_at == Some(tick.expected);
         it.version == firing.version && firing.tick.is_none_or(same_tick)
@@ -84,17 +77,13 @@ async fn running(
     let Some(job) = job else {
         return Ok(None);
     };
-    let row = sqlx::query("SELECT state FROM jobs WHERE id = ? AND tenant_id = ?")
+    let query = sqlx::query("SELECT state FROM jobs WHERE id = ? AND tenant_id = ?")
         .bind(job.as_uuid())
-        .bind(tenant.as_uuid())
-        .fetch_optional(&mut **tx)
-        .await
-        .map_err(failed)?;
-    let Some(row) = row else {
-        return Ok(None);
-    };
-    let state: JobState = Reader(&row).name("state")?;
-    Ok((!state.is_finished()).then_some(job))
+        .bind(tenant.as_uuid());
+    let state: Option<JobState> = one(&mut **tx, query, |row| Reader(row).name("state")).await?;
+    Ok(state
+        .is_some_and(|state| !state.is_finished())
+        .then_some(job))
 }
 
 async fn submit_each(
@@ -143,7 +132,7 @@ async fn note(
                 last_error_at = ?
          WHERE id = ?",
     )
-    .bind(tick.next.map(|next| next.timestamp_micros()))
+    .bind(micros(tick.next))
     .bind(tick.latest.timestamp_micros())
     .bind(last_job)
     .bind(error.as_deref().map(text))

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use application::ports::StoreError;
-use domain::{JobKind, Labels, QueueKey, SlotSnapshot};
+use domain::{JobKind, Labels, QueueKey, SlotSnapshot, Timestamp};
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::SqliteStore;
@@ -74,6 +74,7 @@ pub async fn labelled(
     kinds: &[JobKind],
     labels: &Labels,
     limit: u32,
+    now: Timestamp,
 ) -> Result<Vec<(QueueKey, u32)>, StoreError> {
     let mut wishes = wishes(&store.readers, None, labels).await?;
     wishes.retain(|wish| kinds.contains(&wish.queue.kind));
@@ -90,7 +91,7 @@ pub async fn labelled(
     let most = slots.iter().map(SlotSnapshot::free).max().unwrap_or(0);
     let offered = slots.iter().map(|slot| slot.queue).collect::<Vec<_>>();
     wishes.retain(|wish| offered.contains(&wish.queue));
-    let waiting = count(&mut connection, &wishes, most).await?;
+    let waiting = count(&mut connection, &wishes, most, now).await?;
     Ok(slots
         .iter()
         .map(|slot| {
@@ -115,22 +116,25 @@ fn rows(wishes: &[Wish]) -> Result<String, StoreError> {
     json(&wishes.iter().map(row).collect::<Vec<_>>())
 }
 
-/// Due jobs by queue, of each wish counted up to `most`.
+/// Due jobs by queue, of each wish counted up to `most`. Those whose deadline has passed are EXPIRE's, here and below.
 async fn count(
     connection: &mut SqliteConnection,
     wishes: &[Wish],
     most: u32,
+    now: Timestamp,
 ) -> Result<BTreeMap<QueueKey, u32>, StoreError> {
     let found = sqlx::query(
         "SELECT unhex(w.value ->> 0) AS tenant_id, w.value ->> 1 AS kind,
                 (SELECT count(*) FROM (
                      SELECT 1 FROM jobs INDEXED BY jobs_labelled
                      WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = unhex(w.value ->> 0)
-                       AND kind = w.value ->> 1 AND requires = w.value ->> 2 LIMIT +?2)) AS waiting
+                       AND kind = w.value ->> 1 AND requires = w.value ->> 2
+                       AND (deadline IS NULL OR deadline > ?3) LIMIT +?2)) AS waiting
          FROM jsonb_each(?1) AS w",
     )
     .bind(rows(wishes)?)
     .bind(most)
+    .bind(now.timestamp_micros())
     .fetch_all(connection)
     .await
     .map_err(failed)?;
@@ -149,6 +153,7 @@ pub async fn next(
     queue: QueueKey,
     labels: &Labels,
     count: u32,
+    now: Timestamp,
 ) -> Result<Vec<i64>, StoreError> {
     let wishes = wishes(&mut *connection, Some(queue), labels).await?;
     if wishes.is_empty() {
@@ -160,11 +165,13 @@ pub async fn next(
              SELECT rowid FROM jobs INDEXED BY jobs_labelled
              WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = unhex(w.value ->> 0)
                AND kind = w.value ->> 1 AND requires = w.value ->> 2
+               AND (deadline IS NULL OR deadline > ?3)
              ORDER BY turn, id LIMIT +?2)
          ORDER BY j.turn, j.id LIMIT +?2",
     )
     .bind(rows(&wishes)?)
     .bind(count)
+    .bind(now.timestamp_micros())
     .fetch_all(connection)
     .await
     .map_err(failed)?

@@ -9,6 +9,7 @@
 
 mod batch;
 mod claim;
+mod dead_letters;
 mod dependents;
 mod end;
 mod engine;
@@ -35,11 +36,13 @@ mod reap;
 mod reconcile;
 mod relay;
 mod release;
+mod replay_step;
 mod replays;
 mod report;
 mod rows;
 mod schedules;
 mod slots;
+mod statement;
 mod steer;
 mod submit;
 mod tenants;

@@ -86,6 +86,7 @@ struct MoveRow(
     Option<String>,
     Option<String>,
     i64,
+    Option<i64>,
 );
 
 impl MoveRow {
@@ -107,6 +108,7 @@ impl MoveRow {
             error.map(json).transpose()?,
             error.filter(|_| failed).map(fingerprint),
             moved.before.event_seq + 1,
+            micros(job.deadline),
         ))
     }
 }
@@ -133,11 +135,12 @@ pub async fn write(
         "UPDATE jobs
          SET state = r.state, failures = r.failures, run_after = r.run_after, stop_requested_at = r.stop_requested_at,
              queued_at = r.queued_at, turn = r.turn, due = r.due, finished_at = r.finished_at, error = r.error,
-             fingerprint = r.fingerprint, event_seq = r.event_seq, unmet = 0, updated_at = ?2
+             fingerprint = r.fingerprint, event_seq = r.event_seq, deadline = r.deadline, unmet = 0, updated_at = ?2
          FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS state, value ->> 2 AS failures,
                       value ->> 3 AS run_after, value ->> 4 AS stop_requested_at, value ->> 5 AS queued_at,
                       value ->> 6 AS turn, value ->> 7 AS due, value ->> 8 AS finished_at, value ->> 9 AS error,
-                      value ->> 10 AS fingerprint, value ->> 11 AS event_seq
+                      value ->> 10 AS fingerprint, value ->> 11 AS event_seq,
+                      value ->> 12 AS deadline
                FROM jsonb_each(?1)) AS r
          WHERE jobs.id = r.id",
     )

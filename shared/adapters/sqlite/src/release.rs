@@ -143,8 +143,11 @@ async fn round(
             moves.push(give_up(stored, end, now)?);
         } else if unmet == 0 {
             let after = stored.job.clone().steer(Action::Start, now);
+            let mut after = after.map_err(corrupt)?;
+            // Nobody has asked for it anew.
+            after.deadline = stored.job.deadline;
             moves.push(Move {
-                after: after.map_err(corrupt)?,
+                after,
                 before: stored,
                 event: EventKind::Queued,
                 data: Map::new(),

@@ -82,6 +82,10 @@ impl<'r> Reader<'r> {
         Ok(JobId::from_uuid(self.get(column)?))
     }
 
+    pub fn maybe_job_id(&self, column: &str) -> Result<Option<JobId>, StoreError> {
+        Ok(self.get::<Option<Uuid>>(column)?.map(JobId::from_uuid))
+    }
+
     pub fn tenant_id(&self, column: &str) -> Result<TenantId, StoreError> {
         Ok(TenantId::from_uuid(self.get(column)?))
     }
@@ -136,7 +140,7 @@ pub fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
         progress: row.maybe_json("progress")?,
         result: row.maybe_json("result")?,
         error: row.maybe_json("error")?,
-        parent: row.get::<Option<Uuid>>("parent_id")?.map(JobId::from_uuid),
+        parent: row.maybe_job_id("parent_id")?,
         stop_requested_at: row.maybe_time("stop_requested_at")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
@@ -173,4 +177,9 @@ fn status(row: &Reader<'_>) -> Result<Status, StoreError> {
 fn time(micros: i64) -> Result<Timestamp, StoreError> {
     DateTime::from_timestamp_micros(micros)
         .ok_or_else(|| corrupt(format!("{micros} is not an instant")))
+}
+
+/// An instant that may be missing, as its column has it.
+pub fn micros(time: Option<Timestamp>) -> Option<i64> {
+    time.map(|time| time.timestamp_micros())
 }

@@ -6,11 +6,11 @@ use application::ports::{
 use async_trait::async_trait;
 use domain::{JobId, Schedule, ScheduleError, ScheduleId, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
-use uuid::Uuid;
 
 use crate::batch::{json, text};
-use crate::error::{failed, is_unique};
-use crate::rows::Reader;
+use crate::error::{failed, refused};
+use crate::rows::{Reader, micros};
+use crate::statement::{all, one, run};
 use crate::{SqliteStore, Write, fire};
 
 #[async_trait]
@@ -35,15 +35,10 @@ impl ScheduleStore for SqliteStore {
         tenant: TenantId,
         id: ScheduleId,
     ) -> Result<Option<Schedule>, StoreError> {
-        sqlx::query("SELECT * FROM schedules WHERE id = ? AND tenant_id = ?")
+        let query = sqlx::query("SELECT * FROM schedules WHERE id = ? AND tenant_id = ?")
             .bind(id.as_uuid())
-            .bind(tenant.as_uuid())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed)?
-            .as_ref()
-            .map(schedule)
-            .transpose()
+            .bind(tenant.as_uuid());
+        one(&self.readers, query, schedule).await
     }
 
     async fn schedule_by_name(
@@ -51,15 +46,10 @@ impl ScheduleStore for SqliteStore {
         tenant: TenantId,
         name: &str,
     ) -> Result<Option<Schedule>, StoreError> {
-        sqlx::query("SELECT * FROM schedules WHERE tenant_id = ? AND name = ?")
+        let query = sqlx::query("SELECT * FROM schedules WHERE tenant_id = ? AND name = ?")
             .bind(tenant.as_uuid())
-            .bind(name)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed)?
-            .as_ref()
-            .map(schedule)
-            .transpose()
+            .bind(name);
+        one(&self.readers, query, schedule).await
     }
 
     async fn schedules(
@@ -68,18 +58,13 @@ impl ScheduleStore for SqliteStore {
         after: Option<&str>,
         limit: u32,
     ) -> Result<Vec<Schedule>, StoreError> {
-        sqlx::query(
+        let query = sqlx::query(
             "SELECT * FROM schedules WHERE tenant_id = ? AND name > ? ORDER BY name LIMIT +?",
         )
         .bind(tenant.as_uuid())
         .bind(after.unwrap_or_default())
-        .bind(limit)
-        .fetch_all(&self.readers)
-        .await
-        .map_err(failed)?
-        .iter()
-        .map(schedule)
-        .collect()
+        .bind(limit);
+        all(&self.readers, query, schedule).await
     }
 
     async fn change_schedule(
@@ -87,8 +72,7 @@ impl ScheduleStore for SqliteStore {
         before: &Schedule,
         after: &Schedule,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
-        let changed = sqlx::query(
+        let update = sqlx::query(
             "UPDATE schedules SET cron = ?, timezone = ?, template = ?, missed = ?, overlap = ?, paused = ?,
                     next_at = ?, version = ?, updated_at = ?
              WHERE id = ? AND tenant_id = ? AND version = ? AND next_at IS ?",
@@ -105,24 +89,15 @@ impl ScheduleStore for SqliteStore {
         .bind(before.id.as_uuid())
         .bind(before.tenant.as_uuid())
         .bind(before.version)
-        .bind(micros(before.next_at))
-        .execute(&mut *tx)
-        .await
-        .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
-        Ok(changed.rows_affected() > 0)
+        .bind(micros(before.next_at));
+        Ok(run(self, update).await? > 0)
     }
 
     async fn delete_schedule(&self, tenant: TenantId, id: ScheduleId) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
-        let deleted = sqlx::query("DELETE FROM schedules WHERE id = ? AND tenant_id = ?")
+        let delete = sqlx::query("DELETE FROM schedules WHERE id = ? AND tenant_id = ?")
             .bind(id.as_uuid())
-            .bind(tenant.as_uuid())
-            .execute(&mut *tx)
-            .await
-            .map_err(failed)?;
-        tx.commit().await.map_err(failed)?;
-        Ok(deleted.rows_affected() > 0)
+            .bind(tenant.as_uuid());
+        Ok(run(self, delete).await? > 0)
     }
 
     async fn due_schedules(&self, limit: u32, now: Timestamp) -> Result<DueSchedules, StoreError> {
@@ -154,24 +129,14 @@ async fn insert(tx: &mut Write, schedule: &Schedule) -> Result<(), ScheduleStore
     .bind(micros(schedule.last_tick_at))
     .bind(schedule.last_job.map(JobId::as_uuid))
     .bind(error.map(|error| text(&error.message)))
-    .bind(error.map(|error| error.at.timestamp_micros()))
+    .bind(micros(error.map(|error| error.at)))
     .bind(schedule.version)
     .bind(schedule.created_at.timestamp_micros())
     .bind(schedule.updated_at.timestamp_micros())
     .execute(&mut **tx)
     .await
-    .map_err(|error| {
-        if is_unique(&error) {
-            ScheduleStoreError::NameTaken(schedule.name.clone())
-        } else {
-            failed(error).into()
-        }
-    })?;
+    .map_err(|error| refused(error, || ScheduleStoreError::NameTaken(schedule.name.clone())))?;
     Ok(())
-}
-
-fn micros(time: Option<Timestamp>) -> Option<i64> {
-    time.map(|time| time.timestamp_micros())
 }
 
 /// A whole row of `schedules`.
@@ -191,7 +156,7 @@ pub fn schedule(row: &SqliteRow) -> Result<Schedule, StoreError> {
         paused: row.get("paused")?,
         next_at: row.maybe_time("next_at")?,
         last_tick_at: row.maybe_time("last_tick_at")?,
-        last_job: row.get::<Option<Uuid>>("last_job")?.map(JobId::from_uuid),
+        last_job: row.maybe_job_id("last_job")?,
         last_error: last_error.map(|(message, at)| ScheduleError { at, message }),
         version: row.get("version")?,
         created_at: row.time("created_at")?,

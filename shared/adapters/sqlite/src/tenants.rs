@@ -5,8 +5,9 @@ use async_trait::async_trait;
 use domain::{JobKind, QueueKey, Quotas, SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp};
 use sqlx::sqlite::SqliteRow;
 
-use crate::error::{failed, is_unique};
+use crate::error::{failed, refused};
 use crate::rows::Reader;
+use crate::statement::{all, one};
 use crate::{SqliteStore, Write, slots};
 
 #[async_trait]
@@ -29,37 +30,20 @@ impl TenantStore for SqliteStore {
     }
 
     async fn tenant(&self, id: TenantId) -> Result<Option<Tenant>, StoreError> {
-        sqlx::query(BY_ID)
-            .bind(id.as_uuid())
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed)?
-            .as_ref()
-            .map(tenant)
-            .transpose()
+        let query = sqlx::query(BY_ID).bind(id.as_uuid());
+        one(&self.readers, query, tenant).await
     }
 
     async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {
-        sqlx::query(BY_SLUG)
-            .bind(slug)
-            .fetch_optional(&self.readers)
-            .await
-            .map_err(failed)?
-            .as_ref()
-            .map(tenant)
-            .transpose()
+        let query = sqlx::query(BY_SLUG).bind(slug);
+        one(&self.readers, query, tenant).await
     }
 
     async fn tenants(&self, after: Option<&str>, limit: u32) -> Result<Vec<Tenant>, StoreError> {
-        sqlx::query(AFTER_SLUG)
+        let query = sqlx::query(AFTER_SLUG)
             .bind(after.unwrap_or_default())
-            .bind(limit)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed)?
-            .iter()
-            .map(tenant)
-            .collect()
+            .bind(limit);
+        all(&self.readers, query, tenant).await
     }
 
     async fn change_tenant(
@@ -70,15 +54,10 @@ impl TenantStore for SqliteStore {
         now: Timestamp,
     ) -> Result<Option<(Tenant, Vec<SlotSnapshot>)>, TenantError> {
         let mut tx = self.write().await?;
-        let row = sqlx::query(BY_ID)
-            .bind(id.as_uuid())
-            .fetch_optional(&mut *tx)
-            .await
-            .map_err(failed)?;
-        let Some(row) = row else {
+        let query = sqlx::query(BY_ID).bind(id.as_uuid());
+        let Some(before) = one(&mut *tx, query, tenant).await? else {
             return Ok(None);
         };
-        let before = tenant(&row)?;
         if expected.is_some_and(|expected| expected != before.version) {
             return Err(TenantError::VersionMoved(before.version));
         }
@@ -110,13 +89,7 @@ async fn insert(tx: &mut Write, tenant: &Tenant) -> Result<(), TenantError> {
     .bind(tenant.updated_at.timestamp_micros())
     .execute(&mut **tx)
     .await
-    .map_err(|error| {
-        if is_unique(&error) {
-            TenantError::SlugTaken(tenant.slug.clone())
-        } else {
-            failed(error).into()
-        }
-    })?;
+    .map_err(|error| refused(error, || TenantError::SlugTaken(tenant.slug.clone())))?;
     Ok(())
 }
 

@@ -58,6 +58,7 @@ pub async fn waiting(
     Ok(Some(waiting))
 }
 
+/// Labelled jobs are before a labelled job only: plain jobs get free slots first.
 async fn ahead(connection: &mut SqliteConnection, job: &Job) -> Result<u32, StoreError> {
     let Some(turn) = job.turn.filter(|_| job.state() == JobState::Queued) else {
         return Ok(0);
@@ -70,13 +71,14 @@ async fn ahead(connection: &mut SqliteConnection, job: &Job) -> Result<u32, Stor
               + (SELECT count(*) FROM (
                      SELECT 1 FROM jobs INDEXED BY jobs_labelled
                      WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = ?1 AND kind = ?2
-                       AND (turn, id) < (?3, ?4) LIMIT +?5)) AS ahead",
+                       AND (turn, id) < (?3, ?4) AND ?6 LIMIT +?5)) AS ahead",
     )
     .bind(job.tenant.as_uuid())
     .bind(job.kind().as_str())
     .bind(turn.timestamp_micros())
     .bind(job.id.as_uuid())
     .bind(Waiting::COUNTED)
+    .bind(!job.requires.is_empty())
     .fetch_one(connection)
     .await
     .map_err(failed)?;

@@ -50,7 +50,8 @@ pub trait EngineStore: Send + Sync {
     /// CLAIM. One transaction for many tenants: the worker's lease is checked, slots are counted under lock, and of
     /// each queue the jobs whose turn it is go to running, at most as many as wake-ups were taken (and labelled ones
     /// asked for) and as slots are free, with attempt, fence and epoch set and a `started` event and an open attempt
-    /// written. The wake-ups are used up whatever came of them. A paused queue or an inactive tenant gives nothing.
+    /// written. The wake-ups are used up whatever came of them. A paused queue or an inactive tenant gives nothing; a
+    /// job whose deadline has come is passed over, EXPIRE ends it.
     async fn claim(
         &self,
         worker: WorkerRef,
@@ -60,7 +61,7 @@ pub trait EngineStore: Send + Sync {
 
     /// Queues of these kinds with free slots and due jobs that ask for labels which are all among `labels`, those with
     /// the fewest running jobs for their weight first, at most `limit`, with how many such jobs wait (counted up to
-    /// their free slots).
+    /// their free slots). Those whose deadline has come are none.
     async fn labelled(
         &self,
         kinds: &[JobKind],

@@ -211,7 +211,8 @@ pub struct Waiting {
     /// The queue itself, whatever the tenant is.
     pub queue_paused: bool,
     pub draining: bool,
-    /// Due jobs of its queue whose turn comes before its own, counted up to [`Waiting::COUNTED`].
+    /// Due jobs of its queue whose turn comes before its own, counted up to [`Waiting::COUNTED`]. Those that ask for
+    /// labels are before a job that asks for some only.
     pub ahead: u32,
     /// Runs of its queue, the oldest first, at most [`Waiting::HOLDERS`].
     pub holders: Vec<Holder>,
@@ -248,7 +249,7 @@ pub struct QueueView {
     pub tenant_slug: String,
     /// Jobs that wait.
     pub depth: u32,
-    /// When the oldest of them began to wait.
+    /// When the oldest of those whose time has come began to wait.
     pub oldest_queued_at: Option<Timestamp>,
     pub running: u32,
     pub quota: u32,

@@ -108,6 +108,7 @@ macro_rules! store_contract {
                 a_list_is_what_all_its_filters_let_through,
                 pages_show_each_job_once,
                 queues_show_depth_age_and_use,
+                the_oldest_of_a_queue_is_due,
                 events_and_logs_go_on_where_a_reader_stopped;
             steer:
                 every_action_does_what_the_table_says,
@@ -182,13 +183,19 @@ macro_rules! store_contract {
                 a_job_that_waits_past_its_deadline_fails,
                 a_run_is_not_expired,
                 a_job_that_is_cancelled_has_no_deadline,
-                an_expiry_takes_no_more_than_its_limit;
+                an_expiry_takes_no_more_than_its_limit,
+                a_retry_forgets_a_deadline_that_has_passed,
+                a_retry_keeps_a_deadline_that_is_to_come,
+                a_released_job_keeps_its_deadline,
+                a_job_past_its_deadline_is_not_claimed,
+                a_labelled_job_past_its_deadline_is_not_claimed;
             queue_steering:
                 a_paused_queue_takes_jobs_and_starts_none,
                 a_draining_queue_starts_what_it_has_and_takes_no_more,
                 all_queues_of_a_tenant_are_steered_at_once;
             waiting:
                 a_waiting_job_sees_what_is_before_it,
+                labelled_jobs_are_before_labelled_ones_only,
                 a_waiting_job_sees_who_could_run_it,
                 a_waiting_job_sees_its_prerequisites_and_its_queue,
                 another_tenant_learns_nothing_of_a_waiting_job;

@@ -197,6 +197,43 @@ pub async fn queues_show_depth_age_and_use(store: StoreUnderTest) {
     );
 }
 
+/// A job for later does not wait yet, however long ago it was submitted.
+pub async fn the_oldest_of_a_queue_is_due(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let oldest = async || {
+        let queues = world.store.jobs.queues(tenant.id).await;
+        let queues = queues.expect("the store works");
+        let [session, training] = &queues[..] else {
+            panic!("one row a kind: {queues:?}");
+        };
+        assert_eq!(training.oldest_queued_at, None);
+        (session.depth, session.oldest_queued_at)
+    };
+    let later = domain::NewJob {
+        run_after: Some(world.now() + Duration::from_secs(20)),
+        ..make::new_session("later")
+    };
+    let later = world.submitted(&tenant, later).await;
+    assert_eq!(oldest().await, (1, None));
+    world.pass(Duration::from_secs(1));
+    let plain = world.submitted(&tenant, make::new_session("plain")).await;
+    assert_eq!(oldest().await, (2, Some(world.now())));
+    let worker = world.worker().await;
+    world.run(worker, &plain).await;
+    assert_eq!(oldest().await, (1, None));
+    world.pass(Duration::from_secs(1));
+    let labelled = domain::NewJob {
+        requires: "gpu=h100".parse().expect("labels"),
+        ..make::new_session("labelled")
+    };
+    let labelled = world.submitted(&tenant, labelled).await;
+    assert_eq!(oldest().await, (2, labelled.queued_at));
+    world.pass(Duration::from_secs(18));
+    assert_eq!(world.promote(10).await.jobs, 1);
+    assert_eq!(oldest().await, (2, later.queued_at));
+}
+
 pub async fn events_and_logs_go_on_where_a_reader_stopped(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant("acme").await;

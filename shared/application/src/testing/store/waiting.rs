@@ -53,6 +53,35 @@ pub async fn a_waiting_job_sees_what_is_before_it(store: StoreUnderTest) {
     assert_eq!(waiting(&world, &before).await.ahead, 1);
 }
 
+/// Plain jobs get free slots first.
+pub async fn labelled_jobs_are_before_labelled_ones_only(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let mut ahead = Vec::new();
+    for (title, requires) in [
+        ("labelled", "gpu=h100"),
+        ("plain", ""),
+        ("other label", "region=eu"),
+        ("plain again", ""),
+        ("labelled again", "gpu=h100"),
+    ] {
+        let new = NewJob {
+            requires: requires.parse().expect("labels"),
+            ..make::new_session(title)
+        };
+        let job = world.submitted(&tenant, new).await;
+        ahead.push((title, waiting(&world, &job).await.ahead));
+    }
+    let expected = [
+        ("labelled", 0),
+        ("plain", 0),
+        ("other label", 2),
+        ("plain again", 1),
+        ("labelled again", 4),
+    ];
+    assert_eq!(ahead, expected);
+}
+
 pub async fn a_waiting_job_sees_who_could_run_it(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant("acme").await;
