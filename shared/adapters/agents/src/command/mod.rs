@@ -75,6 +75,7 @@ impl CommandAgent {
                 job: task.job,
                 attempt: task.attempt,
             },
+            confined: Some(private.confine(&task.directory)),
         };
         let started = self.guard.start(launch).await;
         let started = started.map_err(|error| {

@@ -53,6 +53,10 @@ impl JobFolder {
         ))
     }
 
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the server keeps its things.
     pub(super) fn variables(&self) -> [(OsString, OsString); 4] {
         [

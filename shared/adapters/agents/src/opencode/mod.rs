@@ -31,8 +31,9 @@ use tokio::time::timeout;
 use crate::environment::Environment;
 use crate::failure::{fail, retry};
 use crate::guard::{Exit, GuardCommand, RunLost};
+use crate::isolation::LimitHit;
 use crate::output::{Console, OutputLimits};
-use crate::supervise::{KILL_PATIENCE, lose};
+use crate::supervise::{KILL_PATIENCE, limited, lose};
 use client::CallError;
 use config::{Config, ConfigFile};
 use conversation::{Conversation, Told};
@@ -155,8 +156,10 @@ struct Run<'a> {
 /// Why a server's time was over.
 enum End {
     Told(Told),
-    Exit(Result<Exit, RunLost>),
+    /// By itself; it had gone beyond a limit then, or not.
+    Exit(Result<Exit, RunLost>, Option<LimitHit>),
     Interrupted(Interruption),
+    Limited(LimitHit),
 }
 
 /// The server is gone, and another one may do.
@@ -213,18 +216,23 @@ impl Run<'_> {
         let mut alive = JoinSet::new();
         alive.spawn(control.clone().keep_alive());
         let conversation = Conversation::new(self, &server.client, &console, deaths > 0);
-        let mut exit = pin!(server.guard.wait());
+        let watch = server.guard.watch();
+        let mut exit = pin!(async {
+            let exit = server.guard.wait().await;
+            (exit, server.guard.hit())
+        });
         let end = tokio::select! {
             why = self.context.interrupted() => End::Interrupted(why),
-            exit = &mut exit => End::Exit(exit),
+            hit = watch.exceeded() => End::Limited(hit),
+            (exit, hit) = &mut exit => End::Exit(exit, hit),
             told = conversation.run(&server.hearing) => End::Told(told),
         };
         match end {
             End::Interrupted(Interruption::LeaseLost) => console.mute(),
             End::Interrupted(_) => self.abort(&server.client).await,
-            End::Exit(_) | End::Told(_) => {}
+            End::Exit(..) | End::Told(_) | End::Limited(_) => {}
         }
-        if !matches!(end, End::Exit(_)) {
+        if !matches!(end, End::Exit(..)) {
             control.kill();
             if timeout(KILL_PATIENCE, &mut exit).await.is_err() {
                 tracing::error!(
@@ -247,18 +255,19 @@ impl Run<'_> {
         };
         match end {
             End::Interrupted(why) => Ok(Err(HandlerError::Interrupted(why))),
+            End::Limited(hit) | End::Exit(_, Some(hit)) => Ok(Err(limited(&hit, console))),
             End::Told(Ok(ended)) => Ok(ended),
             End::Told(Err(error @ CallError::Refused { .. })) => {
                 let message = console.redactor().once(&error.to_string());
                 Ok(Err(retry("OPENCODE_FAILED", message)))
             }
             End::Told(Err(CallError::Unreachable(why))) => died(why),
-            End::Exit(Ok(_)) if console.is_over_limit() => {
+            End::Exit(Ok(_), None) if console.is_over_limit() => {
                 let message = "the run printed too much and was killed";
                 Ok(Err(fail("OUTPUT_LIMIT", message)))
             }
-            End::Exit(Ok(exit)) => died(format!("it ended with {exit}")),
-            End::Exit(Err(lost)) => Ok(Err(lose(&lost, console).await)),
+            End::Exit(Ok(exit), None) => died(format!("it ended with {exit}")),
+            End::Exit(Err(lost), None) => Ok(Err(lose(&lost, console).await)),
         }
     }
 

@@ -19,6 +19,7 @@ use super::folder::JobFolder;
 use crate::environment::Environment;
 use crate::failure;
 use crate::guard::{Control, Guard, GuardCommand, Launch, RunMark, Started};
+use crate::isolation::Confined;
 use crate::output::{Records, Redactor};
 use crate::private::PrivateFolder;
 use crate::supervise::refused;
@@ -98,6 +99,7 @@ impl Server {
                 job: task.job,
                 attempt: task.attempt,
             },
+            confined: Some(confined(program, task, &private, folder)),
         };
         let name = program.display().to_string();
         let codes = ("OPENCODE_NOT_FOUND", "OPENCODE_NOT_STARTED");
@@ -135,6 +137,24 @@ impl Server {
             _readers: readers,
         }
     }
+}
+
+/// A model is reached over the network, and the worker speaks to the server over it.
+fn confined(
+    program: &Path,
+    task: &AgentTask,
+    private: &PrivateFolder,
+    folder: &JobFolder,
+) -> Confined {
+    let mut confined = private.confine(&task.directory);
+    confined.writable.push(folder.root().to_owned());
+    if program.is_absolute() {
+        let real = program.canonicalize().ok();
+        let names = [Some(program.to_owned()), real];
+        confined.readable.extend(names.into_iter().flatten());
+    }
+    confined.needs_network = true;
+    confined
 }
 
 impl Hearing {
