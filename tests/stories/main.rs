@@ -125,6 +125,13 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
+    // What runs commands is the same in both modes.
+    isolation:
+        what_is_outside_of_a_session_is_out_of_its_reach,
+        a_daemon_does_not_outlive_its_session,
+        a_session_that_fills_the_disk_is_ended,
+        a_session_that_forks_without_end_is_held,
+        a_killed_worker_leaves_nothing_of_an_isolated_session;
     // OpenCode is heavy, and what runs it is the same in both modes.
     opencode:
         a_model_edits_a_repository_while_it_is_watched,

@@ -18,6 +18,15 @@ use crate::harness::{
 /// An abort takes a tenth of a second; the rest is a busy machine.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
+/// As well as this machine can.
+fn isolated() -> Plan {
+    let isolation = ("ORCHESTRATOR_ISOLATION".to_owned(), "auto".to_owned());
+    Plan {
+        variables: vec![isolation],
+        ..small()
+    }
+}
+
 fn small() -> Plan {
     Plan {
         workers: 1,
@@ -52,7 +61,7 @@ fn shell(text: &'static str, line: &str) -> Reply {
 pub async fn a_model_edits_a_repository_while_it_is_watched(mode: Mode) {
     let open = Arc::new(AtomicBool::new(false));
     let gate = Arc::clone(&open);
-    let own = OpenCodeStand::own(mode, small(), json!({}), move |question| {
+    let own = OpenCodeStand::own(mode, isolated(), json!({}), move |question| {
         match question.results() {
             0 => write_hello("I will write it."),
             // Until the story has seen the first part in the log.

@@ -22,7 +22,7 @@ struct Findings {
 /// How sessions are kept to themselves by a worker that is started as this was.
 #[derive(Debug, Serialize)]
 struct Level {
-    level: String,
+    summary: String,
     /// Why no worker starts with these settings.
     refused: Option<String>,
     parts: Vec<Part>,
@@ -65,7 +65,7 @@ fn level(isolation: &Isolation) -> Level {
         finding: part.finding,
     });
     Level {
-        level: isolation.level(),
+        summary: isolation.level(),
         refused: isolation.check().err().map(|error| error.to_string()),
         parts: parts.collect(),
     }
@@ -111,9 +111,9 @@ fn show(findings: &Findings) -> anyhow::Result<()> {
 }
 
 fn show_isolation(isolation: &Level) -> anyhow::Result<()> {
-    output::line(&format!("isolation: {}", isolation.level))?;
+    output::line(format_args!("isolation: {}", isolation.summary))?;
     if let Some(refused) = &isolation.refused {
-        output::line(&format!("BROKEN: {refused}"))?;
+        output::line(format_args!("BROKEN: {refused}"))?;
     }
     if isolation.parts.is_empty() {
         return Ok(());

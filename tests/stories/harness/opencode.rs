@@ -44,7 +44,9 @@ impl OpenCodeStand {
             agents: "echo,command,opencode",
             variables: variables
                 .map(|(name, value)| (name.to_owned(), value))
-                .to_vec(),
+                .into_iter()
+                .chain(plan.variables)
+                .collect(),
             ..plan
         };
         Self {

@@ -40,7 +40,9 @@ impl Stand {
         command
             .env("ORCHESTRATOR_LEASE_SECONDS", plan.lease_seconds.to_string())
             .env("ORCHESTRATOR_GRACE_SECONDS", plan.grace_seconds.to_string())
-            .env("ORCHESTRATOR_DRAIN_SECONDS", plan.drain_seconds.to_string());
+            .env("ORCHESTRATOR_DRAIN_SECONDS", plan.drain_seconds.to_string())
+            // Sessions of stories leave marks for them outside of their worktrees.
+            .env("ORCHESTRATOR_ISOLATION", "none");
         if let Some(services) = &self.installation.services {
             command.envs(services.variables());
         }

@@ -18,14 +18,13 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
     let limits = Limits::default();
     let text = match key {
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
-        "agent_variables" => "none".to_owned(),
+        "agent_variables" | "hidden" | "readable" | "opencode_config" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
         "concurrency" => worker().concurrency.to_string(),
         "cpu_limit_percent" => limit(limits.cpu_percent),
         "disk_limit_bytes" => limit(limits.disk_bytes),
         "drain_seconds" => worker().drain.as_secs().to_string(),
         "grace_seconds" => worker().grace.as_secs().to_string(),
-        "hidden" | "readable" => "none".to_owned(),
         "key_file" => return Ok(key_file(settings)),
         "lease_seconds" => worker().lease.as_secs().to_string(),
         "log_limit_bytes" => worker().log_limit_bytes.to_string(),
@@ -36,7 +35,6 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
             (worker::METRICS_PORT.to_string(), "worker"),
         ]),
         "opencode" => "opencode on the PATH".to_owned(),
-        "opencode_config" => "none".to_owned(),
         "pids_limit" => limit(limits.processes),
         "roots" => each(&[
             ("none".to_owned(), "worker"),
