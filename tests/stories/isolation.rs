@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::harness::{Cli, Job, Mode, PATIENCE, Plan, Stand, Tenant, eventually, lines_of};
 

@@ -12,7 +12,8 @@
 )]
 
 mod harness;
-// Told in one mode only, so the table below does not name it as a chapter of both.
+// Told in one mode only, so the table below does not name them as chapters of both.
+mod isolation;
 mod opencode;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.

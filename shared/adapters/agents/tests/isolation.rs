@@ -81,6 +81,19 @@ async fn a_run_that_means_no_harm_sees_no_difference() {
 }
 
 #[tokio::test]
+async fn it_has_no_files_of_the_workers_and_cannot_look_into_its_guard() {
+    let machine = Machine::plain();
+    let run = Run::shell("ls /proc/self/fd | wc -l; readlink /proc/$PPID/exe || echo closed");
+    run.by(&machine.agent).await.unwrap();
+    let said = stdout(&run);
+    // Three, and the folder that is being listed.
+    assert!(said.starts_with("4\n"), "{said}");
+    if machine.confines() {
+        assert_eq!(said, "4\nclosed\n");
+    }
+}
+
+#[tokio::test]
 async fn its_end_is_told_as_it_was() {
     let machine = Machine::plain();
     for (line, code) in [

@@ -16,7 +16,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::stat::Mode;
 
 use super::own_arguments;
-use super::protocol::STAGE_SUPERVISE;
+use super::protocol::{OPEN_FILES, STAGE_SUPERVISE};
 
 const OWN_PROGRAM: &str = "/proc/self/exe";
 
@@ -91,7 +91,7 @@ fn become_guard(
             Command::new(program)
                 .args(arguments)
                 .arg("--")
-                .arg(format!("/proc/self/fd/{}", file.as_raw_fd()))
+                .arg(format!("{OPEN_FILES}{}", file.as_raw_fd()))
                 .args(own)
                 .args(stage)
                 .exec()

@@ -10,6 +10,8 @@ use serde::{Deserialize, Serialize};
 pub(super) const STAGE_ENTER: &str = "enter";
 pub(super) const STAGE_SUPERVISE: &str = "supervise";
 pub(super) const STAGE_EXEC: &str = "exec";
+/// Where a process finds its open descriptors by number.
+pub(super) const OPEN_FILES: &str = "/proc/self/fd/";
 /// Stands for a number that was not given.
 pub(super) const NO_NUMBER: &str = "-";
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
@@ -13,9 +13,9 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, close, getpid};
 
-use super::protocol::{Exit, Order, Report, STAGE_EXEC};
+use super::protocol::{Exit, OPEN_FILES, Order, Report, STAGE_EXEC};
 use super::{children, own_arguments};
 
 struct Leader {
@@ -33,6 +33,7 @@ pub(super) fn main(
     processes: &OsStr,
     command: &[OsString],
 ) -> ExitCode {
+    close_own_program();
     // Signals to the guard change nothing: it ends when the program has, or when the worker is gone or silent.
     let blocked = SigSet::all().thread_block();
     let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else {
@@ -55,6 +56,18 @@ pub(super) fn main(
     };
     send(&control, report);
     ExitCode::SUCCESS
+}
+
+/// Inside a run's namespaces this program was executed from an open descriptor. The run is not to have it: behind it
+/// lies the worker's own file, outside.
+fn close_own_program() {
+    let name = std::env::args_os().next();
+    let number = name
+        .as_ref()
+        .and_then(|it| it.to_str()?.strip_prefix(OPEN_FILES)?.parse().ok());
+    if let Some(number) = number {
+        let _: Result<(), Errno> = close::<RawFd>(number);
+    }
 }
 
 fn supervise(

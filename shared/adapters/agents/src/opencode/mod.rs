@@ -2,7 +2,7 @@
 //!
 //! Each run has a server of its own, below the run's guard, with its own port, password and folders; nothing of it
 //! outlives the run but the conversation, in a folder of the job's own, with which a later run on this worker goes on.
-//! OpenCode confines nothing: its tools run as the worker's user, wherever its rules let them.
+//! OpenCode confines nothing: its tools run as the worker's user, wherever its rules and the worker's isolation let them.
 
 mod client;
 mod config;
