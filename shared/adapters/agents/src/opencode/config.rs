@@ -12,12 +12,12 @@ use domain::OpenCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::rules::{Action, Permissions, Rule};
+use super::references::{References, bounded};
+use super::rules::{self, Action, Answers, Permissions, Rule};
 use crate::failure::fail;
 
 /// Providers and models fit many times.
 const FILE_BYTES: u64 = 1024 * 1024;
-const KEY_BYTES: u64 = 64 * 1024;
 
 /// Where the operator keeps the configuration, and the variables that it may refer to.
 #[derive(Clone)]
@@ -33,8 +33,10 @@ pub(super) struct Config {
     pub json: String,
     /// What no log may show.
     pub secrets: Vec<String>,
-    /// The session's rules, then those of the operator, who has the last word.
+    /// For the conversation: the session's rules and the operator's.
     pub rules: Vec<Rule>,
+    /// How questions are answered.
+    pub answers: Answers,
     /// `provider/model` of the operator's choice.
     pub model: Option<String>,
 }
@@ -77,33 +79,27 @@ impl ConfigFile {
             .map_err(|error| format!("it is not a JSON object: {error}"))?;
         let ordered: Rules = serde_json::from_str(&text)
             .map_err(|error| format!("its `permission` is not understood: {error}"))?;
-        let mut references = References {
-            folder: path.parent().unwrap_or(Path::new("/")),
-            variables: &self.variables,
-            secrets: Vec::new(),
-        };
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut references = References::new(folder, &self.variables);
         for value in config.values_mut() {
             references.resolve(value)?;
         }
-        let secrets = references.secrets;
+        let secrets = references.into_secrets();
         complete(&mut config);
         instruct(&mut config, directory);
         let model = config
             .get("model")
             .and_then(Value::as_str)
             .map(str::to_owned);
-        // Nobody is there to answer.
-        let question = Rule::new("question", Action::Deny);
         let operator = ordered.permission.0;
-        let mut rules: Vec<Rule> = spec.permissions.iter().map(Rule::from).collect();
-        rules.extend(operator.iter().cloned());
-        rules.push(question.clone());
+        let session: Vec<Rule> = spec.permissions.iter().map(Rule::from).collect();
+        let rules = rules::together(&session, &operator);
         let mut common = Vec::new();
         if !operator.iter().any(|rule| rule.permission == "*") {
             common.push(Rule::new("*", Action::Allow));
         }
-        common.extend(operator);
-        common.push(question);
+        common.extend(operator.iter().cloned());
+        common.push(rules::no_questions());
         config.remove("permission");
         let json = with_permission(&config, &Permissions(common));
         let json = json.map_err(|error| format!("it cannot be written again: {error}"))?;
@@ -111,6 +107,7 @@ impl ConfigFile {
             json,
             secrets,
             rules,
+            answers: Answers { session, operator },
             model,
         })
     }
@@ -165,84 +162,6 @@ fn instruct(config: &mut Map<String, Value>, directory: &Path) {
     if let Value::Array(items) = list {
         items.push(file.to_string_lossy().into());
     }
-}
-
-/// `{env:NAME}` and `{file:PATH}` in texts.
-struct References<'a> {
-    /// What relative paths start from.
-    folder: &'a Path,
-    variables: &'a BTreeMap<String, String>,
-    secrets: Vec<String>,
-}
-
-impl References<'_> {
-    fn resolve(&mut self, value: &mut Value) -> Result<(), String> {
-        match value {
-            Value::String(text) => *text = self.resolved(text)?,
-            Value::Array(items) => {
-                for item in items {
-                    self.resolve(item)?;
-                }
-            }
-            Value::Object(members) => {
-                for member in members.values_mut() {
-                    self.resolve(member)?;
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-        Ok(())
-    }
-
-    fn resolved(&mut self, text: &str) -> Result<String, String> {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some((before, kind, name, after)) = first_reference(rest) {
-            out.push_str(before);
-            let value = match kind {
-                Kind::Variable => self.variables.get(name).cloned().ok_or_else(|| {
-                    format!(
-                        "it refers to the variable {name}, which the worker's environment lacks"
-                    )
-                })?,
-                Kind::File => bounded(&self.folder.join(name), KEY_BYTES)?
-                    .trim()
-                    .to_owned(),
-            };
-            out.push_str(&value);
-            self.secrets.push(value);
-            rest = after;
-        }
-        out.push_str(rest);
-        Ok(out)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Variable,
-    File,
-}
-
-/// What stands before it, what it is, its name, and what follows.
-fn first_reference(text: &str) -> Option<(&str, Kind, &str, &str)> {
-    let found = [("{env:", Kind::Variable), ("{file:", Kind::File)]
-        .into_iter()
-        .filter_map(|(mark, kind)| Some((text.find(mark)?, mark, kind)))
-        .min_by_key(|(at, ..)| *at);
-    let (at, mark, kind) = found?;
-    let (name, after) = text[at + mark.len()..].split_once('}')?;
-    Some((&text[..at], kind, name, after))
-}
-
-fn bounded(path: &Path, limit: u64) -> Result<String, String> {
-    let shown = path.display();
-    let size =
-        std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    if size.len() > limit {
-        return Err(format!("{shown} has more than {limit} bytes"));
-    }
-    std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -320,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_has_the_last_word_and_questions_are_denied() {
+    fn rules_are_put_together_and_questions_are_denied() {
         let spec = OpenCode {
             model: None,
             permissions: vec![domain::PermissionRule {

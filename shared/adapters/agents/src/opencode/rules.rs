@@ -8,6 +8,8 @@ use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::wildcard::fits;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Action {
@@ -17,7 +19,7 @@ pub(super) enum Action {
 }
 
 /// As `OpenCode`'s API takes it with a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rule {
     pub permission: String,
     pub pattern: String,
@@ -140,56 +142,69 @@ impl Serialize for Permissions {
     }
 }
 
-/// True when the session's own rules allow all of it. Nobody is there to be asked, so what they do not name is denied.
-pub(super) fn allows(rules: &[PermissionRule], permission: &str, patterns: &[&str]) -> bool {
-    let decided = |pattern: &str| {
-        rules
-            .iter()
-            .rfind(|rule| fits(permission, &rule.permission) && fits(pattern, &rule.pattern))
-    };
-    !patterns.is_empty()
-        && patterns
-            .iter()
-            .all(|pattern| decided(pattern).is_some_and(|it| it.action == PermissionAction::Allow))
+/// Nobody is there to answer what the agent would ask.
+pub(super) fn no_questions() -> Rule {
+    Rule::new("question", Action::Deny)
 }
 
-/// `*` stands for any text and `?` for one character; `rm *` fits `rm` alone too.
-fn fits(text: &str, pattern: &str) -> bool {
-    if pattern.strip_suffix(" *") == Some(text) {
-        return true;
+/// One list of the session's rules and the operator's, of which the last one that fits decides, so that what either
+/// denies is denied.
+///
+/// The operator's come last. Where they allow something, the session's own denials follow once more: as questions, when
+/// the session also allows, since an order of both cannot say which of its denials have exceptions. [`Answers`] can.
+pub(super) fn together(session: &[Rule], operator: &[Rule]) -> Vec<Rule> {
+    let allows = |rules: &[Rule]| rules.iter().any(|rule| rule.action == Action::Allow);
+    let mut rules = [session, operator].concat();
+    if allows(operator) {
+        let action = if allows(session) {
+            Action::Ask
+        } else {
+            Action::Deny
+        };
+        let denials = session.iter().filter(|rule| rule.action == Action::Deny);
+        rules.extend(denials.map(|rule| Rule {
+            action,
+            ..rule.clone()
+        }));
     }
-    let (text, pattern): (Vec<char>, Vec<char>) =
-        (text.chars().collect(), pattern.chars().collect());
-    let (mut at, mut place) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while at < text.len() {
-        match pattern.get(place) {
-            Some('*') => {
-                star = Some((place, at));
-                place += 1;
-            }
-            Some(&one) if one == '?' || one == text[at] => {
-                at += 1;
-                place += 1;
-            }
-            _ => {
-                let Some((start, taken)) = star else {
-                    return false;
-                };
-                star = Some((start, taken + 1));
-                (place, at) = (start + 1, taken + 1);
-            }
-        }
+    rules.push(no_questions());
+    rules
+}
+
+/// How questions about the use of a tool are answered.
+#[derive(Debug, Clone)]
+pub(super) struct Answers {
+    pub session: Vec<Rule>,
+    pub operator: Vec<Rule>,
+}
+
+impl Answers {
+    /// True when somebody's rules allow all of it, and nobody's deny any of it.
+    pub(super) fn allow(&self, permission: &str, patterns: &[&str]) -> bool {
+        !patterns.is_empty()
+            && patterns
+                .iter()
+                .all(|pattern| self.allows_one(permission, pattern))
     }
-    pattern[place..].iter().all(|&rest| rest == '*')
+
+    fn allows_one(&self, permission: &str, pattern: &str) -> bool {
+        let decided = |rules: &[Rule]| {
+            let last = rules
+                .iter()
+                .rfind(|rule| fits(permission, &rule.permission) && fits(pattern, &rule.pattern));
+            last.map(|rule| rule.action)
+        };
+        let said = [decided(&self.session), decided(&self.operator)];
+        !said.contains(&Some(Action::Deny)) && said.contains(&Some(Action::Allow))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rule(permission: &str, pattern: &str, action: PermissionAction) -> PermissionRule {
-        PermissionRule {
+    fn rule(permission: &str, pattern: &str, action: Action) -> Rule {
+        Rule {
             permission: permission.to_owned(),
             pattern: pattern.to_owned(),
             action,
@@ -208,42 +223,73 @@ mod tests {
     }
 
     #[test]
-    fn only_what_a_rule_allows_is_allowed_and_the_last_rule_decides() {
-        use PermissionAction::{Allow, Deny};
-        let rules = [
-            rule("bash", "*", Allow),
-            rule("bash", "rm *", Deny),
-            rule("mcp_*", "*", Allow),
-        ];
-        assert!(allows(&rules, "bash", &["git status"]));
-        assert!(allows(&rules, "mcp_issues", &["any"]));
+    fn a_question_is_answered_yes_when_somebody_allows_it_and_nobody_denies_it() {
+        use Action::{Allow, Ask, Deny};
+        let answers = Answers {
+            session: vec![
+                rule("bash", "*", Allow),
+                rule("bash", "rm *", Deny),
+                rule("edit", "*", Deny),
+                rule("mcp_*", "*", Allow),
+            ],
+            operator: vec![
+                rule("*", "*", Ask),
+                rule("edit", "*", Allow),
+                rule("bash", "curl *", Deny),
+                rule("read", "*", Allow),
+            ],
+        };
+        for (permission, patterns) in [
+            ("bash", &["git status"][..]),
+            ("mcp_issues", &["any"]),
+            ("read", &["a.txt"]),
+        ] {
+            assert!(
+                answers.allow(permission, patterns),
+                "{permission} {patterns:?}"
+            );
+        }
         for (permission, patterns) in [
             ("bash", &["rm -r x"][..]),
             ("bash", &["rm"]),
             ("bash", &["ls", "rm x"]),
+            ("bash", &["curl x"]),
             ("bash", &[]),
             ("edit", &["a.txt"]),
+            ("webfetch", &["http://x"]),
         ] {
             assert!(
-                !allows(&rules, permission, patterns),
+                !answers.allow(permission, patterns),
                 "{permission} {patterns:?}"
             );
         }
     }
 
     #[test]
-    fn patterns_fit_as_wildcards_do() {
-        for (text, pattern) in [
-            ("abc", "a*c"),
-            ("abc", "???"),
-            ("", "*"),
-            ("a.b.c", "*.c"),
-            ("xaab", "*a?"),
+    fn what_either_denies_is_not_allowed_by_the_other() {
+        use Action::{Allow, Ask, Deny};
+        let deny = [rule("bash", "*", Deny)];
+        let but_git = [rule("bash", "*", Deny), rule("bash", "git *", Allow)];
+        let open = [rule("*", "*", Allow)];
+        let last = |rules: Vec<Rule>, pattern: &str| {
+            let found = rules
+                .iter()
+                .rfind(|rule| fits("bash", &rule.permission) && fits(pattern, &rule.pattern));
+            found.map(|rule| rule.action)
+        };
+        for (session, operator, pattern, expected) in [
+            (&deny[..], &open[..], "ls", Some(Deny)),
+            (&open, &deny, "ls", Some(Deny)),
+            (&open, &but_git, "git log", Some(Allow)),
+            (&but_git, &[], "git log", Some(Allow)),
+            (&but_git, &[], "ls", Some(Deny)),
+            // Answered by both lists.
+            (&but_git, &open, "git log", Some(Ask)),
+            (&but_git, &open, "ls", Some(Ask)),
+            (&[], &[], "ls", None),
         ] {
-            assert!(fits(text, pattern), "{text} {pattern}");
+            assert_eq!(last(together(session, operator), pattern), expected);
         }
-        for (text, pattern) in [("abc", "a*d"), ("ab", "???"), ("", "?"), ("a", "")] {
-            assert!(!fits(text, pattern), "{text} {pattern}");
-        }
+        assert_eq!(together(&[], &[]), [no_questions()]);
     }
 }

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use domain::LogStream;
 use serde_json::Value;
 
+use super::asking::REFUSAL;
 use super::outcome::cut;
 use crate::output::{Console, LineText};
 
@@ -154,7 +155,7 @@ fn result(state: &Value) -> String {
         };
     }
     let error = state["error"].as_str().unwrap_or("it did not say why");
-    if error.contains(FORBIDDEN) {
+    if error.contains(FORBIDDEN) || error.contains(REFUSAL) {
         return "denied by the rules of the session or its worker".to_owned();
     }
     format!("failed: {}", one_line(error, REASON_CHARS))
