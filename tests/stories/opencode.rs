@@ -5,8 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -18,14 +16,14 @@ use crate::harness::{
 /// An abort takes a tenth of a second; the rest is a busy machine.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
 
-fn small() -> Plan {
+pub(crate) fn small() -> Plan {
     Plan {
         workers: 1,
         ..Plan::default()
     }
 }
 
-async fn ask(tenant: &Tenant, repo: &Path, more: Value) -> Job {
+pub(crate) async fn ask(tenant: &Tenant, repo: &Path, more: Value) -> Job {
     let mut body = json!({
         "prompt": "Write a greeting into HELLO.txt.",
         "repository": {"path": repo},
@@ -36,12 +34,12 @@ async fn ask(tenant: &Tenant, repo: &Path, more: Value) -> Job {
     tenant.session(json!({"kind": "opencode"}), body).await
 }
 
-fn write_hello(text: &'static str) -> Reply {
+pub(crate) fn write_hello(text: &'static str) -> Reply {
     let file = json!({"filePath": "HELLO.txt", "content": "Hello, model!\n"});
     Reply::Tool(text, "write", file)
 }
 
-fn shell(text: &'static str, line: &str) -> Reply {
+pub(crate) fn shell(text: &'static str, line: &str) -> Reply {
     Reply::Tool(
         text,
         "bash",
@@ -123,7 +121,7 @@ pub async fn a_model_edits_a_repository_while_it_is_watched(mode: Mode) {
 }
 
 /// What it started has an id that stands in `file`.
-fn start_child(file: &Path) -> Reply {
+pub(crate) fn start_child(file: &Path) -> Reply {
     let file = file.display();
     shell(
         "It will take a while.",
@@ -172,86 +170,6 @@ async fn stop(job: &Job) {
     assert!(took < STOP_LIMIT, "it took {took:?}");
 }
 
-pub async fn a_killed_server_is_replaced_and_the_conversation_goes_on(mode: Mode) {
-    let folder = tempfile::tempdir().unwrap();
-    let mark = folder.path().join("server");
-    let server = mark.clone();
-    let own = OpenCodeStand::own(mode, small(), json!({}), move |question| {
-        let again = question.user_said("files are as you left them");
-        match (question.results(), again) {
-            (0, _) => write_hello("First the file."),
-            (1, false) => shell(
-                "Then this.",
-                &format!("echo $PPID > {}; sleep 1000", server.display()),
-            ),
-            _ => Reply::Say("All of it is there.".to_owned()),
-        }
-    })
-    .await;
-    let tenant = own.stand.tenant().await;
-    let repo = own.stand.repo();
-    let job = ask(&tenant, repo.path(), json!({})).await;
-    let pid = eventually("its server runs", PATIENCE, async || number_in(&mark)).await;
-    assert!(
-        std::fs::read_to_string(format!("/proc/{pid}/cmdline"))
-            .unwrap()
-            .contains("serve")
-    );
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
-
-    let done = job.reaches("completed").await;
-    assert_eq!(job.outcomes().await, ["completed"]);
-    assert_eq!(done["result"]["summary"], "All of it is there.");
-    // What was written before the death is there, and the model was told of all that it had done.
-    assert!(job.diff().await.contains("+Hello, model!"));
-    let last = own.model.questions().pop().unwrap();
-    assert!(
-        last.results() >= 1 && last.user_said("Write a greeting"),
-        "{:?}",
-        last.messages
-    );
-    let log = job.log().await;
-    assert!(
-        log.contains("died and was started anew") && log.contains("goes on with session"),
-        "{log}"
-    );
-}
-
-pub async fn a_conversation_goes_on_after_a_crash_of_the_worker(mode: Mode) {
-    let folder = tempfile::tempdir().unwrap();
-    let mark = folder.path().join("child");
-    let child = mark.clone();
-    let own = OpenCodeStand::own(mode, Plan::noticing_crashes(), json!({}), move |question| {
-        let again = question.user_said("a fresh copy");
-        match (question.results(), again) {
-            (0, false) => start_child(&child),
-            (_, false) => Reply::Forever,
-            (1, true) => write_hello("Once more."),
-            (_, true) => Reply::Say("Now it is there.".to_owned()),
-        }
-    })
-    .await;
-    let tenant = own.stand.tenant().await;
-    let repo = own.stand.repo();
-    let job = ask(&tenant, repo.path(), json!({})).await;
-    let pid = eventually("its command runs", PATIENCE, async || number_in(&mark)).await;
-    own.stand
-        .crash(async || {
-            eventually("nothing of it is alive", PATIENCE, async || {
-                (!is_alive(pid)).then_some(())
-            })
-            .await;
-        })
-        .await;
-    let done = job.reaches("completed").await;
-    assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
-    assert_eq!(done["result"]["summary"], "Now it is there.");
-    // Written into the second run's own worktree.
-    assert!(job.diff().await.contains("+Hello, model!"));
-    let log = job.log().await;
-    assert!(log.contains("goes on with session"), "{log}");
-}
-
 pub async fn what_rules_deny_is_not_done_and_is_told(mode: Mode) {
     // The operator wants to be asked, and nobody is there.
     let operator = json!({"webfetch": "ask", "bash": {"cat *": "deny"}});
@@ -284,7 +202,7 @@ pub async fn what_rules_deny_is_not_done_and_is_told(mode: Mode) {
     for words in [
         &format!("bash: rm README\nbash: {denied}\n"),
         &format!("bash: cat README\nbash: {denied}\n"),
-        "webfetch: denied, since the worker asks and no rule allows it: http://127.0.0.1:9/",
+        "webfetch: denied, since no rule allows it: http://127.0.0.1:9/",
     ] {
         assert!(log.contains(words), "no `{words}` in {log}");
     }
