@@ -12,6 +12,8 @@
 )]
 
 mod harness;
+// Told in one mode only, so the table below does not name it as a chapter of both.
+mod opencode_running;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
 macro_rules! stories {
@@ -137,6 +139,8 @@ embedded {
     opencode:
         a_provider_that_refuses_fails_the_session_with_its_words,
         a_provider_that_is_down_is_not_asked_for_ever;
+    opencode_running:
+        a_running_server_is_used_and_outlives_its_sessions;
 }
 services {
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.

@@ -81,6 +81,7 @@ fn opencode(settings: &Settings, environment: &Environment, work: &Path) -> Open
     let setup = OpenCodeSetup {
         program,
         config: settings.opencode_config.clone(),
+        servers: settings.opencode_servers.clone(),
         variables: config::variables().collect(),
         folder: work.join("opencode"),
     };

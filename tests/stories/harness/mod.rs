@@ -22,7 +22,7 @@ pub use api::{Answer, Api};
 pub use cli::Cli;
 pub use job::Job;
 pub use model_server::{INPUT_TOKENS, OUTPUT_TOKENS, Question, Reply};
-pub use opencode::{KEY, OpenCodeStand};
+pub use opencode::{KEY, OpenCodeStand, SERVER_PASSWORD};
 pub use process::{is_alive, processes_with};
 pub use repo::{Repo, git};
 pub use sse::Event;

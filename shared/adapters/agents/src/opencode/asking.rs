@@ -27,7 +27,7 @@ impl Conversation<'_> {
             .flatten()
             .filter_map(Value::as_str)
             .collect();
-        let allowed = self.run.config.answers.allow(permission, &patterns);
+        let allowed = self.answers.allow(permission, &patterns);
         if !allowed {
             let what = cut(&patterns.join(", "), WHAT_CHARS);
             let line = format!("{permission}: denied, since no rule allows it: {what}");

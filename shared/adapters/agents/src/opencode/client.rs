@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::call::{CallError, Called, accepted, for_url, read, unreachable};
 use super::events::Events;
+use super::permissions::Rules;
 use super::rules::Rule;
 
 /// The first call in a directory reads its whole configuration, on a machine that may be busy.
@@ -58,13 +59,14 @@ pub(super) struct Message {
 }
 
 impl Client {
-    pub(super) fn new(port: u16, password: &str, directory: &Path) -> Called<Self> {
+    /// `base`: scheme, host and port.
+    pub(super) fn new(base: String, password: &str, directory: &Path) -> Called<Self> {
         // Nothing here speaks TLS, but the client wants to know who would; somebody may have said so already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build();
         Ok(Self {
             http: http.map_err(|error| unreachable(&error))?,
-            base: format!("http://127.0.0.1:{port}"),
+            base,
             password: password.to_owned(),
             directory: for_url(directory),
         })
@@ -90,6 +92,18 @@ impl Client {
                 .map(move |model| format!("{id}/{model}"))
         });
         Ok(names.collect())
+    }
+
+    /// What the rules of the server itself allow and deny.
+    pub(super) async fn rules(&self) -> Called<Vec<Rule>> {
+        let config: Rules = self.ask("show its rules", self.get("/config")).await?;
+        Ok(config.permission.0)
+    }
+
+    /// The names of what lies in the client's directory.
+    pub(super) async fn files(&self) -> Called<Vec<Value>> {
+        // An empty path is the directory itself.
+        self.ask("list files", self.get("/file?path=")).await
     }
 
     /// `None` when the server does not know it.
@@ -200,7 +214,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}{path}?directory={}", self.base, self.directory);
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let url = format!("{}{path}{mark}directory={}", self.base, self.directory);
         self.http
             .request(method, url)
             .basic_auth(USER, Some(&self.password))

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 
 use application::ports::HandlerError;
 use domain::OpenCode;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::permissions::{Permissions, Rules};
 use super::references::{References, bounded};
-use super::rules::{self, Action, Answers, Permissions, Rule};
+use super::rules::{self, Action, Answers, Rule};
 use crate::failure::fail;
 
 /// Providers and models fit many times.
@@ -33,12 +33,32 @@ pub(super) struct Config {
     pub json: String,
     /// What no log may show.
     pub secrets: Vec<String>,
-    /// For the conversation: the session's rules and the operator's.
-    pub rules: Vec<Rule>,
-    /// How questions are answered.
+    /// What the session and the operator allow and deny.
     pub answers: Answers,
     /// `provider/model` of the operator's choice.
     pub model: Option<String>,
+}
+
+/// Those that are text.
+pub(super) fn texts(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    variables.into_iter().filter_map(text).collect()
+}
+
+impl Config {
+    /// For a server that somebody else configures.
+    pub(super) fn of_session(spec: &OpenCode) -> Self {
+        Self {
+            json: String::new(),
+            secrets: Vec::new(),
+            answers: Answers::of(spec, Vec::new()),
+            model: None,
+        }
+    }
 }
 
 impl ConfigFile {
@@ -46,12 +66,9 @@ impl ConfigFile {
         path: Option<PathBuf>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
-        let text = |(name, value): (OsString, OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
         Self {
             path,
-            variables: variables.into_iter().filter_map(text).collect(),
+            variables: texts(variables),
         }
     }
 
@@ -92,8 +109,6 @@ impl ConfigFile {
             .and_then(Value::as_str)
             .map(str::to_owned);
         let operator = ordered.permission.0;
-        let session: Vec<Rule> = spec.permissions.iter().map(Rule::from).collect();
-        let rules = rules::together(&session, &operator);
         let mut common = Vec::new();
         if !operator.iter().any(|rule| rule.permission == "*") {
             common.push(Rule::new("*", Action::Allow));
@@ -106,18 +121,10 @@ impl ConfigFile {
         Ok(Config {
             json,
             secrets,
-            rules,
-            answers: Answers { session, operator },
+            answers: Answers::of(spec, operator),
             model,
         })
     }
-}
-
-/// What of the file needs its order.
-#[derive(Deserialize)]
-struct Rules {
-    #[serde(default)]
-    permission: Permissions,
 }
 
 #[derive(serde::Serialize)]
@@ -250,10 +257,11 @@ mod tests {
         };
         let text = r#"{"permission":{"webfetch":"deny","bash":{"curl *":"deny"}}}"#;
         let config = load(text, &[], &spec).unwrap();
-        let said: Vec<(&str, &str, Action)> = config
-            .rules
-            .iter()
-            .map(|rule| (rule.permission.as_str(), rule.pattern.as_str(), rule.action))
+        let said: Vec<(String, String, Action)> = config
+            .answers
+            .together()
+            .into_iter()
+            .map(|rule| (rule.permission, rule.pattern, rule.action))
             .collect();
         let expected = [
             ("bash", "*", Action::Allow),
@@ -261,8 +269,10 @@ mod tests {
             ("bash", "curl *", Action::Deny),
             ("question", "*", Action::Deny),
         ];
+        let expected =
+            expected.map(|(name, pattern, action)| (name.to_owned(), pattern.to_owned(), action));
         assert_eq!(said, expected);
-        let written = r#""permission":{"*":{"*":"allow"},"webfetch":{"*":"deny"},"bash":{"curl *":"deny"},"question":{"*":"deny"}}"#;
+        let written = r#""permission":{"*":"allow","webfetch":"deny","bash":{"curl *":"deny"},"question":"deny"}"#;
         assert!(config.json.contains(written), "{}", config.json);
     }
 }

@@ -11,7 +11,8 @@ use super::call::Called;
 use super::client::{Client, Message};
 use super::events::{Event, Events};
 use super::opening::Opening;
-use super::outcome::{Verdict, cut, failure, judge};
+use super::outcome::{Verdict, cut, failure, judge, printed_too_much, unavailable};
+use super::rules::Answers;
 use super::run::Run;
 use super::server::Hearing;
 use super::shown::Shown;
@@ -51,6 +52,7 @@ pub(super) struct Conversation<'a> {
     pub(super) session: String,
     /// How many messages there were before the prompt.
     pub(super) before: usize,
+    pub(super) answers: Answers,
     /// Questions that need no further answer.
     pub(super) answered: HashSet<String>,
     /// An error of the session that no message tells.
@@ -82,6 +84,7 @@ impl<'a> Conversation<'a> {
             interrupted,
             session: String::new(),
             before: 0,
+            answers: run.config.answers.clone(),
             answered: HashSet::new(),
             error: None,
             retrying_since: None,
@@ -98,6 +101,9 @@ impl<'a> Conversation<'a> {
         }
         if let Err(error) = self.check_model().await? {
             return Ok(Err(error));
+        }
+        if self.run.agent.servers.is_some() {
+            self.answers = Answers::of(self.run.spec, self.client.rules().await?);
         }
         let Opening { prompt, goes_on } = self.open().await?;
         let how = if goes_on { "goes on with" } else { "opens" };
@@ -137,6 +143,9 @@ impl<'a> Conversation<'a> {
                     until_look -= 1;
                     look = until_look == 0;
                 }
+            }
+            if self.console.is_over_limit() {
+                return self.give_up(printed_too_much()).await;
             }
             if look {
                 until_look = LOOK_EVERY;
@@ -278,11 +287,4 @@ impl<'a> Conversation<'a> {
         let _ = tokio::time::timeout(ABORT_PATIENCE, self.client.abort(&self.session)).await;
         Ok(Err(self.readable(error)))
     }
-}
-
-fn unavailable(how: &str) -> HandlerError {
-    retry(
-        "PROVIDER_UNAVAILABLE",
-        format!("the model's provider failed {how}"),
-    )
 }

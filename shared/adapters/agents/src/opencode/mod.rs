@@ -1,7 +1,8 @@
 //! The agent that lets a model work, by way of OpenCode.
 //!
 //! Each run has a server of its own, below the run's guard, with its own port, password and folders; nothing of it
-//! outlives the run but the conversation, in a folder of the job's own, with which a later run on this worker goes on.
+//! outlives the run but the conversation, in a folder of the job's own, with which a later run on this worker goes on. Only
+//! where the operator names running servers, runs share those.
 //! OpenCode confines nothing: its tools run as the worker's user, wherever its rules let them.
 
 mod asking;
@@ -14,10 +15,12 @@ mod folder;
 mod handover;
 mod opening;
 mod outcome;
+mod permissions;
 mod program;
 mod references;
 mod rules;
 mod run;
+mod running;
 mod server;
 mod shown;
 mod spending;
@@ -38,9 +41,10 @@ use crate::environment::Environment;
 use crate::failure::{fail, retry};
 use crate::guard::GuardCommand;
 use crate::output::OutputLimits;
-use config::ConfigFile;
+use config::{Config, ConfigFile};
 use folder::JobFolder;
 use run::Run;
+use running::RunningServers;
 
 /// A worker may be up for months.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -51,6 +55,8 @@ pub struct OpenCodeSetup {
     pub program: PathBuf,
     /// A configuration of OpenCode with providers and models.
     pub config: Option<PathBuf>,
+    /// A list of running servers, which are used instead of the program.
+    pub servers: Option<PathBuf>,
     /// The worker's own variables, which that configuration may refer to.
     pub variables: Vec<(OsString, OsString)>,
     /// Where conversations are kept, one folder a job.
@@ -63,6 +69,7 @@ pub struct OpenCodeAgent {
     limits: OutputLimits,
     program: PathBuf,
     config: ConfigFile,
+    servers: Option<RunningServers>,
     folder: PathBuf,
     swept: Mutex<Option<Instant>>,
 }
@@ -74,12 +81,15 @@ impl OpenCodeAgent {
         limits: OutputLimits,
         setup: OpenCodeSetup,
     ) -> Self {
+        let variables = || setup.variables.iter().cloned();
+        let servers = setup.servers;
         Self {
+            servers: servers.map(|path| RunningServers::new(path, variables())),
+            config: ConfigFile::new(setup.config, variables()),
             guard,
             environment,
             limits,
             program: setup.program,
-            config: ConfigFile::new(setup.config, setup.variables),
             folder: setup.folder,
             swept: Mutex::new(None),
         }
@@ -129,7 +139,10 @@ impl Agent for OpenCodeAgent {
             ));
         }
         self.sweep_now_and_then();
-        let config = self.config.load(spec, &task.directory)?;
+        let config = match &self.servers {
+            Some(_) => Config::of_session(spec),
+            None => self.config.load(spec, &task.directory)?,
+        };
         let folder = JobFolder::open(&self.folder, task.job, task.attempt)?;
         let run = Run::new(self, &task, spec, &config, &folder, context.as_ref());
         let result = run.to_the_end().await;

@@ -55,8 +55,8 @@ impl Conversation<'_> {
             self.console.say(&line).await;
         }
         let task = self.run.task;
-        let rules = &self.run.config.rules;
-        let session = self.client.create_session(&task.title, rules).await?;
+        let rules = self.answers.together();
+        let session = self.client.create_session(&task.title, &rules).await?;
         self.session = session.id;
         self.run.set_session(&self.session);
         handover::note(self.console.context(), &self.session).await;
@@ -72,6 +72,10 @@ impl Conversation<'_> {
         let Some(session) = self.client.session(id).await? else {
             return Ok(None);
         };
+        // Only a server that outlived the last run's worker is still at it.
+        if self.client.is_busy(id).await? {
+            self.client.abort(id).await?;
+        }
         let moved = session.directory != task.directory.to_string_lossy();
         if moved {
             match self.client.move_here(id, &task.directory).await {
@@ -84,9 +88,9 @@ impl Conversation<'_> {
             }
         }
         // Whoever tightened them meant those who work already too.
-        let rules = &self.run.config.rules;
-        if !session.permission.ends_with(rules) {
-            self.client.add_rules(id, rules).await?;
+        let rules = self.answers.together();
+        if !session.permission.ends_with(&rules) {
+            self.client.add_rules(id, &rules).await?;
         }
         self.session = session.id;
         let messages = self.client.messages(&self.session).await?;

@@ -1,12 +1,8 @@
 //! Which uses of a tool are allowed: rules in the order in which they count, from the operator's file and from the
 //! session. Decides nothing that `OpenCode` decides by itself; what it asks about is answered here.
 
-use std::fmt;
-
-use domain::{PermissionAction, PermissionRule};
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use domain::{OpenCode, PermissionAction, PermissionRule};
+use serde::{Deserialize, Serialize};
 
 use super::wildcard::fits;
 
@@ -49,136 +45,54 @@ impl From<&PermissionRule> for Rule {
     }
 }
 
-/// The member `permission` of a configuration file. The order of its members counts, so it is kept, which a map would
-/// not do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Permissions(pub Vec<Rule>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrPatterns {
-    One(Action),
-    Patterns(Ordered<Action>),
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WordOrMembers {
-    Word(Action),
-    Members(Ordered<OneOrPatterns>),
-}
-
-/// The members of a JSON object as they stand.
-struct Ordered<T>(Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(std::marker::PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = Ordered<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Ordered(members))
-            }
-        }
-        deserializer.deserialize_map(Members(std::marker::PhantomData))
-    }
-}
-
-impl<'de> Deserialize<'de> for Permissions {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = match WordOrMembers::deserialize(deserializer)? {
-            WordOrMembers::Word(action) => return Ok(Self(vec![Rule::new("*", action)])),
-            WordOrMembers::Members(members) => members.0,
-        };
-        let mut rules = Vec::new();
-        for (permission, value) in members {
-            match value {
-                OneOrPatterns::One(action) => rules.push(Rule::new(&permission, action)),
-                OneOrPatterns::Patterns(patterns) => {
-                    rules.extend(patterns.0.into_iter().map(|(pattern, action)| Rule {
-                        permission: permission.clone(),
-                        pattern,
-                        action,
-                    }));
-                }
-            }
-        }
-        Ok(Self(rules))
-    }
-}
-
-/// As `OpenCode`'s configuration has it. The rules of one permission stand together, as they do when they were read.
-impl Serialize for Permissions {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Patterns<'a>(&'a [Rule]);
-
-        impl Serialize for Patterns<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut map = serializer.serialize_map(Some(self.0.len()))?;
-                for rule in self.0 {
-                    map.serialize_entry(&rule.pattern, &rule.action)?;
-                }
-                map.end()
-            }
-        }
-        let mut map = serializer.serialize_map(None)?;
-        for rules in self
-            .0
-            .chunk_by(|one, next| one.permission == next.permission)
-        {
-            map.serialize_entry(&rules[0].permission, &Patterns(rules))?;
-        }
-        map.end()
-    }
-}
-
 /// Nobody is there to answer what the agent would ask.
 pub(super) fn no_questions() -> Rule {
     Rule::new("question", Action::Deny)
 }
 
-/// One list of the session's rules and the operator's, of which the last one that fits decides, so that what either
-/// denies is denied.
-///
-/// The operator's come last. Where they allow something, the session's own denials follow once more: as questions, when
-/// the session also allows, since an order of both cannot say which of its denials have exceptions. [`Answers`] can.
-pub(super) fn together(session: &[Rule], operator: &[Rule]) -> Vec<Rule> {
-    let allows = |rules: &[Rule]| rules.iter().any(|rule| rule.action == Action::Allow);
-    let mut rules = [session, operator].concat();
-    if allows(operator) {
-        let action = if allows(session) {
-            Action::Ask
-        } else {
-            Action::Deny
-        };
-        let denials = session.iter().filter(|rule| rule.action == Action::Deny);
-        rules.extend(denials.map(|rule| Rule {
-            action,
-            ..rule.clone()
-        }));
-    }
-    rules.push(no_questions());
-    rules
-}
-
 /// How questions about the use of a tool are answered.
 #[derive(Debug, Clone)]
 pub(super) struct Answers {
-    pub session: Vec<Rule>,
-    pub operator: Vec<Rule>,
+    session: Vec<Rule>,
+    operator: Vec<Rule>,
 }
 
 impl Answers {
+    pub(super) fn of(spec: &OpenCode, operator: Vec<Rule>) -> Self {
+        Self {
+            session: spec.permissions.iter().map(Rule::from).collect(),
+            operator,
+        }
+    }
+
+    /// One list of the session's rules and the operator's, of which the last one that fits decides, so that what either
+    /// denies is denied.
+    ///
+    /// The operator's come last. Where they allow something, the session's own denials follow once more: as questions,
+    /// when the session also allows, since a single list cannot say which of its denials have exceptions.
+    /// [`Answers::allow`] can.
+    pub(super) fn together(&self) -> Vec<Rule> {
+        let allows = |rules: &[Rule]| rules.iter().any(|rule| rule.action == Action::Allow);
+        let mut rules = [&self.session[..], &self.operator].concat();
+        if allows(&self.operator) {
+            let action = if allows(&self.session) {
+                Action::Ask
+            } else {
+                Action::Deny
+            };
+            let denials = self
+                .session
+                .iter()
+                .filter(|rule| rule.action == Action::Deny);
+            rules.extend(denials.map(|rule| Rule {
+                action,
+                ..rule.clone()
+            }));
+        }
+        rules.push(no_questions());
+        rules
+    }
+
     /// True when somebody's rules allow all of it, and nobody's deny any of it.
     pub(super) fn allow(&self, permission: &str, patterns: &[&str]) -> bool {
         !patterns.is_empty()
@@ -209,17 +123,6 @@ mod tests {
             pattern: pattern.to_owned(),
             action,
         }
-    }
-
-    #[test]
-    fn the_order_of_a_file_is_kept() {
-        let text = r#"{"webfetch":{"*":"deny"},"bash":{"*":"ask","git *":"allow","a *":"deny"}}"#;
-        let read: Permissions = serde_json::from_str(text).unwrap();
-        assert_eq!(read.0.len(), 4);
-        assert_eq!(serde_json::to_string(&read).unwrap(), text);
-        let short: Permissions = serde_json::from_str(r#""ask""#).unwrap();
-        assert_eq!(short.0, [Rule::new("*", Action::Ask)]);
-        assert!(serde_json::from_str::<Permissions>(r#"{"bash":"perhaps"}"#).is_err());
     }
 
     #[test]
@@ -288,8 +191,11 @@ mod tests {
             (&but_git, &open, "ls", Some(Ask)),
             (&[], &[], "ls", None),
         ] {
-            assert_eq!(last(together(session, operator), pattern), expected);
+            let answers = Answers {
+                session: session.to_vec(),
+                operator: operator.to_vec(),
+            };
+            assert_eq!(last(answers.together(), pattern), expected);
         }
-        assert_eq!(together(&[], &[]), [no_questions()]);
     }
 }

@@ -16,7 +16,8 @@ use super::config::Config;
 use super::conversation::{Conversation, Told};
 use super::folder::JobFolder;
 use super::handover;
-use super::server::{Hearing, Server};
+use super::outcome::printed_too_much;
+use super::server::{Hearing, Own, Server};
 use crate::failure::{fail, retry};
 use crate::guard::{Exit, RunLost};
 use crate::output::Console;
@@ -26,6 +27,10 @@ use crate::supervise::{KILL_PATIENCE, lose};
 const RESTARTS: u32 = 2;
 /// It takes a tenth of a second; what does not, the guard ends.
 const ABORT_PATIENCE: Duration = Duration::from_millis(300);
+/// Nobody else ends what a server does that is not the run's own.
+const FOREIGN_ABORT_PATIENCE: Duration = Duration::from_secs(2);
+/// How a server says that it does not understand its configuration, which another try would not change.
+const CONFIG_INVALID: &str = "ConfigInvalidError";
 /// A leaving worker has more time than one whose user waits.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);
 /// A server that stops answering has most likely ended, and how it did is known in this time.
@@ -73,7 +78,9 @@ impl<'a> Run<'a> {
     }
 
     pub(super) async fn to_the_end(&self) -> Result<AgentReport, HandlerError> {
-        handover::take(self).await?;
+        if self.agent.servers.is_none() {
+            handover::take(self).await?;
+        }
         let mut deaths = 0;
         loop {
             let Died(why) = match self.with_one_server(deaths).await {
@@ -94,11 +101,11 @@ impl<'a> Run<'a> {
         &self,
         deaths: u32,
     ) -> Result<Result<AgentReport, HandlerError>, Died> {
-        let mut server = match Server::start(self).await {
+        let mut server = match Server::open(self).await {
             Ok(server) => server,
             Err(error) => return Ok(Err(error)),
         };
-        let control = server.control.clone();
+        let control = server.own.as_ref().map(|own| own.control.clone());
         let console = Console::new(
             self.context,
             server.redactor.clone(),
@@ -106,22 +113,28 @@ impl<'a> Run<'a> {
             control.clone(),
         );
         let mut alive = JoinSet::new();
-        alive.spawn(control.clone().keep_alive());
+        if let Some(control) = control.clone() {
+            alive.spawn(control.keep_alive());
+        }
         if deaths > 0 {
-            console
-                .say("OpenCode's server died and was started anew")
-                .await;
+            let line = match control {
+                Some(_) => "OpenCode's server died and was started anew",
+                None => "OpenCode's server did not answer any more",
+            };
+            console.say(line).await;
         }
         let conversation = Conversation::new(self, &server.client, &console, deaths > 0);
-        let mut exit = pin!(server.guard.wait());
+        let mut exit = pin!(ended(server.own.as_mut()));
         let mut end = tokio::select! {
             why = self.context.interrupted() => End::Interrupted(why),
             exit = &mut exit => End::Exit(exit),
             told = conversation.run(&server.hearing) => End::Told(told),
         };
         match &end {
-            End::Interrupted(Interruption::LeaseLost) => console.mute(),
-            End::Interrupted(why) => self.wind_up(&server.client, &console, *why).await,
+            End::Interrupted(why) => {
+                self.wind_up(&server.client, &console, *why, control.is_some())
+                    .await;
+            }
             End::Told(Err(CallError::Unreachable(_))) => {
                 if let Ok(exit) = timeout(END_PATIENCE, &mut exit).await {
                     end = End::Exit(exit);
@@ -129,7 +142,9 @@ impl<'a> Run<'a> {
             }
             End::Exit(_) | End::Told(_) => {}
         }
-        if !matches!(end, End::Exit(_)) {
+        if let Some(control) = control
+            && !matches!(end, End::Exit(_))
+        {
             control.kill();
             if timeout(KILL_PATIENCE, &mut exit).await.is_err() {
                 tracing::error!(
@@ -153,16 +168,20 @@ impl<'a> Run<'a> {
         match end {
             End::Interrupted(why) => Ok(Err(HandlerError::Interrupted(why))),
             End::Told(Ok(ended)) => Ok(ended),
-            End::Told(Err(error @ CallError::Refused { .. })) => {
-                let message = console.redactor().once(&error.to_string());
-                Ok(Err(retry("OPENCODE_FAILED", message)))
+            End::Told(Err(CallError::Refused { what, status, said })) => {
+                let message = format!("OpenCode's server refused to {what}: {status}: {said}");
+                let message = console.redactor().once(&message);
+                Ok(Err(if said.contains(CONFIG_INVALID) {
+                    fail("OPENCODE_CONFIG", message)
+                } else {
+                    retry("OPENCODE_FAILED", message)
+                }))
             }
             End::Exit(Err(lost)) => Ok(Err(lose(&lost, console).await)),
             End::Exit(Ok(_)) | End::Told(Err(CallError::Unreachable(_)))
                 if console.is_over_limit() =>
             {
-                let message = "the run printed too much and was killed";
-                Ok(Err(fail("OUTPUT_LIMIT", message)))
+                Ok(Err(printed_too_much()))
             }
             End::Told(Err(CallError::Unreachable(why))) => died(why),
             End::Exit(Ok(exit)) => died(format!("it ended with {exit}")),
@@ -170,11 +189,30 @@ impl<'a> Run<'a> {
     }
 
     /// Ends the model's work, so that the conversation knows that it was ended; a leaving worker hands it over.
-    async fn wind_up(&self, client: &Client, console: &Console<'_>, why: Interruption) {
+    async fn wind_up(
+        &self,
+        client: &Client,
+        console: &Console<'_>,
+        why: Interruption,
+        is_own: bool,
+    ) {
+        if why == Interruption::LeaseLost {
+            console.mute();
+            if is_own {
+                return;
+            }
+        }
         let Some(session) = self.session() else {
             return;
         };
-        let _ = timeout(ABORT_PATIENCE, client.abort(&session)).await;
+        let patience = if is_own {
+            ABORT_PATIENCE
+        } else {
+            FOREIGN_ABORT_PATIENCE
+        };
+        if timeout(patience, client.abort(&session)).await.is_err() && !is_own {
+            tracing::warn!(job = %self.task.job, session, "OpenCode did not end a session in time");
+        }
         if why == Interruption::Drain {
             let given = handover::give(client, console, &session);
             if timeout(HANDOVER_PATIENCE, given).await.is_err() {
@@ -191,5 +229,13 @@ impl<'a> Run<'a> {
     pub(super) fn set_session(&self, id: &str) {
         let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
         *session = Some(id.to_owned());
+    }
+}
+
+/// How the run's own server ended; another one's end is not known.
+async fn ended(own: Option<&mut Own>) -> Result<Exit, RunLost> {
+    match own {
+        Some(own) => own.guard.wait().await,
+        None => std::future::pending().await,
     }
 }

@@ -1,4 +1,5 @@
-//! One server of OpenCode for one run, below a guard: started, heard until it listens, and never shared.
+//! The server of OpenCode that a run talks to: one of its own below a guard, started and heard until it listens, or one that
+//! runs already.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -30,15 +31,20 @@ const LAST_LINES: usize = 5;
 const LAST_LINE_CHARS: usize = 300;
 const READ_BYTES: usize = 4096;
 
-/// A server that was started and may not listen yet.
+/// A server that may not listen yet.
 pub(super) struct Server {
-    pub control: Control,
-    pub guard: Guard,
+    /// Of one that was started for this run.
+    pub own: Option<Own>,
     pub client: Client,
     pub redactor: Redactor,
     pub hearing: Hearing,
     /// Read what it prints; end with this.
     _readers: JoinSet<()>,
+}
+
+pub(super) struct Own {
+    pub control: Control,
+    pub guard: Guard,
 }
 
 /// What a server says on its own account.
@@ -49,11 +55,30 @@ pub(super) struct Hearing {
 }
 
 impl Server {
-    pub(super) async fn start(run: &Run<'_>) -> Result<Self, HandlerError> {
+    /// One of those that run already, where the operator named some, or else one for this run alone.
+    pub(super) async fn open(run: &Run<'_>) -> Result<Self, HandlerError> {
+        let Some(servers) = &run.agent.servers else {
+            return Self::start(run).await;
+        };
+        let found = servers.find(run).await?;
+        Ok(Self {
+            own: None,
+            client: found.client,
+            redactor: run.agent.environment.redactor().and(found.secrets),
+            hearing: Hearing {
+                listens: watch::channel(true).1,
+                last_lines: Arc::default(),
+            },
+            _readers: JoinSet::new(),
+        })
+    }
+
+    async fn start(run: &Run<'_>) -> Result<Self, HandlerError> {
         let password = password()?;
         let not_started = |why: String| failure::retry("OPENCODE_NOT_STARTED", why);
         let port = free_port().map_err(|error| not_started(format!("no free port: {error}")))?;
-        let client = Client::new(port, &password, &run.task.directory);
+        let base = format!("http://127.0.0.1:{port}");
+        let client = Client::new(base, &password, &run.task.directory);
         let client = client.map_err(|error| not_started(error.to_string()))?;
         let port = port.to_string();
         let words = ["serve", "--hostname", "127.0.0.1", "--port", &port];
@@ -80,8 +105,7 @@ impl Server {
         readers.spawn(hearing.clone().follow(stdout, Some(listening)));
         readers.spawn(hearing.clone().follow(stderr, None));
         Self {
-            control,
-            guard,
+            own: Some(Own { control, guard }),
             client,
             redactor,
             hearing,
