@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    INPUT_TOKENS, Job, KEY, Mode, OUTPUT_TOKENS, OpenCodeStand, PATIENCE, Plan, Reply, Tenant,
+    INPUT_TOKENS, Job, KEY, Mode, OUTPUT_TOKENS, OpenCodeStand, MODEL_PATIENCE, Plan, Reply, Tenant,
     eventually, is_alive, number_in,
 };
 
@@ -27,6 +27,7 @@ pub(crate) async fn ask(tenant: &Tenant, repo: &Path, more: Value) -> Job {
     let mut body = json!({
         "prompt": "Write a greeting into HELLO.txt.",
         "repository": {"path": repo},
+        "max_duration_seconds": 600,
     });
     if let (Value::Object(body), Value::Object(more)) = (&mut body, more) {
         body.extend(more);
@@ -66,7 +67,7 @@ pub async fn a_model_edits_a_repository_while_it_is_watched(mode: Mode) {
 
     eventually(
         "the log shows the work while it goes on",
-        PATIENCE,
+        MODEL_PATIENCE,
         async || {
             let log = job.log().await;
             (log.contains("I will write it.\nwrite: HELLO.txt\nwrite: done\n")).then_some(())
@@ -74,7 +75,7 @@ pub async fn a_model_edits_a_repository_while_it_is_watched(mode: Mode) {
     )
     .await;
     assert_eq!(job.get().await["status"], "running");
-    let progress = eventually("progress is shown", PATIENCE, async || {
+    let progress = eventually("progress is shown", MODEL_PATIENCE, async || {
         let data = job.get().await["progress"]["data"].clone();
         (data["input_tokens"].as_u64()? >= INPUT_TOKENS).then_some(data)
     })
@@ -82,7 +83,7 @@ pub async fn a_model_edits_a_repository_while_it_is_watched(mode: Mode) {
     assert!(progress["cost"].as_f64().unwrap() > 0.0, "{progress}");
     open.store(true, Ordering::SeqCst);
 
-    let done = job.reaches("completed").await;
+    let done = job.reaches_within("completed", MODEL_PATIENCE).await;
     let diff = job.diff().await;
     assert!(
         diff.contains("+++ b/HELLO.txt") && diff.contains("+Hello, model!"),
@@ -147,14 +148,14 @@ pub async fn a_stop_ends_a_model_and_all_that_it_started(mode: Mode) {
     let repo = own.stand.repo();
 
     let working = ask(&tenant, repo.path(), json!({})).await;
-    let pid = eventually("its command runs", PATIENCE, async || number_in(&mark)).await;
+    let pid = eventually("its command runs", MODEL_PATIENCE, async || number_in(&mark)).await;
     stop(&working).await;
     assert!(!is_alive(pid), "its command is still alive");
     // What it did until then is not lost.
     assert!(working.diff().await.contains("+Hello, model!"));
 
     let talking = ask(&tenant, repo.path(), json!({"prompt": "talk"})).await;
-    eventually("it talks", PATIENCE, async || {
+    eventually("it talks", MODEL_PATIENCE, async || {
         talking.log().await.contains("word 9\n").then_some(())
     })
     .await;
@@ -164,7 +165,7 @@ pub async fn a_stop_ends_a_model_and_all_that_it_started(mode: Mode) {
 async fn stop(job: &Job) {
     let began = Instant::now();
     job.act("stop").await.expect(200);
-    job.reaches("stopped").await;
+    job.reaches_within("stopped", MODEL_PATIENCE).await;
     let took = began.elapsed();
     eprintln!("stopped after {took:?}");
     assert!(took < STOP_LIMIT, "it took {took:?}");
@@ -194,7 +195,7 @@ pub async fn what_rules_deny_is_not_done_and_is_told(mode: Mode) {
     ]);
     let agent = json!({"kind": "opencode", "model": "local/m", "permissions": rules});
     let job = ask(&tenant, repo.path(), json!({"agent": agent})).await;
-    let done = job.reaches("completed").await;
+    let done = job.reaches_within("completed", MODEL_PATIENCE).await;
     assert_eq!(done["agent"]["permissions"], rules);
     assert_eq!(done["result"]["diff"]["files"], json!([]));
     let log = job.log().await;
@@ -219,7 +220,7 @@ pub async fn a_provider_that_refuses_fails_the_session_with_its_words(mode: Mode
     let repo = own.stand.repo();
     let failed = ask(&tenant, repo.path(), json!({}))
         .await
-        .reaches("failed")
+        .reaches_within("failed", MODEL_PATIENCE)
         .await;
     assert_eq!(failed["attempt"], 1);
     assert_eq!(failed["error"]["code"], "PROVIDER_REFUSED");
@@ -232,7 +233,7 @@ pub async fn a_provider_that_refuses_fails_the_session_with_its_words(mode: Mode
     let unknown = json!({"agent": {"kind": "opencode", "model": "local/other"}});
     let failed = ask(&tenant, repo.path(), unknown)
         .await
-        .reaches("failed")
+        .reaches_within("failed", MODEL_PATIENCE)
         .await;
     assert_eq!(failed["error"]["code"], "MODEL_UNKNOWN");
     let words = failed["error"]["message"].as_str().unwrap();
@@ -250,7 +251,8 @@ pub async fn a_provider_that_is_down_is_not_asked_for_ever(mode: Mode) {
     let tenant = own.stand.tenant().await;
     let repo = own.stand.repo();
     let job = ask(&tenant, repo.path(), json!({"max_attempts": 1})).await;
-    let failed = job.reaches("failed").await;
+    // OpenCode itself waits 2, 4, 8 and 16 seconds.
+    let failed = job.reaches_within("failed", MODEL_PATIENCE).await;
     assert_eq!(failed["error"]["code"], "PROVIDER_UNAVAILABLE");
     let log = job.log().await;
     assert!(

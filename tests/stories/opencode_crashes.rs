@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::harness::{
-    Job, Mode, OpenCodeStand, PATIENCE, Plan, Question, Reply, eventually, number_in,
+    Job, Mode, OpenCodeStand, MODEL_PATIENCE, Plan, Question, Reply, Repo, eventually, number_in,
     processes_with,
 };
 use crate::opencode::{ask, shell, small, start_child, write_hello};
@@ -48,7 +48,7 @@ fn conversations(log: &str) -> BTreeSet<String> {
 
 /// Completed, once, in one conversation, after what `outcomes` says.
 async fn check(job: &Job, outcomes: &[&str]) {
-    let done = job.reaches("completed").await;
+    let done = job.reaches_within("completed", MODEL_PATIENCE).await;
     assert_eq!(job.outcomes().await, outcomes);
     assert_eq!(done["result"]["summary"], "Now it is there.");
     assert!(job.diff().await.contains("+Hello, model!"));
@@ -76,7 +76,7 @@ pub async fn a_killed_server_is_replaced_and_the_conversation_goes_on(mode: Mode
     let tenant = own.stand.tenant().await;
     let repo = own.stand.repo();
     let job = ask(&tenant, repo.path(), json!({})).await;
-    let pid = eventually("its server runs", PATIENCE, async || number_in(&mark)).await;
+    let pid = eventually("its server runs", MODEL_PATIENCE, async || number_in(&mark)).await;
     kill_server(pid);
 
     // What was written before the death is there, and the model is told of all that it had done.
@@ -101,7 +101,7 @@ pub async fn a_conversation_goes_on_after_a_crash_of_the_worker(mode: Mode) {
     let tenant = own.stand.tenant().await;
     let repo = own.stand.repo();
     let job = ask(&tenant, repo.path(), json!({})).await;
-    eventually("its command runs", PATIENCE, async || number_in(&mark)).await;
+    eventually("its command runs", MODEL_PATIENCE, async || number_in(&mark)).await;
     own.stand.crash(async || nothing_runs(&job).await).await;
     check(&job, &["lease_lost", "completed"]).await;
     let last = own.model.questions().pop().unwrap();
@@ -123,7 +123,7 @@ pub async fn a_conversation_goes_on_after_a_crash_of_both(mode: Mode) {
     let tenant = own.stand.tenant().await;
     let repo = own.stand.repo();
     let job = ask(&tenant, repo.path(), json!({})).await;
-    let pid = eventually("its server runs", PATIENCE, async || number_in(&mark)).await;
+    let pid = eventually("its server runs", MODEL_PATIENCE, async || number_in(&mark)).await;
     kill_server(pid);
     // The worker dies while it replaces the server, or has just done so.
     own.stand.crash(async || nothing_runs(&job).await).await;
@@ -133,7 +133,7 @@ pub async fn a_conversation_goes_on_after_a_crash_of_both(mode: Mode) {
 /// Neither the server nor what it started outlives the worker.
 async fn nothing_runs(job: &Job) {
     let mark = format!("ORCHESTRATOR_JOB_ID={}", job.id);
-    eventually("nothing of the session is alive", PATIENCE, async || {
+    eventually("nothing of the session is alive", MODEL_PATIENCE, async || {
         processes_with(&mark).is_empty().then_some(())
     })
     .await;
@@ -141,7 +141,7 @@ async fn nothing_runs(job: &Job) {
 
 /// A worker that leaves in order hands the conversation over, also to another machine.
 pub async fn a_leaving_worker_hands_its_conversation_to_another_machine(mode: Mode) {
-    let (own, job, _folder) = on_the_first_machine(mode, Plan::noticing_crashes()).await;
+    let (own, job, _kept) = on_the_first_machine(mode, Plan::noticing_crashes()).await;
     own.stand.move_to_another_machine(Signal::SIGTERM).await;
     check(&job, &["handed_back", "completed"]).await;
     let last = own.model.questions().pop().unwrap();
@@ -154,9 +154,9 @@ pub async fn a_leaving_worker_hands_its_conversation_to_another_machine(mode: Mo
 
 /// What only a killed machine knew is lost; the session is not.
 pub async fn a_crash_of_a_machine_costs_the_conversation_and_not_the_session(mode: Mode) {
-    let (own, job, _folder) = on_the_first_machine(mode, Plan::noticing_crashes()).await;
+    let (own, job, _kept) = on_the_first_machine(mode, Plan::noticing_crashes()).await;
     own.stand.move_to_another_machine(Signal::SIGKILL).await;
-    job.reaches("completed").await;
+    job.reaches_within("completed", MODEL_PATIENCE).await;
     assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
     assert!(job.diff().await.contains("+Hello, model!"));
     let log = job.log().await;
@@ -166,8 +166,11 @@ pub async fn a_crash_of_a_machine_costs_the_conversation_and_not_the_session(mod
     );
 }
 
-/// A session whose model is busy until something happens to its worker. The folder is where the story's marks are.
-async fn on_the_first_machine(mode: Mode, plan: Plan) -> (OpenCodeStand, Job, tempfile::TempDir) {
+/// A session whose model is busy until something happens to its worker, and what it needs until its end.
+async fn on_the_first_machine(
+    mode: Mode,
+    plan: Plan,
+) -> (OpenCodeStand, Job, (tempfile::TempDir, Repo)) {
     let folder = tempfile::tempdir().unwrap();
     let mark = folder.path().join("child");
     let child = mark.clone();
@@ -188,6 +191,6 @@ async fn on_the_first_machine(mode: Mode, plan: Plan) -> (OpenCodeStand, Job, te
     let tenant = own.stand.tenant().await;
     let repo = own.stand.repo();
     let job = ask(&tenant, repo.path(), json!({})).await;
-    eventually("its command runs", PATIENCE, async || number_in(&mark)).await;
-    (own, job, folder)
+    eventually("its command runs", MODEL_PATIENCE, async || number_in(&mark)).await;
+    (own, job, (folder, repo))
 }

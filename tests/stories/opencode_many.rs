@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::harness::{
-    Job, Mode, OpenCodeStand, PATIENCE, Plan, Quota, Reply, eventually, processes_with,
+    Job, Mode, OpenCodeStand, MODEL_PATIENCE, Plan, Quota, Reply, eventually, processes_with,
 };
 use crate::opencode::{ask, small, write_hello};
 
@@ -19,7 +19,7 @@ const PATIENCE_EACH: Duration = Duration::from_secs(15);
 
 pub async fn sessions_at_once_leave_nothing_behind(mode: Mode) {
     let count = asked_for();
-    let patience = PATIENCE + PATIENCE_EACH * count;
+    let patience = MODEL_PATIENCE + PATIENCE_EACH * count;
     let folder = tempfile::tempdir().unwrap();
     let (gate, marks) = (folder.path().join("open"), folder.path().join("marks"));
     std::fs::create_dir(&marks).unwrap();
@@ -73,7 +73,7 @@ pub async fn sessions_at_once_leave_nothing_behind(mode: Mode) {
         assert!(left.is_empty(), "processes are left: {left:?}");
     }
     for port in ports {
-        eventually(&format!("port {port} is free"), PATIENCE, async || {
+        eventually(&format!("port {port} is free"), MODEL_PATIENCE, async || {
             let taken = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
             taken.is_err().then_some(())
         })

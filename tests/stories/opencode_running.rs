@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::harness::{
-    KEY, Mode, OpenCodeStand, PATIENCE, Plan, Question, Reply, SERVER_PASSWORD, eventually,
+    KEY, MODEL_PATIENCE, Mode, OpenCodeStand, Plan, Question, Reply, SERVER_PASSWORD, eventually,
     is_alive, number_in,
 };
 use crate::opencode::{ask, shell, write_hello};
@@ -27,7 +27,7 @@ pub async fn a_running_server_is_used_and_outlives_its_sessions(mode: Mode) {
 
     let done = ask(&tenant, repo.path(), json!({}))
         .await
-        .reaches("completed")
+        .reaches_within("completed", MODEL_PATIENCE)
         .await;
     assert_eq!(done["result"]["diff"]["files"], json!(["HELLO.txt"]));
     assert_eq!(done["result"]["summary"], "Written.");
@@ -35,12 +35,15 @@ pub async fn a_running_server_is_used_and_outlives_its_sessions(mode: Mode) {
     // The server goes on with what a dead worker asked of it, until the next run ends that.
     let slow = json!({"prompt": "Write a greeting, and take your time."});
     let job = ask(&tenant, repo.path(), slow).await;
-    let pid = eventually("its command runs", PATIENCE, async || number_in(&mark)).await;
+    let pid = eventually("its command runs", MODEL_PATIENCE, async || {
+        number_in(&mark)
+    })
+    .await;
     own.stand.crash(async || {}).await;
-    let done = job.reaches("completed").await;
+    let done = job.reaches_within("completed", MODEL_PATIENCE).await;
     assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
     assert_eq!(done["result"]["diff"]["files"], json!(["HELLO.txt"]));
-    eventually("its command is over", PATIENCE, async || {
+    eventually("its command is over", MODEL_PATIENCE, async || {
         (!is_alive(pid)).then_some(())
     })
     .await;

@@ -28,4 +28,4 @@ pub use repo::{Repo, git};
 pub use sse::Event;
 pub use stand::{Mode, Plan, Stand};
 pub use tenant::{Quota, Tenant};
-pub use wait::{PATIENCE, eventually, instant, lines_of, number_in};
+pub use wait::{MODEL_PATIENCE, PATIENCE, eventually, instant, lines_of, number_in};

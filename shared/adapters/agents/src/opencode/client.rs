@@ -72,6 +72,14 @@ impl Client {
         })
     }
 
+    /// The same server, about another directory.
+    pub(super) fn at(&self, directory: &Path) -> Self {
+        Self {
+            directory: for_url(directory),
+            ..self.clone()
+        }
+    }
+
     pub(super) async fn version(&self) -> Called<String> {
         let health: Health = self
             .ask("say its version", self.get("/global/health"))

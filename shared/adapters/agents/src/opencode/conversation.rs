@@ -237,6 +237,8 @@ impl<'a> Conversation<'a> {
         self.spending.note_all(&messages);
         let since: &[Message] = messages.get(self.before..).unwrap_or_default();
         if let Some(verdict) = judge(since) {
+            // Their events may be on their way still.
+            self.shown.all_of(since).await;
             let progress = self.spending.progress();
             self.console.context().progress(progress).await;
             return Ok(Some(self.report(verdict)));

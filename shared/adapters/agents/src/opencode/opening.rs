@@ -1,8 +1,11 @@
 //! How a conversation begins, or goes on where an earlier run left it.
 
+use std::path::Path;
+
 use application::ports::HandlerError;
 
 use super::call::{CallError, Called};
+use super::client::Session;
 use super::conversation::Conversation;
 use super::handover;
 use crate::failure::fail;
@@ -72,9 +75,8 @@ impl Conversation<'_> {
         let Some(session) = self.client.session(id).await? else {
             return Ok(None);
         };
-        // Only a server that outlived the last run's worker is still at it.
-        if self.client.is_busy(id).await? {
-            self.client.abort(id).await?;
+        if self.run.agent.servers.is_some() {
+            self.end_what_goes_on(&session).await?;
         }
         let moved = session.directory != task.directory.to_string_lossy();
         if moved {
@@ -103,6 +105,16 @@ impl Conversation<'_> {
             task.prompt.clone()
         };
         Ok(Some(Opening { prompt, goes_on }))
+    }
+
+    /// A server that outlived the last run's worker is still at it, in the folder of that run.
+    async fn end_what_goes_on(&self, session: &Session) -> Called<()> {
+        let there = self.client.at(Path::new(&session.directory));
+        match there.abort(&session.id).await {
+            // It may not want to know a folder that is gone; then nothing goes on there.
+            Err(CallError::Refused { .. }) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What a model is told whose run was cut off.

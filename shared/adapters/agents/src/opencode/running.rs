@@ -140,12 +140,12 @@ fn check(url: &str) -> Result<(), String> {
 /// Says also whether it knows the run's conversation.
 async fn usable(entry: &Entry, run: &Run<'_>) -> Called<(Client, bool)> {
     let base = entry.url.trim_end_matches('/').to_owned();
-    let client = Client::new(base.clone(), &entry.password, &run.task.directory)?;
+    let client = Client::new(base, &entry.password, &run.task.directory)?;
     client.version().await?;
     let private = PrivateFolder::beside(&run.task.directory);
     let unseen = || CallError::Unreachable("it does not see the files of this worker".to_owned());
     private.create().map_err(|_| unseen())?;
-    let beside = Client::new(base, &entry.password, private.root())?;
+    let beside = client.at(private.root());
     match beside.files().await {
         Ok(names) if !names.is_empty() => {}
         Ok(_) | Err(CallError::Refused { .. }) => return Err(unseen()),

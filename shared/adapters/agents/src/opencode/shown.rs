@@ -6,6 +6,7 @@ use domain::LogStream;
 use serde_json::Value;
 
 use super::asking::REFUSAL;
+use super::client::Message;
 use super::outcome::cut;
 use crate::output::{Console, LineText};
 
@@ -80,6 +81,21 @@ impl<'a> Shown<'a> {
             Some("text") => self.text_part(id, part).await,
             Some("tool") => self.tool(id, part).await,
             _ => {}
+        }
+    }
+
+    /// Shows what no event has told of these messages yet.
+    pub(super) async fn all_of(&mut self, messages: &[Message]) {
+        for message in messages {
+            if message.info["role"] != "assistant" {
+                continue;
+            }
+            if let Some(id) = message.info["id"].as_str() {
+                self.own_message(id);
+            }
+            for part in &message.parts {
+                self.part(part).await;
+            }
         }
     }
 
