@@ -83,6 +83,8 @@ pub struct Settings {
     pub opencode: Option<PathBuf>,
     /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
     pub opencode_config: Option<PathBuf>,
+    /// A JSON file that lists running servers of OpenCode on this machine, which are used instead of the program.
+    pub opencode_servers: Option<PathBuf>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -163,6 +165,7 @@ impl Default for Settings {
             readable: None,
             opencode: None,
             opencode_config: None,
+            opencode_servers: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

@@ -87,6 +87,7 @@ fn opencode(
     let setup = OpenCodeSetup {
         program,
         config: settings.opencode_config.clone(),
+        servers: settings.opencode_servers.clone(),
         variables: config::variables().collect(),
         folder: work.join("opencode"),
     };

@@ -18,7 +18,9 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
     let limits = Limits::default();
     let text = match key {
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
-        "agent_variables" | "hidden" | "readable" | "opencode_config" => "none".to_owned(),
+        "agent_variables" | "hidden" | "readable" | "opencode_config" | "opencode_servers" => {
+            "none".to_owned()
+        }
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
         "concurrency" => worker().concurrency.to_string(),
         "cpu_limit_percent" => limit(limits.cpu_percent),

@@ -39,6 +39,10 @@ impl PrivateFolder {
         Ok(())
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }

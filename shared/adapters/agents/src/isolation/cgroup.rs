@@ -10,6 +10,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -36,12 +37,16 @@ const END_PAUSE: Duration = Duration::from_millis(2);
 #[derive(Debug)]
 pub(super) struct Groups {
     place: Place,
+    made: AtomicU64,
 }
 
 impl Groups {
     pub(super) fn find(as_worker: bool) -> Result<Self, String> {
         let place = Place::find(as_worker)?;
-        let groups = Self { place };
+        let groups = Self {
+            place,
+            made: AtomicU64::new(0),
+        };
         groups.try_out()?;
         Ok(groups)
     }
@@ -76,8 +81,10 @@ impl Groups {
     }
 
     pub(super) fn make(&self, mark: &RunMark, limits: &Limits) -> io::Result<Group> {
+        // A run may start more than one program, one after the other: each has a group of its own.
+        let number = self.made.fetch_add(1, Ordering::Relaxed);
         let name = format!(
-            "{PREFIX}{}-{}-{}",
+            "{PREFIX}{}-{}-{}-{number}",
             of_this_process(),
             mark.job,
             mark.attempt
