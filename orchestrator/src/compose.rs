@@ -3,6 +3,7 @@
 pub mod data_dir;
 pub mod direct;
 pub mod embedded;
+pub mod isolation;
 pub mod services;
 pub mod tools;
 

@@ -101,10 +101,37 @@ fn cases() -> Vec<Case> {
     ]
 }
 
+fn opencode_cases() -> Vec<Case> {
+    let opencode = |agent: &Value, pointer| {
+        let mut agent = agent.clone();
+        agent["kind"] = "opencode".into();
+        Case {
+            path: SESSIONS,
+            body: session(&json!({"agent": agent, "prompt": "work"})),
+            status: 422,
+            code: "VALIDATION_ERROR",
+            pointer,
+        }
+    };
+    let rule = |permission: &str, action: &str| {
+        json!({"permissions": [{"permission": permission, "pattern": "*", "action": action}]})
+    };
+    vec![
+        Case {
+            body: session(&json!({"agent": {"kind": "opencode"}})),
+            ..opencode(&json!({}), "/prompt")
+        },
+        opencode(&json!({"model": "no-provider"}), "/agent/model"),
+        opencode(&json!({"run": "x"}), "/agent/run"),
+        opencode(&rule("bash", "ask"), "/agent/permissions/0/action"),
+        opencode(&rule("", "deny"), "/agent/permissions/0/permission"),
+    ]
+}
+
 pub async fn every_wrong_body_gets_its_problem(mode: Mode) {
     let stand = Stand::shared(mode).await;
     let tenant = stand.tenant().await;
-    for case in cases() {
+    for case in cases().into_iter().chain(opencode_cases()) {
         let answer = tenant.api.post(case.path, &case.body).await;
         let problem = answer.expect_problem(case.status, case.code);
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();

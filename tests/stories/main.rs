@@ -12,6 +12,9 @@
 )]
 
 mod harness;
+// Told in one mode only, so the table below does not name them as chapters of both.
+mod isolation;
+mod opencode_running;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
 macro_rules! stories {
@@ -113,6 +116,16 @@ both {
     secrets:
         secrets_are_taken_out_of_logs_and_errors,
         a_command_sees_nothing_of_the_workers_environment;
+    opencode:
+        a_model_edits_a_repository_while_it_is_watched,
+        a_stop_ends_a_model_and_all_that_it_started,
+        what_rules_deny_is_not_done_and_is_told;
+    opencode_crashes:
+        a_killed_server_is_replaced_and_the_conversation_goes_on,
+        a_conversation_goes_on_after_a_crash_of_the_worker,
+        a_conversation_goes_on_after_a_crash_of_both;
+    opencode_many:
+        sessions_at_once_leave_nothing_behind;
     cli:
         a_session_is_run_listed_and_read,
         exit_codes_say_how_it_ended,
@@ -124,10 +137,27 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
+    // What runs commands is the same in both modes.
+    isolation:
+        what_is_outside_of_a_session_is_out_of_its_reach,
+        a_daemon_does_not_outlive_its_session,
+        a_session_that_fills_the_disk_is_ended,
+        a_session_that_forks_without_end_is_held,
+        a_killed_worker_leaves_nothing_of_an_isolated_session;
+    // OpenCode is heavy, and what is told here is the same in both modes.
+    opencode:
+        a_provider_that_refuses_fails_the_session_with_its_words,
+        a_provider_that_is_down_is_not_asked_for_ever;
+    opencode_running:
+        a_running_server_is_used_and_outlives_its_sessions;
 }
 services {
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.
     failing_runs:
         a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;
+    // `dev` is one machine.
+    opencode_crashes:
+        a_leaving_worker_hands_its_conversation_to_another_machine,
+        a_crash_of_a_machine_costs_the_conversation_and_not_the_session;
 }
 }

@@ -96,8 +96,8 @@ pub struct ProducerArgs {
 /// migrate`. Start as many as needed, on any machine. SIGTERM drains: no new jobs, running ones may go on for
 /// --drain-seconds and are handed back after that; a second SIGTERM ends at once.
 ///
-/// By default only the agent `echo` is run: `command` runs what tenants send as this user, so it has to be named, and
-/// local repositories and datasets have to lie below one of --roots.
+/// By default only the agent `echo` is run: `command` and `opencode` do what tenants send as this user, so they have to
+/// be named, and local repositories and datasets have to lie below one of --roots.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -25,7 +25,8 @@ Examples:
   orchestrator session run --run 'date > NOW.txt' --keep NOW.txt --tag nightly --detach
   orchestrator session run --run 'make deploy' --after 0198c5a2-7e1b-7cc0-8000-0123456789ab --detach
   orchestrator session run --run 'nvidia-smi' --require gpu=h100 --deadline 2026-12-24T18:00:00Z
-  orchestrator session run --title hello --agent echo --prompt 'say hello'")]
+  orchestrator session run --title hello --agent echo --prompt 'say hello'
+  orchestrator session run --repo . --agent opencode --prompt 'Fix the failing test'")]
     Run(RunArgs),
     /// List sessions, newest first
     #[command(after_help = "\
@@ -90,6 +91,9 @@ pub struct WorkArgs {
     /// Kind of agent [default: command where a command is given, else echo]
     #[arg(long, value_enum)]
     pub agent: Option<AgentChoice>,
+    /// Provider and model of the opencode agent [default: what the worker prefers]
+    #[arg(long, value_name = "PROVIDER/MODEL")]
+    pub model: Option<String>,
     /// Line for /bin/sh, run by the command agent
     #[arg(long, value_name = "LINE", conflicts_with = "argv")]
     pub run: Option<String>,
@@ -166,6 +170,9 @@ pub enum AgentChoice {
     Echo,
     /// Runs a command line
     Command,
+    /// A model does what the prompt says
+    #[value(name = "opencode")]
+    OpenCode,
 }
 
 #[derive(Debug, Args)]

@@ -7,14 +7,14 @@ use std::sync::Arc;
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{GitWorkspaces, Roots};
-use adapter_agents::{CommandAgent, EchoAgent, Environment};
+use adapter_agents::{CommandAgent, EchoAgent, Environment, OpenCodeAgent, OpenCodeSetup};
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
 use application::ports::Agent;
 use domain::AgentKind;
 use workers::Tools;
 
-use crate::compose::worker_config;
+use crate::compose::{isolation, worker_config};
 use crate::config::{self, Settings};
 
 /// The word that makes this program a guard, before anything else looks at its command line.
@@ -26,22 +26,22 @@ pub const TRAINER: &str = "reference-trainer";
 pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
     let environment = environment(settings);
-    let workspaces = GitWorkspaces::new(work, roots.clone(), &environment);
-    match workspaces.sweep().await {
-        Ok(0) => {}
-        Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),
-        Err(error) => {
-            tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left");
-        }
-    }
+    let isolation = isolation::of_worker(settings).await?;
+    let workspaces = Arc::new(GitWorkspaces::new(work, roots.clone(), &environment));
+    // It ends with the process.
+    tokio::spawn(isolation::sweep_for_ever(
+        Arc::clone(&workspaces),
+        isolation.clone(),
+    ));
+    let guard = guard(settings).with_isolation(isolation);
     let agents = agent_kinds(settings)
         .into_iter()
-        .map(|kind| agent(kind, settings, &environment))
+        .map(|kind| agent(kind, settings, &guard, &environment, work))
         .collect();
     Ok(Tools {
         agents,
-        trainers: vec![Arc::new(trainer(settings, environment, roots))],
-        workspaces: Arc::new(workspaces),
+        trainers: vec![Arc::new(trainer(settings, guard, environment, roots))],
+        workspaces,
     })
 }
 
@@ -51,25 +51,71 @@ pub fn agent_kinds(settings: &Settings) -> Vec<AgentKind> {
     settings.agents.clone().unwrap_or_else(echo)
 }
 
-fn agent(kind: AgentKind, settings: &Settings, environment: &Environment) -> Arc<dyn Agent> {
+fn agent(
+    kind: AgentKind,
+    settings: &Settings,
+    guard: &GuardCommand,
+    environment: &Environment,
+    work: &Path,
+) -> Arc<dyn Agent> {
     match kind {
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
-            guard(settings),
+            guard.clone(),
             environment.clone(),
             output_limits(settings),
         )),
+        AgentKind::OpenCode => Arc::new(opencode(settings, guard, environment, work)),
     }
 }
 
+/// What it kept of jobs that are not tried again is swept away.
+fn opencode(
+    settings: &Settings,
+    guard: &GuardCommand,
+    environment: &Environment,
+    work: &Path,
+) -> OpenCodeAgent {
+    let program = settings
+        .opencode
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("opencode"));
+    // It is started in a run's folder; a name without a folder is looked for on the PATH.
+    let is_name = program.components().count() == 1;
+    let program = match std::path::absolute(&program) {
+        Ok(path) if !is_name => path,
+        _ => program,
+    };
+    let setup = OpenCodeSetup {
+        program,
+        config: settings.opencode_config.clone(),
+        servers: settings.opencode_servers.clone(),
+        variables: config::variables().collect(),
+        folder: work.join("opencode"),
+    };
+    let limits = output_limits(settings);
+    let agent = OpenCodeAgent::new(guard.clone(), environment.clone(), limits, setup);
+    match agent.sweep() {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(swept, "removed old conversations of OpenCode"),
+        Err(error) => tracing::warn!(%error, "old conversations of OpenCode may be left"),
+    }
+    agent
+}
+
 /// The operator's own trainer or, where none is named, the reference trainer in this binary.
-fn trainer(settings: &Settings, environment: Environment, roots: Roots) -> SubprocessTrainer {
+fn trainer(
+    settings: &Settings,
+    guard: GuardCommand,
+    environment: Environment,
+    roots: Roots,
+) -> SubprocessTrainer {
     let command = match settings.trainer.as_deref() {
         None | Some([]) => SubprocessTrainer::of_this_program(TRAINER),
         Some(words) => words.iter().map(OsString::from).collect(),
     };
     let limits = output_limits(settings);
-    SubprocessTrainer::new(guard(settings), command, environment, roots, limits)
+    SubprocessTrainer::new(guard, command, environment, roots, limits)
 }
 
 /// A run ends with the lease of its worker, also when the worker cannot end it. A lease is renewed every third of its

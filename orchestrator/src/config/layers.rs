@@ -15,7 +15,7 @@ const PREFIX: &str = "ORCHESTRATOR_";
 /// Settings whose variables have names of their own, known to other programs too.
 const SERVICES: [&str; 3] = ["database_url", "amqp_url", "redis_url"];
 /// Settings that are numbers; a variable is text, so it has to be known.
-const NUMBERS: [&str; 7] = [
+const NUMBERS: [&str; 11] = [
     "port",
     "metrics_port",
     "concurrency",
@@ -23,6 +23,10 @@ const NUMBERS: [&str; 7] = [
     "grace_seconds",
     "drain_seconds",
     "log_limit_bytes",
+    "memory_limit_bytes",
+    "pids_limit",
+    "cpu_limit_percent",
+    "disk_limit_bytes",
 ];
 
 /// Settings that are true or false.

@@ -39,7 +39,8 @@ pub(crate) struct JobBody {
     pub spec: SpecBody,
     /// What the run last said about itself.
     pub progress: Option<ProgressBody>,
-    /// What the run left behind: `summary`, `exit_code` and `diff` (`files`, `insertions`, `deletions`) of a session;
+    /// What the run left behind: `summary`, `exit_code`, `diff` (`files`, `insertions`, `deletions`) and
+    /// `usage` (`input_tokens`, `output_tokens`, `cost`) of a session;
     /// `model_name`, `sha256`, `bytes`, `first_loss`, `last_loss` and `steps` of a training job.
     #[schema(value_type = Option<Object>)]
     pub result: Option<Map<String, Value>>,

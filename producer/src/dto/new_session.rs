@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
-    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, Repository, SessionSpec, Violations,
+    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
+    PermissionRule, Repository, SessionSpec, Violations,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -75,12 +76,13 @@ pub(crate) struct NewSession {
     pub parent_id: Option<Uuid>,
 }
 
-/// Which agent does the work. `echo` answers at once, or after a delay; `command` runs a program.
+/// Which agent does the work. `echo` answers at once, or after a delay; `command` runs a program; `opencode` lets a model
+/// work on what the prompt says.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Agent)]
 pub(crate) struct AgentBody {
-    /// `echo` or `command`.
+    /// `echo`, `command` or `opencode`.
     #[schema(example = "command")]
     pub kind: String,
     /// For `command`: a program and its arguments. Either this or `run`.
@@ -92,6 +94,37 @@ pub(crate) struct AgentBody {
     /// For `echo`: how long to wait before the answer, at most 3,600; absent: not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delay_seconds: Option<u32>,
+    /// For `opencode`: provider and model, as the workers' configuration names them; absent: what the worker prefers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "anthropic/claude-sonnet-4-5")]
+    pub model: Option<String>,
+    /// For `opencode`: at most 100 rules, of which the last that fits a use of a tool decides. What no rule names is
+    /// allowed, within what the worker allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub permissions: Option<Vec<PermissionRuleBody>>,
+}
+
+/// What the agent `opencode` may do with a tool.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = PermissionRule)]
+pub(crate) struct PermissionRuleBody {
+    /// The tool's name in OpenCode, such as `bash`, `edit`, `webfetch`; `*` and `?` stand for others.
+    #[schema(example = "bash")]
+    pub permission: String,
+    /// What it is used on, such as a command line or a path; `*` and `?` stand for others.
+    #[schema(example = "rm *")]
+    pub pattern: String,
+    #[schema(inline)]
+    pub action: PermissionActionBody,
+}
+
+#[derive(Debug, Clone, Copy, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = PermissionAction)]
+pub(crate) enum PermissionActionBody {
+    Allow,
+    Deny,
 }
 
 /// A local git repository; the agent works in a worktree of its own.
@@ -153,26 +186,54 @@ impl NewSession {
 
 impl AgentBody {
     fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
-        match self.kind.parse::<AgentKind>() {
+        let kind = match self.kind.parse::<AgentKind>() {
+            Ok(kind) => kind,
             Err(error) => {
                 violations.add("/agent/kind", error.to_string());
-                None
+                return None;
             }
-            Ok(AgentKind::Echo) => {
-                let extra = [("argv", self.argv.is_some()), ("run", self.run.is_some())];
-                for (field, given) in extra {
-                    if given {
-                        violations.add(format!("/agent/{field}"), "is not for the agent echo");
-                    }
-                }
-                let delay_seconds = self.delay_seconds.unwrap_or_default();
-                Some(AgentSpec::Echo { delay_seconds })
-            }
-            Ok(AgentKind::Command) => {
-                if self.delay_seconds.is_some() {
-                    violations.add("/agent/delay_seconds", "is for the agent echo only");
-                }
-                self.into_command(violations).map(AgentSpec::Command)
+        };
+        self.check_owners(kind, violations);
+        match kind {
+            AgentKind::Echo => Some(AgentSpec::Echo {
+                delay_seconds: self.delay_seconds.unwrap_or_default(),
+            }),
+            AgentKind::Command => self.into_command(violations).map(AgentSpec::Command),
+            AgentKind::OpenCode => Some(AgentSpec::OpenCode(OpenCode {
+                model: self.model,
+                permissions: self
+                    .permissions
+                    .unwrap_or_default()
+                    .into_iter()
+                    .map(PermissionRule::from)
+                    .collect(),
+            })),
+        }
+    }
+
+    /// Each field is for one kind of agent; elsewhere it is a mistake.
+    fn check_owners(&self, kind: AgentKind, violations: &mut Violations) {
+        let fields = [
+            ("argv", self.argv.is_some(), AgentKind::Command),
+            ("run", self.run.is_some(), AgentKind::Command),
+            (
+                "delay_seconds",
+                self.delay_seconds.is_some(),
+                AgentKind::Echo,
+            ),
+            ("model", self.model.is_some(), AgentKind::OpenCode),
+            (
+                "permissions",
+                self.permissions.is_some(),
+                AgentKind::OpenCode,
+            ),
+        ];
+        for (field, given, owner) in fields {
+            if given && owner != kind {
+                violations.add(
+                    format!("/agent/{field}"),
+                    format!("is for the agent {owner} only, and not for the agent {kind}"),
+                );
             }
         }
     }
@@ -199,18 +260,52 @@ impl AgentBody {
 impl From<AgentSpec> for AgentBody {
     fn from(spec: AgentSpec) -> Self {
         let kind = spec.kind().to_string();
-        let (mut argv, mut run, mut delay_seconds) = (None, None, None);
+        let mut body = Self {
+            kind,
+            argv: None,
+            run: None,
+            delay_seconds: None,
+            model: None,
+            permissions: None,
+        };
         match spec {
             AgentSpec::Echo { delay_seconds: 0 } => {}
-            AgentSpec::Echo { delay_seconds: it } => delay_seconds = Some(it),
-            AgentSpec::Command(Command::Argv(it)) => argv = Some(it),
-            AgentSpec::Command(Command::Run(line)) => run = Some(line),
+            AgentSpec::Echo { delay_seconds } => body.delay_seconds = Some(delay_seconds),
+            AgentSpec::Command(Command::Argv(argv)) => body.argv = Some(argv),
+            AgentSpec::Command(Command::Run(line)) => body.run = Some(line),
+            AgentSpec::OpenCode(opencode) => {
+                let rules = opencode.permissions;
+                body.model = opencode.model;
+                body.permissions = (!rules.is_empty())
+                    .then(|| rules.into_iter().map(PermissionRuleBody::from).collect());
+            }
         }
+        body
+    }
+}
+
+impl From<PermissionRuleBody> for PermissionRule {
+    fn from(rule: PermissionRuleBody) -> Self {
         Self {
-            kind,
-            argv,
-            run,
-            delay_seconds,
+            permission: rule.permission,
+            pattern: rule.pattern,
+            action: match rule.action {
+                PermissionActionBody::Allow => PermissionAction::Allow,
+                PermissionActionBody::Deny => PermissionAction::Deny,
+            },
+        }
+    }
+}
+
+impl From<PermissionRule> for PermissionRuleBody {
+    fn from(rule: PermissionRule) -> Self {
+        Self {
+            permission: rule.permission,
+            pattern: rule.pattern,
+            action: match rule.action {
+                PermissionAction::Allow => PermissionActionBody::Allow,
+                PermissionAction::Deny => PermissionActionBody::Deny,
+            },
         }
     }
 }

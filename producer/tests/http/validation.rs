@@ -114,7 +114,7 @@ async fn what_is_wrong_with_a_sessions_agent_and_repository() {
         (
             agent(json!({"kind": "wizard"})),
             "/agent/kind",
-            "echo or command",
+            "echo, command or opencode",
         ),
         (
             agent(json!({"kind": "echo", "wand": 1})),

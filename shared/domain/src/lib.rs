@@ -17,6 +17,7 @@ mod job;
 mod labels;
 mod log;
 mod new_job;
+mod opencode;
 mod priority;
 mod progress;
 mod replay;
@@ -51,10 +52,11 @@ pub use job::{Claim, Job, Status};
 pub use labels::{Labels, NotALabel};
 pub use log::{LogChunk, LogCursor, LogStream};
 pub use new_job::NewJob;
+pub use opencode::{OpenCode, PermissionAction, PermissionRule};
 pub use priority::{Priority, UnknownPriority};
 pub use progress::{AwaitedLock, Progress};
 pub use replay::{DeadLetterFilter, DeadLetterGroup, Replay, ReplayState, UnknownReplayState};
-pub use result::{DiffStat, JobResult, SessionResult, TrainingResult};
+pub use result::{DiffStat, JobResult, SessionResult, TrainingResult, Usage};
 pub use role::{Permit, Role, UnknownRole};
 pub use schedule::{
     MissedTicks, NewSchedule, Overlap, Schedule, ScheduleChange, ScheduleError, UnknownPolicy,

@@ -18,6 +18,20 @@ pub struct SessionResult {
     /// Absent when the session had no repository.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diff: Option<DiffStat>,
+    /// Absent when the agent used no model, or did not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+}
+
+/// What an agent used of its models, all runs of its conversation together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Tokens that the models read, those from a cache included.
+    pub input_tokens: u64,
+    /// Tokens that the models wrote, those of their reasoning included.
+    pub output_tokens: u64,
+    /// By the prices in the worker's configuration, in their currency; 0 without prices.
+    pub cost: f64,
 }
 
 /// How much the worktree differs from the revision it started from.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Labels, Violations};
+use crate::{Labels, OpenCode, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -38,15 +38,18 @@ pub enum AgentKind {
     Echo,
     /// Runs a command line in the worktree.
     Command,
+    /// A model works in the worktree, by way of an `OpenCode` server of its own.
+    #[serde(rename = "opencode")]
+    OpenCode,
 }
 
 /// The text names no kind of agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kind of agent; use echo or command")]
+#[error("`{0}` is not a kind of agent; use echo, command or opencode")]
 pub struct UnknownAgent(pub String);
 
 impl AgentKind {
-    pub const ALL: [Self; 2] = [Self::Echo, Self::Command];
+    pub const ALL: [Self; 3] = [Self::Echo, Self::Command, Self::OpenCode];
 
     /// What a worker that runs such agents has, and a job may ask for: `agent/command=yes`.
     pub fn label(self) -> Labels {
@@ -60,6 +63,7 @@ impl AgentKind {
         match self {
             Self::Echo => "echo",
             Self::Command => "command",
+            Self::OpenCode => "opencode",
         }
     }
 }
@@ -91,6 +95,8 @@ pub enum AgentSpec {
         delay_seconds: u32,
     },
     Command(Command),
+    #[serde(rename = "opencode")]
+    OpenCode(OpenCode),
 }
 
 /// A program with arguments, or a line for `/bin/sh -c`.
@@ -117,6 +123,7 @@ impl AgentSpec {
         match self {
             Self::Echo { .. } => AgentKind::Echo,
             Self::Command(_) => AgentKind::Command,
+            Self::OpenCode(_) => AgentKind::OpenCode,
         }
     }
 }
@@ -148,6 +155,15 @@ impl SessionSpec {
         violations.text("/prompt", &self.prompt, 0, PROMPT_MAX);
         match &self.agent {
             AgentSpec::Command(command) => command.check(violations),
+            AgentSpec::OpenCode(opencode) => {
+                if self.prompt.trim().is_empty() {
+                    violations.add(
+                        "/prompt",
+                        "must not be empty: the agent opencode does what it says",
+                    );
+                }
+                opencode.check(violations);
+            }
             AgentSpec::Echo { delay_seconds } => violations.range(
                 "/agent/delay_seconds",
                 (*delay_seconds).into(),

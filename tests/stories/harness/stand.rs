@@ -38,6 +38,9 @@ pub struct Plan {
     pub lease_seconds: u64,
     pub grace_seconds: u64,
     pub drain_seconds: u64,
+    pub agents: &'static str,
+    /// Told to every process of the installation.
+    pub variables: Vec<(String, String)>,
 }
 
 impl Default for Plan {
@@ -49,6 +52,8 @@ impl Default for Plan {
             lease_seconds: 30,
             grace_seconds: 15,
             drain_seconds: 5,
+            agents: "echo,command",
+            variables: Vec::new(),
         }
     }
 }

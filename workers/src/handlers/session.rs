@@ -172,6 +172,7 @@ fn handled(reported: Result<AgentReport, HandlerError>, diff: Option<DiffStat>) 
             summary: report.summary,
             exit_code: report.exit_code,
             diff,
+            usage: report.usage,
         })),
     }
 }

@@ -77,6 +77,19 @@ pub fn status(job: &Job) -> String {
 fn result(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
+        // What models cost.
+        Value::Object(usage) if usage.contains_key("input_tokens") => {
+            let number = |name: &str| usage.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let cost = usage
+                .get("cost")
+                .and_then(Value::as_f64)
+                .unwrap_or_default();
+            format!(
+                "{} tokens read, {} written, cost {cost}",
+                number("input_tokens"),
+                number("output_tokens")
+            )
+        }
         // A diff's numbers.
         Value::Object(diff) => {
             let number = |name: &str| diff.get(name).and_then(Value::as_u64).unwrap_or_default();
@@ -140,6 +153,14 @@ mod tests {
         };
         assert_eq!(said("runs"), Some("3"));
         assert_eq!(said("failures"), Some("1 of 1"));
+    }
+
+    #[test]
+    fn what_is_in_a_result_is_told_in_a_line() {
+        let usage = json!({"input_tokens": 300, "output_tokens": 30, "cost": 0.00135});
+        assert_eq!(result(&usage), "300 tokens read, 30 written, cost 0.00135");
+        let diff = json!({"files": ["a", "b"], "insertions": 3, "deletions": 1});
+        assert_eq!(result(&diff), "2 files, +3 -1: a, b");
     }
 
     #[test]

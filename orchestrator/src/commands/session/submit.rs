@@ -110,6 +110,10 @@ fn when(args: &RunArgs) -> Map<String, Value> {
 
 fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
     let has_command = args.run.is_some() || !args.argv.is_empty();
+    if args.model.is_some() && args.agent != Some(AgentChoice::OpenCode) {
+        let message = "--model is for the agent `opencode`; say --agent opencode too";
+        return Err(UsageError(message.to_owned()));
+    }
     match (args.agent, &args.run) {
         (Some(AgentChoice::Command), _) if !has_command => Err(UsageError(
             "the agent `command` needs a command: --run 'LINE', or -- PROGRAM ARGUMENTS".to_owned(),
@@ -117,6 +121,19 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
         (Some(AgentChoice::Echo), _) if has_command => Err(UsageError(
             "the agent `echo` runs no command; leave --agent out to run it".to_owned(),
         )),
+        (Some(AgentChoice::OpenCode), _) if has_command => Err(UsageError(
+            "the agent `opencode` runs no command; say what it is to do with --prompt".to_owned(),
+        )),
+        (Some(AgentChoice::OpenCode), _) if args.prompt.trim().is_empty() => Err(UsageError(
+            "the agent `opencode` needs to know what to do: --prompt 'TEXT'".to_owned(),
+        )),
+        (Some(AgentChoice::OpenCode), _) => {
+            let mut agent = json!({"kind": "opencode"});
+            if let Some(model) = &args.model {
+                agent["model"] = model.as_str().into();
+            }
+            Ok(agent)
+        }
         (_, Some(line)) => Ok(json!({"kind": "command", "run": line})),
         (_, None) if has_command => Ok(json!({"kind": "command", "argv": args.argv})),
         _ => Ok(json!({"kind": "echo"})),
@@ -239,10 +256,25 @@ mod tests {
     }
 
     #[test]
+    fn a_model_is_named_for_the_agent_that_uses_one() {
+        let words = [
+            "--agent", "opencode", "--model", "a/b", "--prompt", "fix it",
+        ];
+        let expected = json!({
+            "title": "fix it", "prompt": "fix it", "agent": {"kind": "opencode", "model": "a/b"}
+        });
+        assert_eq!(body(&parsed(&words)).unwrap(), expected);
+    }
+
+    #[test]
     fn an_agent_and_a_command_that_do_not_fit_are_refused() {
         assert!(body(&parsed(&["--agent", "command"])).is_err());
         assert!(body(&parsed(&["--agent", "echo", "--run", "x"])).is_err());
         assert!(body(&parsed(&["--repo", "no/such/folder"])).is_err());
+        assert!(body(&parsed(&["--agent", "opencode"])).is_err());
+        assert!(body(&parsed(&["--model", "a/b", "--run", "x"])).is_err());
+        let both = ["--agent", "opencode", "--prompt", "p", "--run", "x"];
+        assert!(body(&parsed(&both)).is_err());
     }
 
     #[test]

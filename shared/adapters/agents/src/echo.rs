@@ -45,6 +45,7 @@ impl Agent for EchoAgent {
         Ok(AgentReport {
             summary: Some(summary),
             exit_code: None,
+            usage: None,
         })
     }
 }

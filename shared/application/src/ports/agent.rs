@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec, JobId, TenantId};
+use domain::{AgentKind, AgentSpec, JobId, TenantId, Usage};
 use serde_json::Value;
 
 use super::{HandlerError, RunContext};
@@ -38,4 +38,5 @@ pub struct AgentTask {
 pub struct AgentReport {
     pub summary: Option<String>,
     pub exit_code: Option<i32>,
+    pub usage: Option<Usage>,
 }

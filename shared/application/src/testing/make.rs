@@ -82,5 +82,6 @@ pub fn session_result(summary: &str) -> JobResult {
         summary: Some(summary.to_owned()),
         exit_code: Some(0),
         diff: None,
+        usage: None,
     })
 }

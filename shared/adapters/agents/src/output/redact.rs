@@ -52,6 +52,12 @@ impl Redactor {
         }
     }
 
+    /// The same, with more values.
+    #[must_use]
+    pub fn and(&self, values: impl IntoIterator<Item = String>) -> Self {
+        Self::new(self.values.iter().cloned().chain(values))
+    }
+
     /// A text of its own: a message, a single line.
     pub fn once(&self, text: &str) -> String {
         let mut seam = Seam::default();

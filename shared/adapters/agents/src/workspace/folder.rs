@@ -9,7 +9,7 @@ use application::ports::HandlerError;
 
 use crate::failure;
 
-const LOCK_SUFFIX: &str = ".lock";
+pub(crate) const LOCK_SUFFIX: &str = ".lock";
 /// A lock file may vanish between opening and locking it, when a sweep is at it.
 const LOCK_TRIES: u32 = 10;
 
@@ -128,7 +128,7 @@ pub(super) fn sweep(runs: &Path) -> io::Result<usize> {
 }
 
 /// `Ok(None)`: somebody else holds it.
-fn lock(path: &Path) -> io::Result<Option<File>> {
+pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
     for _ in 0..LOCK_TRIES {
         let file = OpenOptions::new()
             .create(true)
@@ -146,12 +146,12 @@ fn lock(path: &Path) -> io::Result<Option<File>> {
     Ok(None)
 }
 
-pub(super) fn private_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn private_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Removes a folder that may not be there, and that a run may have made read-only in parts.
-fn remove_tree(path: &Path) -> io::Result<()> {
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(_) => {

@@ -1,0 +1,169 @@
+//! What a server keeps of a job's conversation, one folder a job, beyond a single run: so that a later run on this worker
+//! goes on with it. Never holds keys.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use application::ports::HandlerError;
+use domain::JobId;
+
+use crate::failure;
+use crate::workspace::folder::{LOCK_SUFFIX, lock, private_folder, remove_tree};
+
+/// A job that has not run again on this worker for so long does not need its conversation here.
+const KEPT: Duration = Duration::from_hours(24);
+
+/// Held by one run at a time.
+pub(super) struct JobFolder {
+    root: PathBuf,
+    /// No run of the job was here before.
+    pub is_new: bool,
+    lock_path: PathBuf,
+    _lock: File,
+}
+
+impl JobFolder {
+    /// The job's own; or an empty one for this attempt alone, should a run of this machine still hold that.
+    pub(super) fn open(parent: &Path, job: JobId, attempt: u32) -> Result<Self, HandlerError> {
+        private_folder(parent).map_err(|error| failure::io("create the folder", parent, &error))?;
+        for name in [job.to_string(), format!("{job}-{attempt}")] {
+            let root = parent.join(&name);
+            let lock_path = parent.join(format!("{name}{LOCK_SUFFIX}"));
+            let taken =
+                lock(&lock_path).map_err(|error| failure::io("lock", &lock_path, &error))?;
+            let Some(held) = taken else {
+                continue;
+            };
+            // The lock file's age is the conversation's: it is written by every run.
+            let is_new = !root.exists();
+            let made = held.set_modified_now().and_then(|()| private_folder(&root));
+            made.map_err(|error| failure::io("create the folder", &root, &error))?;
+            return Ok(Self {
+                root,
+                is_new,
+                lock_path,
+                _lock: held,
+            });
+        }
+        Err(failure::retry(
+            "WORKSPACE_BUSY",
+            format!(
+                "{} is still in use by another run",
+                parent.join(job.to_string()).display()
+            ),
+        ))
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where the server keeps its things.
+    pub(super) fn variables(&self) -> [(OsString, OsString); 4] {
+        [
+            ("XDG_DATA_HOME", "data"),
+            ("XDG_CONFIG_HOME", "config"),
+            ("XDG_STATE_HOME", "state"),
+            ("XDG_CACHE_HOME", "cache"),
+        ]
+        .map(|(name, part)| (name.into(), self.root.join(part).into()))
+    }
+
+    /// The conversation is over for good.
+    pub(super) fn remove(self) {
+        let removed = remove_tree(&self.root).and_then(|()| fs::remove_file(&self.lock_path));
+        if let Err(error) = removed {
+            tracing::warn!(folder = %self.root.display(), %error, "a conversation was not removed");
+        }
+    }
+}
+
+trait SetModifiedNow {
+    fn set_modified_now(&self) -> io::Result<()>;
+}
+
+impl SetModifiedNow for File {
+    /// The file system's own clock says when.
+    fn set_modified_now(&self) -> io::Result<()> {
+        use std::os::unix::fs::FileExt;
+        self.write_at(b"\n", 0).map(|_| ())
+    }
+}
+
+/// Removes what no run has used for a day; returns how many.
+pub(super) fn sweep(parent: &Path) -> io::Result<usize> {
+    sweep_older_than(parent, KEPT)
+}
+
+fn sweep_older_than(parent: &Path, age: Duration) -> io::Result<usize> {
+    let entries = match fs::read_dir(parent) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error),
+    };
+    let mut swept = 0;
+    for entry in entries {
+        let lock_path = entry?.path();
+        if !lock_path.to_string_lossy().ends_with(LOCK_SUFFIX) {
+            continue;
+        }
+        // A clock that was set back makes it young.
+        let modified = fs::metadata(&lock_path).and_then(|it| it.modified());
+        let idle = modified.is_ok_and(|at| at.elapsed().is_ok_and(|idle| idle >= age));
+        if !idle {
+            continue;
+        }
+        let Some(held) = lock(&lock_path)? else {
+            continue;
+        };
+        let folder = JobFolder {
+            root: lock_path.with_extension(""),
+            is_new: false,
+            lock_path,
+            _lock: held,
+        };
+        folder.remove();
+        swept += 1;
+    }
+    Ok(swept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(number: u128) -> JobId {
+        JobId::from_uuid(uuid::Uuid::from_u128(number))
+    }
+
+    #[test]
+    fn a_job_finds_its_folder_again_and_nobody_else_has_it_meanwhile() {
+        let base = tempfile::tempdir().unwrap();
+        let first = JobFolder::open(base.path(), job(1), 1).unwrap();
+        assert!(first.is_new);
+        let root = first.root.clone();
+        fs::write(root.join("kept"), "x").unwrap();
+        let beside = JobFolder::open(base.path(), job(1), 2).unwrap();
+        assert_ne!(beside.root, root);
+        beside.remove();
+        drop(first);
+        let again = JobFolder::open(base.path(), job(1), 3).unwrap();
+        assert!(again.root.join("kept").exists() && !again.is_new);
+        again.remove();
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_sweep_takes_old_ones_that_nobody_holds() {
+        let base = tempfile::tempdir().unwrap();
+        let held = JobFolder::open(base.path(), job(1), 1).unwrap();
+        drop(JobFolder::open(base.path(), job(2), 1).unwrap());
+        assert_eq!(sweep(base.path()).unwrap(), 0);
+        assert_eq!(sweep_older_than(base.path(), Duration::ZERO).unwrap(), 1);
+        assert!(held.root.is_dir());
+        assert_eq!(sweep(&base.path().join("none")).unwrap(), 0);
+    }
+}
