@@ -76,14 +76,14 @@ fn clean(value: &mut Value, redactor: &Redactor) {
 }
 
 /// Takes in what another worker handed over, unless a run of the job was here before and left more. A conversation that
-/// cannot be taken in begins anew.
-pub(super) async fn take(run: &Run<'_>) -> Result<(), HandlerError> {
+/// cannot be taken in begins anew. Returns whether there was one and it was taken in.
+pub(super) async fn take(run: &Run<'_>) -> Result<bool, HandlerError> {
     let checkpoint = run.task.checkpoint.as_ref();
     let Some(export) = checkpoint.and_then(|it| it.get(EXPORT)) else {
-        return Ok(());
+        return Ok(false);
     };
     if !run.folder.is_new {
-        return Ok(());
+        return Ok(false);
     }
     let private = PrivateFolder::beside(&run.task.directory);
     private.create()?;
@@ -91,13 +91,13 @@ pub(super) async fn take(run: &Run<'_>) -> Result<(), HandlerError> {
     let arguments = vec![OsString::from("import"), file.into()];
     let started = program::start(run, arguments, None).await?;
     let words = match ended(run, started).await? {
-        Some(Exit::Code(0)) => return Ok(()),
+        Some(Exit::Code(0)) => return Ok(true),
         Some(exit) => format!("it ended with {exit}"),
         None => "it did not end in time".to_owned(),
     };
     let line = format!("OpenCode could not take in the conversation of another worker: {words}\n");
     run.context.log(LogStream::System, &line).await;
-    Ok(())
+    Ok(false)
 }
 
 /// When this returns, the program is dead. `None` when it was killed for its time, or with its guard.

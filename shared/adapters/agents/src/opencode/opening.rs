@@ -100,7 +100,8 @@ impl Conversation<'_> {
         self.spending.note_all(&messages);
         let goes_on = self.before > 0;
         let prompt = if goes_on {
-            self.go_on(moved)
+            // One that was taken over names this folder, and never worked in it.
+            self.go_on(moved || self.run.is_taken_over())
         } else {
             task.prompt.clone()
         };

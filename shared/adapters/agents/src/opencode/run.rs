@@ -1,6 +1,7 @@
 //! One run from its first server to its end: servers that die are replaced, an interruption ends everything.
 
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -46,6 +47,8 @@ pub(super) struct Run<'a> {
     pub context: &'a dyn RunContext,
     /// The conversation, once there is one.
     session: Mutex<Option<String>>,
+    /// Another worker handed it over.
+    taken_over: AtomicBool,
 }
 
 /// Why a server's time was over.
@@ -77,12 +80,14 @@ impl<'a> Run<'a> {
             folder,
             context,
             session: Mutex::new(handover::session_of(task.checkpoint.as_ref())),
+            taken_over: AtomicBool::new(false),
         }
     }
 
     pub(super) async fn to_the_end(&self) -> Result<AgentReport, HandlerError> {
         if self.agent.servers.is_none() {
-            handover::take(self).await?;
+            let taken = handover::take(self).await?;
+            self.taken_over.store(taken, Ordering::Relaxed);
         }
         let mut deaths = 0;
         loop {
@@ -226,6 +231,10 @@ impl<'a> Run<'a> {
                 tracing::warn!(job = %self.task.job, "a conversation could not be handed over in time");
             }
         }
+    }
+
+    pub(super) fn is_taken_over(&self) -> bool {
+        self.taken_over.load(Ordering::Relaxed)
     }
 
     pub(super) fn session(&self) -> Option<String> {
