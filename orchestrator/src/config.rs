@@ -4,10 +4,12 @@
 //! A key `port` is `port = 8080` in the file, `ORCHESTRATOR_PORT` in the environment and `--port` on the command line
 //! (where the command takes it). The services' URLs have their usual names: `DATABASE_URL`, `AMQP_URL`, `REDIS_URL`.
 
+mod eap;
 mod layers;
 mod lists;
 mod secret;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -16,6 +18,7 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
+pub use eap::EapSettings;
 pub use layers::{Flags, SECRET_VARIABLES, home, no_color, variables};
 pub use secret::Secret;
 
@@ -65,6 +68,8 @@ pub struct Settings {
     pub opencode: Option<PathBuf>,
     /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
     pub opencode_config: Option<PathBuf>,
+    /// External agents by their names, for the agent `eap`; only in the file.
+    pub eap: BTreeMap<String, EapSettings>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -117,6 +122,7 @@ impl Default for Settings {
             agent_variables: None,
             opencode: None,
             opencode_config: None,
+            eap: BTreeMap::new(),
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

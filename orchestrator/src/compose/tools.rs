@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adapter_agents::eap::{ConfiguredEndpoints, EapAgent};
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{GitWorkspaces, Roots};
@@ -15,7 +16,7 @@ use domain::AgentKind;
 use workers::Tools;
 
 use crate::compose::worker_config;
-use crate::config::{self, Settings};
+use crate::config::{self, ConfigError, Settings};
 
 /// The word that makes this program a guard, before anything else looks at its command line.
 pub const GUARD: &str = "guard";
@@ -41,7 +42,7 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     let agents = kinds
         .into_iter()
         .map(|kind| agent(kind, settings, &environment, work))
-        .collect();
+        .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
         agents,
         trainers: vec![Arc::new(trainer(settings, environment, roots))],
@@ -54,8 +55,8 @@ fn agent(
     settings: &Settings,
     environment: &Environment,
     work: &Path,
-) -> Arc<dyn Agent> {
-    match kind {
+) -> Result<Arc<dyn Agent>, ConfigError> {
+    Ok(match kind {
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
             guard(settings),
@@ -63,7 +64,18 @@ fn agent(
             output_limits(settings),
         )),
         AgentKind::OpenCode => Arc::new(opencode(settings, environment, work)),
+        AgentKind::Eap => Arc::new(eap(settings, environment)?),
+    })
+}
+
+fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, ConfigError> {
+    let mut agents = Vec::new();
+    for (name, agent) in &settings.eap {
+        agents.push((name.clone(), agent.url.clone(), agent.token(name)?));
     }
+    let endpoints = ConfiguredEndpoints::new(agents, config::variables())
+        .map_err(|error| ConfigError(error.to_string()))?;
+    Ok(EapAgent::new(Arc::new(endpoints), environment))
 }
 
 /// What it kept of jobs that are not tried again is swept away.

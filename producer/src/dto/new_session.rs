@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
-    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
+    AgentKind, AgentSpec, Command, Eap, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
     PermissionRule, Repository, SessionSpec, Violations,
 };
 use serde::{Deserialize, Serialize};
@@ -74,12 +74,12 @@ pub(crate) struct NewSession {
 }
 
 /// Which agent does the work. `echo` answers at once, or after a delay; `command` runs a program; `opencode` lets a model
-/// work on what the prompt says.
+/// work on what the prompt says; `eap` gives the work to an external agent that the workers' operator has configured.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Agent)]
 pub(crate) struct AgentBody {
-    /// `echo`, `command` or `opencode`.
+    /// `echo`, `command`, `opencode` or `eap`.
     #[schema(example = "command")]
     pub kind: String,
     /// For `command`: a program and its arguments. Either this or `run`.
@@ -99,6 +99,21 @@ pub(crate) struct AgentBody {
     /// allowed, within what the worker allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Vec<PermissionRuleBody>>,
+    /// For `eap`: the agent, by the name that it has in the workers' configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "reviewer")]
+    pub name: Option<String>,
+    /// For `eap`: what kind of work it is, in words that the agent knows; absent: `coding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<String>,
+    /// For `eap`: files of the worktree that the agent is handed, at most 100, as relative paths; text, 256 KiB each and
+    /// 1 MiB together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<String>>,
+    /// For `eap`: handed to the agent as it is; at most 16 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub input_data: Option<Map<String, Value>>,
 }
 
 /// What the agent `opencode` may do with a tool.
@@ -205,6 +220,18 @@ impl AgentBody {
                     .map(PermissionRule::from)
                     .collect(),
             })),
+            AgentKind::Eap => Some(AgentSpec::Eap(self.into_eap(violations))),
+        }
+    }
+
+    fn into_eap(self, violations: &mut Violations) -> Eap {
+        let input_data = self.input_data.unwrap_or_default();
+        check_object("/agent/input_data", &input_data, violations);
+        Eap {
+            name: self.name.unwrap_or_default(),
+            task_type: self.task_type,
+            files: self.files.unwrap_or_default(),
+            input_data,
         }
     }
 
@@ -224,6 +251,10 @@ impl AgentBody {
                 self.permissions.is_some(),
                 AgentKind::OpenCode,
             ),
+            ("name", self.name.is_some(), AgentKind::Eap),
+            ("task_type", self.task_type.is_some(), AgentKind::Eap),
+            ("files", self.files.is_some(), AgentKind::Eap),
+            ("input_data", self.input_data.is_some(), AgentKind::Eap),
         ];
         for (field, given, owner) in fields {
             if given && owner != kind {
@@ -264,6 +295,10 @@ impl From<AgentSpec> for AgentBody {
             delay_seconds: None,
             model: None,
             permissions: None,
+            name: None,
+            task_type: None,
+            files: None,
+            input_data: None,
         };
         match spec {
             AgentSpec::Echo { delay_seconds: 0 } => {}
@@ -275,6 +310,12 @@ impl From<AgentSpec> for AgentBody {
                 body.model = opencode.model;
                 body.permissions = (!rules.is_empty())
                     .then(|| rules.into_iter().map(PermissionRuleBody::from).collect());
+            }
+            AgentSpec::Eap(eap) => {
+                body.name = Some(eap.name);
+                body.task_type = eap.task_type;
+                body.files = (!eap.files.is_empty()).then_some(eap.files);
+                body.input_data = (!eap.input_data.is_empty()).then_some(eap.input_data);
             }
         }
         body

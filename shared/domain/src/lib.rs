@@ -9,6 +9,7 @@ mod attempt;
 mod backoff;
 mod checkpoint;
 mod dependency;
+mod eap;
 mod error;
 mod event;
 mod fingerprint;
@@ -42,6 +43,7 @@ pub use attempt::{Attempt, AttemptOutcome};
 pub use backoff::{BACKOFF_BASE, BACKOFF_CAP, backoff};
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint};
 pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};
+pub use eap::{Eap, is_agent_name};
 pub use error::JobError;
 pub use event::{EventKind, JobEvent};
 pub use fingerprint::fingerprint;
@@ -61,7 +63,9 @@ pub use role::{Permit, Role, UnknownRole};
 pub use schedule::{
     MissedTicks, NewSchedule, Overlap, Schedule, ScheduleChange, ScheduleError, UnknownPolicy,
 };
-pub use session::{AgentKind, AgentSpec, Command, Repository, SessionSpec, UnknownAgent};
+pub use session::{
+    AgentKind, AgentSpec, Command, Repository, SessionSpec, UnknownAgent, is_inside,
+};
 pub use settle::{Ending, Settlement, settle};
 pub use slots::{
     QueueKey, RELAY_WINDOW_SPARE, SERVICE_SECONDS_UNKNOWN, SlotSnapshot, relay_window,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OpenCode, Violations};
+use crate::{Eap, OpenCode, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -40,21 +40,24 @@ pub enum AgentKind {
     /// A model works in the worktree, by way of an `OpenCode` server of its own.
     #[serde(rename = "opencode")]
     OpenCode,
+    /// A program elsewhere works, by way of the External Agent Protocol.
+    Eap,
 }
 
 /// The text names no kind of agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kind of agent; use echo, command or opencode")]
+#[error("`{0}` is not a kind of agent; use echo, command, opencode or eap")]
 pub struct UnknownAgent(pub String);
 
 impl AgentKind {
-    pub const ALL: [Self; 3] = [Self::Echo, Self::Command, Self::OpenCode];
+    pub const ALL: [Self; 4] = [Self::Echo, Self::Command, Self::OpenCode, Self::Eap];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Echo => "echo",
             Self::Command => "command",
             Self::OpenCode => "opencode",
+            Self::Eap => "eap",
         }
     }
 }
@@ -88,6 +91,7 @@ pub enum AgentSpec {
     Command(Command),
     #[serde(rename = "opencode")]
     OpenCode(OpenCode),
+    Eap(Eap),
 }
 
 /// A program with arguments, or a line for `/bin/sh -c`.
@@ -115,6 +119,7 @@ impl AgentSpec {
             Self::Echo { .. } => AgentKind::Echo,
             Self::Command(_) => AgentKind::Command,
             Self::OpenCode(_) => AgentKind::OpenCode,
+            Self::Eap(_) => AgentKind::Eap,
         }
     }
 }
@@ -155,6 +160,7 @@ impl SessionSpec {
                 }
                 opencode.check(violations);
             }
+            AgentSpec::Eap(eap) => eap.check(self.repository.is_some(), violations),
             AgentSpec::Echo { delay_seconds } => violations.range(
                 "/agent/delay_seconds",
                 (*delay_seconds).into(),
@@ -225,7 +231,7 @@ impl Repository {
 }
 
 /// A relative path without `..`, `.git` or an empty part.
-fn is_inside(path: &str) -> bool {
+pub fn is_inside(path: &str) -> bool {
     !path.is_empty()
         && path.len() <= PATH_MAX
         && !path.contains('\0')

@@ -55,6 +55,7 @@ async fn work(
         prompt: spec.prompt.clone(),
         agent: spec.agent.clone(),
         directory,
+        max_duration_seconds: job.max_duration_seconds,
         checkpoint,
     };
     let reported = if worker.lease_end.is_over() {

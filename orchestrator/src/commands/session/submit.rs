@@ -113,7 +113,13 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
         let message = "--model is for the agent `opencode`; say --agent opencode too";
         return Err(UsageError(message.to_owned()));
     }
+    if args.agent != Some(AgentChoice::Eap) && (args.agent_name.is_some() || !args.files.is_empty())
+    {
+        let message = "--agent-name and --file are for external agents; say --agent eap too";
+        return Err(UsageError(message.to_owned()));
+    }
     match (args.agent, &args.run) {
+        (Some(AgentChoice::Eap), _) => eap(args, has_command),
         (Some(AgentChoice::Command), _) if !has_command => Err(UsageError(
             "the agent `command` needs a command: --run 'LINE', or -- PROGRAM ARGUMENTS".to_owned(),
         )),
@@ -137,6 +143,23 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
         (_, None) if has_command => Ok(json!({"kind": "command", "argv": args.argv})),
         _ => Ok(json!({"kind": "echo"})),
     }
+}
+
+fn eap(args: &WorkArgs, has_command: bool) -> Result<Value, UsageError> {
+    if has_command {
+        let message = "an external agent runs no command; say what it is to do with --prompt";
+        return Err(UsageError(message.to_owned()));
+    }
+    let Some(name) = &args.agent_name else {
+        let message =
+            "which external agent? --agent-name NAME, as the workers' configuration has it";
+        return Err(UsageError(message.to_owned()));
+    };
+    let mut agent = json!({"kind": "eap", "name": name});
+    if !args.files.is_empty() {
+        agent["files"] = json!(args.files);
+    }
+    Ok(agent)
 }
 
 /// What was said, or else what it does.
@@ -263,6 +286,32 @@ mod tests {
             "title": "fix it", "prompt": "fix it", "agent": {"kind": "opencode", "model": "a/b"}
         });
         assert_eq!(body(&parsed(&words)).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_external_agent_is_named() {
+        let words = [
+            "--agent",
+            "eap",
+            "--agent-name",
+            "a",
+            "--prompt",
+            "p",
+            "--repo",
+            "/",
+            "--file",
+            "b/c",
+        ];
+        let expected = json!({"kind": "eap", "name": "a", "files": ["b/c"]});
+        assert_eq!(body(&parsed(&words)).unwrap()["agent"], expected);
+        let with_command = ["--agent", "eap", "--agent-name", "a", "--run", "x"];
+        for wrong in [
+            &["--agent", "eap"][..],
+            &["--agent-name", "a"],
+            &with_command,
+        ] {
+            assert!(body(&parsed(wrong)).is_err(), "{wrong:?}");
+        }
     }
 
     #[test]
