@@ -32,9 +32,10 @@ def work(task, report, cancelled):
     """The agent's own business. `report(fraction, message)` shows how far it is; when `cancelled()`, it should return.
 
     This one writes the prompt into AGENT.md, and below each file that it was given."""
-    context = task.get("context") or {}
+    began, context = time.time(), task.get("context") or {}
     prompt, files = context.get("prompt", ""), context.get("files") or []
-    artifacts = [{"path": "AGENT.md", "content": f"# {context.get('title', '')}\n\n{prompt}\n", "mime_type": "text/markdown"}]
+    note = f"# {context.get('title', '')}\n\n{prompt}\n"
+    artifacts = [{"path": "AGENT.md", "content": note, "mime_type": "text/markdown"}]
     for number, file in enumerate(files):
         if cancelled():
             break
@@ -45,7 +46,11 @@ def work(task, report, cancelled):
     return {
         "status": "completed",
         "artifacts": artifacts,
-        "output_data": {"summary": f"wrote {len(artifacts)} files", "input_data": task.get("input_data") or {}},
+        "output_data": {
+            "summary": f"wrote {len(artifacts)} files",
+            "began": began,
+            "input_data": task.get("input_data") or {},
+        },
         "tokens_used": read + written,
         "input_tokens": read,
         "cost_usd": read * READ_PRICE + written * WRITE_PRICE,

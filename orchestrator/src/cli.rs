@@ -1,5 +1,6 @@
 //! The command line: what may be said, and the help for it. Decides nothing; `commands` does what was asked.
 
+mod agent;
 mod client;
 mod dead_letter;
 mod flags;
@@ -12,6 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use agent::{AgentCheckArgs, AgentCommand};
 pub use client::{Connection, Listing, OneQueue, QueueCommand, QueueListArgs, WorkersArgs};
 pub use dead_letter::{DeadLetterCommand, OneReplay, ReplayArgs};
 pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
@@ -83,6 +85,9 @@ pub enum Command {
     /// Manage tenants and their quotas (needs a system admin's key)
     #[command(subcommand)]
     Tenant(TenantCommand),
+    /// For authors of external agents
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Make API keys
     #[command(subcommand)]
     Key(KeyCommand),

@@ -12,7 +12,9 @@
 )]
 
 mod harness;
-// Told in one mode only, so the table below does not name it as a chapter of both.
+// Told in one mode only, so the table below does not name them as chapters of both.
+mod agent_check;
+mod eap;
 mod opencode;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
@@ -125,6 +127,19 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
+    // What gives work to external agents is the same in both modes.
+    eap:
+        an_external_agent_edits_a_repository_while_it_is_watched,
+        an_agent_that_refuses_twice_does_the_work_once,
+        an_agent_that_is_away_is_asked_again,
+        an_agent_that_stays_away_ends_the_attempt,
+        a_stop_ends_the_work_of_an_external_agent,
+        work_goes_on_when_the_worker_dies_and_is_done_once,
+        what_is_wrong_with_an_agent_is_said;
+    agent_check:
+        the_sample_agent_keeps_the_protocol,
+        agents_that_misbehave_are_told_what_to_do,
+        an_agent_that_is_not_there_is_said_at_once;
     // OpenCode is heavy, and what runs it is the same in both modes.
     opencode:
         a_model_edits_a_repository_while_it_is_watched,
