@@ -47,7 +47,7 @@ def work(task, report, cancelled):
         "status": "completed",
         "artifacts": artifacts,
         "output_data": {
-            "summary": f"wrote {len(artifacts)} files",
+            "summary": f"files written: {len(artifacts)}",
             "began": began,
             "input_data": task.get("input_data") or {},
         },
@@ -148,6 +148,7 @@ class Agent:
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     agent = None
 
     def do_GET(self):

@@ -58,8 +58,14 @@ pub async fn agents_that_misbehave_are_told_what_to_do(mode: Mode) {
         ("bad-json", &["bad JSON"], "answer 400"),
         ("undying", &["cancellation"], "stop the work at DELETE"),
     ] {
-        let slow = if how == "undying" { "1" } else { "0" };
-        let sample = SampleAgent::start(&["--misbehave", how, "--slow", slow, "--later"]).await;
+        // Only what takes a while can be cancelled.
+        let more: &[&str] = if how == "undying" {
+            &["--later", "--slow", "1"]
+        } else {
+            &[]
+        };
+        let flags: Vec<&str> = ["--misbehave", how].iter().chain(more).copied().collect();
+        let sample = SampleAgent::start(&flags).await;
         let found = check(&stand, &sample.url(), &["-o", "json"])
             .await
             .expect(1);

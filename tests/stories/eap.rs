@@ -65,14 +65,14 @@ pub async fn an_external_agent_edits_a_repository_while_it_is_watched(mode: Mode
     });
     let job = tenant.session(spec.clone(), body).await;
     eventually("its words are in the log", PATIENCE, async || {
-        job.log().await.contains("step 1 of ").then_some(())
+        job.log().await.contains(" of 12\n").then_some(())
     })
     .await;
     assert_eq!(job.get().await["status"], "running");
 
     let done = job.reaches("completed").await;
     assert_eq!(done["agent"], spec);
-    assert_eq!(done["result"]["summary"], "wrote 2 files");
+    assert_eq!(done["result"]["summary"], "files written: 2");
     let mut files = done["result"]["diff"]["files"].as_array().unwrap().clone();
     files.sort_by_key(ToString::to_string);
     assert_eq!(files, ["AGENT.md", "README"]);

@@ -35,7 +35,7 @@ pub async fn task(caller: &Caller) -> Checked {
         },
     );
     good(format!(
-        "{}; {files} files, {spent}",
+        "{}; files: {files}; {spent}",
         result.status.as_str()
     ))
 }

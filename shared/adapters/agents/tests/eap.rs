@@ -123,7 +123,7 @@ async fn only_work_that_nobody_wants_is_ended() {
         // The next run joins what goes on, and begins anew what was ended.
         run.context = Arc::new(RecordingContext::default());
         let report = by(&run, &agent).await.unwrap();
-        assert_eq!(report.summary.as_deref(), Some("wrote 1 files"));
+        assert_eq!(report.summary.as_deref(), Some("files written: 1"));
         assert_eq!(sample.count("begin"), 1 + deletes, "{why:?}");
         assert!(run.directory().join("AGENT.md").is_file());
     }

@@ -167,7 +167,7 @@ impl Run<'_> {
             line = format!("{line}; {tokens} tokens, cost {}", usage.cost);
         }
         let files = result.artifacts.as_ref().map_or(0, Vec::len);
-        let line = format!("{line}; {files} files\n");
+        let line = format!("{line}; files: {files}\n");
         self.context.log(LogStream::System, &line).await;
         let completed = result.status == TaskStatus::Completed;
         let progress = Progress {
