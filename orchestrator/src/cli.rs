@@ -1,6 +1,6 @@
 //! The command line: what may be said, and the help for it. Decides nothing; `commands` does what was asked.
 
-mod agent;
+mod agent_check;
 mod client;
 mod dead_letter;
 mod flags;
@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub use agent::{AgentCheckArgs, AgentCommand};
+pub use agent_check::{AgentCheckArgs, AgentCommand};
 pub use client::{Connection, Listing, OneQueue, QueueCommand, QueueListArgs, WorkersArgs};
 pub use dead_letter::{DeadLetterCommand, OneReplay, ReplayArgs};
 pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};

@@ -1,4 +1,4 @@
-//! `orchestrator agent ...`
+//! `orchestrator agent check`
 
 use clap::{Args, Subcommand};
 
