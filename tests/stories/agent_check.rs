@@ -59,12 +59,13 @@ pub async fn agents_that_misbehave_are_told_what_to_do(mode: Mode) {
         ("undying", &["cancellation"], "stop the work at DELETE"),
     ] {
         // Only what takes a while can be cancelled.
-        let more: &[&str] = if how == "undying" {
+        let flags: &[&str] = if how == "undying" {
             &["--later", "--slow", "1"]
         } else {
             &[]
         };
-        let flags: Vec<&str> = ["--misbehave", how].iter().chain(more).copied().collect();
+        let misbehave = ["--misbehave", how];
+        let flags: Vec<&str> = misbehave.iter().chain(flags).copied().collect();
         let sample = SampleAgent::start(&flags).await;
         let found = check(&stand, &sample.url(), &["-o", "json"])
             .await
