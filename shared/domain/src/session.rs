@@ -117,6 +117,20 @@ impl AgentSpec {
             Self::OpenCode(_) => AgentKind::OpenCode,
         }
     }
+
+    /// What is wrong with it whatever it is asked to do.
+    pub(crate) fn check_template(&self, violations: &mut Violations) {
+        match self {
+            Self::Command(command) => command.check(violations),
+            Self::OpenCode(opencode) => opencode.check(violations),
+            Self::Echo { delay_seconds } => violations.range(
+                "/agent/delay_seconds",
+                (*delay_seconds).into(),
+                0,
+                ECHO_DELAY_MAX,
+            ),
+        }
+    }
 }
 
 /// A local git repository and the revision that work starts from.
@@ -144,24 +158,13 @@ fn head() -> String {
 impl SessionSpec {
     pub(crate) fn check(&self, violations: &mut Violations) {
         violations.text("/prompt", &self.prompt, 0, PROMPT_MAX);
-        match &self.agent {
-            AgentSpec::Command(command) => command.check(violations),
-            AgentSpec::OpenCode(opencode) => {
-                if self.prompt.trim().is_empty() {
-                    violations.add(
-                        "/prompt",
-                        "must not be empty: the agent opencode does what it says",
-                    );
-                }
-                opencode.check(violations);
-            }
-            AgentSpec::Echo { delay_seconds } => violations.range(
-                "/agent/delay_seconds",
-                (*delay_seconds).into(),
-                0,
-                ECHO_DELAY_MAX,
-            ),
+        if matches!(self.agent, AgentSpec::OpenCode(_)) && self.prompt.trim().is_empty() {
+            violations.add(
+                "/prompt",
+                "must not be empty: the agent opencode does what it says",
+            );
         }
+        self.agent.check_template(violations);
         if let Some(repository) = &self.repository {
             repository.check(violations);
         }
