@@ -47,6 +47,7 @@ where
         jobs: store.clone(),
         engine: store.clone(),
         tenants: store.clone(),
+        agents: store.clone(),
         schedules: store.clone(),
         keys: store.clone(),
         replays: store,

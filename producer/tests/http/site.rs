@@ -66,6 +66,7 @@ impl Site {
             jobs: shared.clone(),
             engine: shared.clone(),
             tenants: shared.clone(),
+            agents: shared.clone(),
             schedules: shared.clone(),
             replays: shared.clone(),
             keys: shared,
