@@ -10,6 +10,7 @@ mod secret;
 
 use std::path::PathBuf;
 
+use application::outbound::Destination;
 use clap::ValueEnum;
 use domain::{AgentKind, JobKind, Labels};
 use figment::Figment;
@@ -65,6 +66,9 @@ pub struct Settings {
     pub opencode: Option<PathBuf>,
     /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
     pub opencode_config: Option<PathBuf>,
+    /// Hosts and networks that external agents may be at although they are not public.
+    #[serde(deserialize_with = "lists::parsed_if_set")]
+    pub agent_networks: Option<Vec<Destination>>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -117,6 +121,7 @@ impl Default for Settings {
             agent_variables: None,
             opencode: None,
             opencode_config: None,
+            agent_networks: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

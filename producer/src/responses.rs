@@ -60,6 +60,10 @@ problem_sets! {
     OfSchedule {
         "404": "`SCHEDULE_NOT_FOUND`.",
     }
+    /// Routes that name an agent.
+    OfAgent {
+        "404": "`AGENT_NOT_FOUND`.",
+    }
     /// Routes that name a tenant.
     OfTenant {
         "404": "`TENANT_NOT_FOUND`.",

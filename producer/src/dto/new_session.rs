@@ -182,7 +182,7 @@ impl NewSession {
 }
 
 impl AgentBody {
-    fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
+    pub(super) fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
         let kind = match self.kind.parse::<AgentKind>() {
             Ok(kind) => kind,
             Err(error) => {

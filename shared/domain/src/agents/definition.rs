@@ -137,8 +137,7 @@ pub struct AgentChange {
     pub tier: Option<u8>,
     pub capacity: Option<u32>,
     pub labels: Option<Labels>,
-    /// `Some(None)`: its cost is not known any more.
-    pub cost_usd: Option<Option<f64>>,
+    pub cost_usd: Option<f64>,
     pub work: Option<AgentWork>,
     pub draining: Option<bool>,
 }
@@ -205,7 +204,7 @@ impl RegisteredAgent {
         if let Some(labels) = change.labels {
             definition.labels = labels;
         }
-        definition.cost_usd = change.cost_usd.unwrap_or(definition.cost_usd);
+        definition.cost_usd = change.cost_usd.or(definition.cost_usd);
         if let Some(work) = change.work {
             let external = |work: &AgentWork| matches!(work, AgentWork::External(_));
             if external(&work) != external(&definition.work) {
