@@ -37,3 +37,6 @@ CREATE INDEX agent_slots_of_agent ON agent_slots (agent_id);
 ALTER TABLE job_attempts
     ADD COLUMN agent_id uuid,
     ADD COLUMN agent_name text;
+
+-- Sessions that wait to be given an agent.
+CREATE INDEX jobs_routed ON jobs (tenant_id, turn, id) WHERE state = 'queued' AND due AND requires ? 'orchestrator/agent';

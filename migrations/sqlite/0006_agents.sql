@@ -35,3 +35,7 @@ CREATE INDEX agent_slots_of_agent ON agent_slots (agent_id);
 -- Who did the work of a session that was routed.
 ALTER TABLE job_attempts ADD COLUMN agent_id blob;
 ALTER TABLE job_attempts ADD COLUMN agent_name text;
+
+-- Sessions that wait to be given an agent.
+CREATE INDEX jobs_routed ON jobs (tenant_id, turn, id)
+    WHERE state = 'queued' AND due AND instr(requires, 'orchestrator/agent') > 0;

@@ -60,6 +60,7 @@ kinds! {
     INTERNAL_ERROR: INTERNAL_SERVER_ERROR, "The server failed";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "The store does not answer";
     STORE_FULL: SERVICE_UNAVAILABLE, "The store is full";
+    AGENT_UNAVAILABLE: SERVICE_UNAVAILABLE, "No agent can take the session now";
     ARTIFACTS_UNAVAILABLE: SERVICE_UNAVAILABLE, "The artifact store does not answer";
     TOO_MANY_STREAMS: SERVICE_UNAVAILABLE, "Too many streams are open";
     REQUEST_TIMEOUT: SERVICE_UNAVAILABLE, "The request took too long";

@@ -107,6 +107,11 @@ both {
     pausing:
         a_pause_holds_and_a_resume_lets_go,
         a_draining_queue_works_off_what_it_has_and_takes_nothing_new;
+    agents:
+        agents_are_chosen_by_tier_and_load,
+        an_agent_of_capacity_one_takes_one_of_twenty,
+        a_session_waits_for_an_agent_or_is_refused,
+        an_agent_that_fails_is_left_alone_and_its_sessions_fail_over;
     locks:
         exclusive_sessions_of_a_branch_never_overlap;
     dead_letters:

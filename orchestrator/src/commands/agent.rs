@@ -120,7 +120,7 @@ async fn route(args: AgentRouteArgs, loader: &Loader) -> anyhow::Result<()> {
     let body = said([
         ("capabilities", Some(json!(args.capabilities))),
         ("min_tier", args.min_tier.map(Value::from)),
-        ("labels", labels(&args.labels)?),
+        ("agent_labels", labels(&args.labels)?),
         ("preferred_agent", args.prefer.map(Value::from)),
         ("preferred_kind", args.prefer_kind.map(|kind| json!(kind))),
     ]);

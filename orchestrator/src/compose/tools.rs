@@ -40,7 +40,7 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
         .unwrap_or_else(|| vec![AgentKind::Echo]);
     let agents = kinds
         .into_iter()
-        .map(|kind| agent(kind, settings, &environment, work))
+        .filter_map(|kind| agent(kind, settings, &environment, work))
         .collect();
     Ok(Tools {
         agents,
@@ -54,8 +54,10 @@ fn agent(
     settings: &Settings,
     environment: &Environment,
     work: &Path,
-) -> Arc<dyn Agent> {
-    match kind {
+) -> Option<Arc<dyn Agent>> {
+    let agent: Arc<dyn Agent> = match kind {
+        // Sessions that are routed come with their agent's own kind.
+        AgentKind::Routed => return None,
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
             guard(settings),
@@ -63,7 +65,8 @@ fn agent(
             output_limits(settings),
         )),
         AgentKind::OpenCode => Arc::new(opencode(settings, environment, work)),
-    }
+    };
+    Some(agent)
 }
 
 /// What it kept of jobs that are not tried again is swept away.

@@ -21,9 +21,9 @@ pub(crate) struct RouteBody {
     /// At least this tier; absent: any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_tier: Option<u8>,
-    /// All of them.
+    /// Labels that it must have, all of them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub labels: BTreeMap<String, String>,
+    pub agent_labels: BTreeMap<String, String>,
     /// An agent's id or name: it is given 0.3 more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_agent: Option<String>,
@@ -34,6 +34,7 @@ pub(crate) struct RouteBody {
 }
 
 impl RouteBody {
+    /// What is wrong with values that exist is found by the domain.
     pub fn into_request(self, violations: &mut Violations) -> RouteRequest {
         let kind = self.preferred_kind.and_then(|kind| match kind.parse() {
             Ok(kind) => Some(kind),
@@ -43,15 +44,25 @@ impl RouteBody {
                 None
             }
         });
-        let request = RouteRequest {
+        RouteRequest {
             capabilities: self.capabilities,
             min_tier: self.min_tier.unwrap_or_default(),
-            labels: labels(self.labels),
+            labels: labels(self.agent_labels),
             preferred_agent: self.preferred_agent,
             preferred_kind: kind,
-        };
-        request.check(violations);
-        request
+        }
+    }
+}
+
+impl From<RouteRequest> for RouteBody {
+    fn from(request: RouteRequest) -> Self {
+        Self {
+            capabilities: request.capabilities,
+            min_tier: (request.min_tier > 0).then_some(request.min_tier),
+            agent_labels: request.labels.0,
+            preferred_agent: request.preferred_agent,
+            preferred_kind: request.preferred_kind.map(|kind| kind.to_string()),
+        }
     }
 }
 

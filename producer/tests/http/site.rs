@@ -192,6 +192,7 @@ impl Site {
             fence: job.fence,
             attempt: job.attempt,
             settlement: settle(job, ending, now, 0.0).unwrap(),
+            agent: domain::Outcome::Nothing,
             logs: Vec::new(),
             guards: Vec::new(),
         };

@@ -38,12 +38,12 @@ mod violation;
 mod worker;
 
 pub use agents::{
-    ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, BREAKER_FAILURES,
-    BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate, Condition, ExternalAgent,
-    HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, Refusal, RegisteredAgent,
-    RegisteredKind, Rejected, RouteContext, RouteRequest, Routing, Scored, TIER_MAX,
-    UnknownRegisteredKind, UnknownStatus, WEIGHTS, WELL_KNOWN_CAPABILITIES, Weights, is_capability,
-    route,
+    ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, Assignment,
+    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate, Condition,
+    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, Refusal, RegisteredAgent,
+    RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing, Scored, TIER_MAX,
+    UnknownRegisteredKind, UnknownStatus, WEIGHTS, WELL_KNOWN_CAPABILITIES, WaitingTask, Weights,
+    assign, confirm, in_turns, is_capability, route,
 };
 pub use api_key::ApiKey;
 pub use artifact::Artifact;
@@ -58,7 +58,7 @@ pub use ids::{
     AgentId, ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TenantId, WorkerId,
 };
 pub use job::{Claim, Job, Status};
-pub use labels::{Labels, NotALabel};
+pub use labels::{AGENT_LABEL, Labels, NotALabel};
 pub use log::{LogChunk, LogCursor, LogStream};
 pub use new_job::NewJob;
 pub use opencode::{OpenCode, PermissionAction, PermissionRule};

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OpenCode, Violations};
+use crate::{OpenCode, RouteRequest, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -40,6 +40,8 @@ pub enum AgentKind {
     /// A model works in the worktree, by way of an `OpenCode` server of its own.
     #[serde(rename = "opencode")]
     OpenCode,
+    /// None yet: a registered one is chosen when the session is claimed. No worker runs it as such.
+    Routed,
 }
 
 /// The text names no kind of agent.
@@ -48,6 +50,7 @@ pub enum AgentKind {
 pub struct UnknownAgent(pub String);
 
 impl AgentKind {
+    /// Those that workers run.
     pub const ALL: [Self; 3] = [Self::Echo, Self::Command, Self::OpenCode];
 
     pub const fn as_str(self) -> &'static str {
@@ -55,6 +58,7 @@ impl AgentKind {
             Self::Echo => "echo",
             Self::Command => "command",
             Self::OpenCode => "opencode",
+            Self::Routed => "routed",
         }
     }
 }
@@ -88,6 +92,8 @@ pub enum AgentSpec {
     Command(Command),
     #[serde(rename = "opencode")]
     OpenCode(OpenCode),
+    /// Whichever registered agent suits best when the session is claimed; that one's own spec is run then.
+    Routed(RouteRequest),
 }
 
 /// A program with arguments, or a line for `/bin/sh -c`.
@@ -115,6 +121,7 @@ impl AgentSpec {
             Self::Echo { .. } => AgentKind::Echo,
             Self::Command(_) => AgentKind::Command,
             Self::OpenCode(_) => AgentKind::OpenCode,
+            Self::Routed(_) => AgentKind::Routed,
         }
     }
 
@@ -123,6 +130,7 @@ impl AgentSpec {
         match self {
             Self::Command(command) => command.check(violations),
             Self::OpenCode(opencode) => opencode.check(violations),
+            Self::Routed(_) => violations.add("/agent", "must be an agent, not a wish for one"),
             Self::Echo { delay_seconds } => violations.range(
                 "/agent/delay_seconds",
                 (*delay_seconds).into(),
@@ -164,7 +172,10 @@ impl SessionSpec {
                 "must not be empty: the agent opencode does what it says",
             );
         }
-        self.agent.check_template(violations);
+        match &self.agent {
+            AgentSpec::Routed(request) => request.check(violations),
+            agent => agent.check_template(violations),
+        }
         if let Some(repository) = &self.repository {
             repository.check(violations);
         }

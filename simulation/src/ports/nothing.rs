@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use application::ports::{
-    AgentError, AgentStore, BlobError, Blobs, Diff, HandlerError, KeyHash, KeyStore, StoreError,
-    Workspace, Workspaces,
+    AgentError, AgentStore, BlobError, Blobs, Claimed, Diff, HandlerError, KeyHash, KeyStore,
+    LeaseError, StoreError, Workspace, Workspaces,
 };
 use async_trait::async_trait;
 use domain::{
     AgentChange, AgentId, ApiKey, ApiKeyId, ArtifactId, Beat, Candidate, JobId, RegisteredAgent,
-    Repository, TenantId, Timestamp,
+    Repository, RoutedOffer, TenantId, Timestamp, WorkerRef,
 };
 use futures::stream::BoxStream;
 
@@ -130,6 +130,15 @@ impl AgentStore for Nothing {
 
     async fn agent_token(&self, _: AgentId) -> Result<Option<KeyHash>, StoreError> {
         Ok(None)
+    }
+
+    async fn claim_routed(
+        &self,
+        _: WorkerRef,
+        _: RoutedOffer,
+        _: Timestamp,
+    ) -> Result<Claimed, LeaseError> {
+        Ok(Claimed::default())
     }
 
     async fn beat(&self, _: AgentId, _: Beat) -> Result<bool, StoreError> {

@@ -33,6 +33,7 @@ pub(super) async fn route_task(
 ) -> Result<Json<RoutingBody>, Problem> {
     let mut violations = Violations::default();
     let request = body.into_request(&mut violations);
+    request.check(&mut violations);
     violations.or(())?;
     let routing = use_cases::route_task(&app.ports, allowed.tenant, &request).await?;
     Ok(Json(routing.into()))

@@ -3,19 +3,21 @@
 
 use std::sync::LazyLock;
 
-use application::ports::{AGENTS_MAX, AgentError, AgentStore, KeyHash, StoreError};
+use application::ports::{
+    AGENTS_MAX, AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError,
+};
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, TenantId,
-    Timestamp,
+    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, RoutedOffer,
+    TenantId, Timestamp, WorkerRef,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
 
 use crate::error::{During, Failure};
 use crate::json::{jsonb, text};
-use crate::{PostgresStore, rows, statement};
+use crate::{PostgresStore, routed, rows, statement};
 
 /// What [`candidate`] reads, of `agents AS a`.
 pub(crate) const AGENT: &str = "a.id, a.tenant_id, a.definition, a.draining, a.condition, a.version, a.created_at, \
@@ -146,6 +148,18 @@ impl AgentStore for PostgresStore {
         })
         .await
         .during("reading an agent's token")
+    }
+
+    async fn claim_routed(
+        &self,
+        worker: WorkerRef,
+        offer: RoutedOffer,
+        now: Timestamp,
+    ) -> Result<Claimed, LeaseError> {
+        routed::claim(self, worker, &offer, now)
+            .await
+            .during("claiming routed sessions")?
+            .ok_or(LeaseError::Lost(worker))
     }
 
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError> {

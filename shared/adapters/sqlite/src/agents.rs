@@ -1,11 +1,13 @@
 //! Registered agents: what people do with them, and what they say of themselves. What is decided of an agent is decided by
 //! the domain, under the one write lock.
 
-use application::ports::{AGENTS_MAX, AgentError, AgentStore, KeyHash, StoreError};
+use application::ports::{
+    AGENTS_MAX, AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError,
+};
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, TenantId,
-    Timestamp,
+    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, RoutedOffer,
+    TenantId, Timestamp, WorkerRef,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -15,7 +17,7 @@ use crate::batch::json;
 use crate::error::{corrupt, failed};
 use crate::rows::Reader;
 use crate::statement::{all, one, run};
-use crate::{SqliteStore, Write};
+use crate::{SqliteStore, Write, routed};
 
 /// An agent's row with how much it works on.
 macro_rules! agents_where {
@@ -148,6 +150,15 @@ impl AgentStore for SqliteStore {
             Ok(KeyHash(hash))
         })
         .await
+    }
+
+    async fn claim_routed(
+        &self,
+        worker: WorkerRef,
+        offer: RoutedOffer,
+        now: Timestamp,
+    ) -> Result<Claimed, LeaseError> {
+        routed::claim(self, worker, &offer, now).await
     }
 
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError> {

@@ -40,6 +40,7 @@ mod release;
 mod replay_step;
 mod replays;
 mod report;
+mod routed;
 mod rows;
 mod schedules;
 mod slots;

@@ -1,9 +1,10 @@
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, RegisteredAgent, TenantId, Timestamp, Violations,
+    AgentChange, AgentId, Beat, Candidate, RegisteredAgent, RoutedOffer, TenantId, Timestamp,
+    Violations, WorkerRef,
 };
 
-use super::{KeyHash, StoreError};
+use super::{Claimed, KeyHash, LeaseError, StoreError};
 
 /// How many agents a tenant may have, and how many may be shared: routing looks at all of them.
 pub const AGENTS_MAX: u32 = 500;
@@ -57,6 +58,17 @@ pub trait AgentStore: Send + Sync {
 
     /// The one lookup without a tenant: it says whose heartbeat it is. `None`: no such agent, or not an external one.
     async fn agent_token(&self, id: AgentId) -> Result<Option<KeyHash>, StoreError>;
+
+    /// CLAIM of sessions that are routed. One transaction: the worker's lease is checked, and sessions that wait, the
+    /// tenants with the fewest runs for their weight first, are given the agents that suit them best among those that the
+    /// worker runs, within quotas, capacities and breakers; each takes a slot of its agent until its run ends. The jobs
+    /// come as they are to be run: with their agent's spec.
+    async fn claim_routed(
+        &self,
+        worker: WorkerRef,
+        offer: RoutedOffer,
+        now: Timestamp,
+    ) -> Result<Claimed, LeaseError>;
 
     /// Keeps an external agent's heartbeat, unless a later one is there already. False: it is gone.
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError>;

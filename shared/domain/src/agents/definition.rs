@@ -75,7 +75,7 @@ pub struct ExternalAgent {
     pub metadata: Map<String, Value>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RegisteredKind {
     Echo,
@@ -109,6 +109,8 @@ impl From<AgentKind> for RegisteredKind {
             AgentKind::Echo => Self::Echo,
             AgentKind::Command => Self::Command,
             AgentKind::OpenCode => Self::OpenCode,
+            // Nobody runs it as such: what is asked for may be a service elsewhere.
+            AgentKind::Routed => Self::External,
         }
     }
 }

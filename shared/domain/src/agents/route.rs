@@ -17,7 +17,7 @@ use crate::{AgentId, Labels, Timestamp, Violations};
 pub const ALTERNATIVES: usize = 3;
 
 /// What a task asks of an agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RouteRequest {
     /// All of them.
     #[serde(default)]
@@ -38,7 +38,7 @@ impl RouteRequest {
     pub fn check(&self, violations: &mut Violations) {
         check_capabilities(&self.capabilities, violations);
         violations.range("/min_tier", self.min_tier.into(), 0, TIER_MAX.into());
-        self.labels.check("/labels", violations);
+        self.labels.check("/agent_labels", violations);
         if let Some(preferred) = &self.preferred_agent {
             violations.text("/preferred_agent", preferred, 1, 64);
         }
@@ -193,9 +193,9 @@ impl Routing {
 }
 
 /// Chooses among `candidates` by score; of equals the cheaper one, then the one that was registered first.
-pub fn route(
+pub fn route<'a>(
     request: &RouteRequest,
-    candidates: &[Candidate],
+    candidates: impl IntoIterator<Item = &'a Candidate>,
     context: RouteContext<'_>,
 ) -> Routing {
     let mut routing = Routing::default();

@@ -21,6 +21,7 @@ pub mod reconcile;
 pub mod relay;
 pub mod replays;
 pub mod report;
+pub mod routed;
 pub mod schedules;
 pub mod steer;
 pub mod submit;
@@ -106,6 +107,12 @@ macro_rules! store_contract {
                 an_external_agent_may_register_again,
                 an_agents_change_of_an_old_version_is_refused,
                 a_heartbeat_is_kept_and_an_older_one_is_not;
+            routed:
+                a_routed_session_is_claimed_with_the_best_agent,
+                an_agent_gets_no_more_than_its_capacity,
+                routed_sessions_keep_to_quotas_and_pauses,
+                a_session_fails_over_and_the_breaker_opens,
+                a_dead_workers_agent_is_free_again;
             replays:
                 dead_letters_are_grouped_by_what_they_share,
                 all_that_match_are_queued_again_step_by_step,
