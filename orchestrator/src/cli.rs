@@ -1,5 +1,6 @@
 //! The command line: what may be said, and the help for it. Decides nothing; `commands` does what was asked.
 
+mod agent;
 mod agent_check;
 mod client;
 mod dead_letter;
@@ -13,7 +14,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-pub use agent_check::{AgentCheckArgs, AgentCommand};
+pub use agent::{AgentCommand, AgentRegisterArgs, AgentRouteArgs, OneAgent};
+pub use agent_check::AgentCheckArgs;
 pub use client::{Connection, Listing, OneQueue, QueueCommand, QueueListArgs, WorkersArgs};
 pub use dead_letter::{DeadLetterCommand, OneReplay, ReplayArgs};
 pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
@@ -79,15 +81,15 @@ pub enum Command {
     /// See jobs that failed for good, and queue them again
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
+    /// Register agents, and see where a task would be routed
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Make sessions again and again, by a timetable
     #[command(subcommand)]
     Schedule(ScheduleCommand),
     /// Manage tenants and their quotas (needs a system admin's key)
     #[command(subcommand)]
     Tenant(TenantCommand),
-    /// For authors of external agents
-    #[command(subcommand)]
-    Agent(AgentCommand),
     /// Make API keys
     #[command(subcommand)]
     Key(KeyCommand),

@@ -1,5 +1,6 @@
 //! What each command does, one file a command.
 
+mod agent;
 mod agent_check;
 mod connect;
 mod dead_letter;
@@ -36,9 +37,9 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Session(command) => session::run(command, loader).await,
         Command::DeadLetter(command) => dead_letter::run(command, loader).await,
         Command::Queue(command) => queue::run(command, loader).await,
+        Command::Agent(command) => agent::run(command, loader).await,
         Command::Schedule(command) => schedule::run(command, loader).await,
         Command::Tenant(command) => tenant::run(command, loader).await,
-        Command::Agent(command) => agent_check::run(command).await,
         Command::Key(command) => key::run(command, loader).await,
         Command::Workers(args) => workers::run(args, loader).await,
     }

@@ -8,6 +8,8 @@ pub mod tools;
 
 use std::time::Duration;
 
+use application::outbound::OutboundPolicy;
+
 use crate::config::Settings;
 
 /// The tenant that every installation begins with.
@@ -27,6 +29,16 @@ pub fn worker_config(settings: &Settings) -> workers::WorkerConfig {
         drain: seconds(settings.drain_seconds, defaults.drain),
         log_limit_bytes: settings.log_limit_bytes.unwrap_or(defaults.log_limit_bytes),
         ..defaults
+    }
+}
+
+/// What the settings say about the API; what they leave open is its own default.
+pub fn producer_config(settings: &Settings) -> producer::ProducerConfig {
+    producer::ProducerConfig {
+        outbound: OutboundPolicy {
+            allowed: settings.agent_networks.clone().unwrap_or_default(),
+        },
+        ..producer::ProducerConfig::default()
     }
 }
 

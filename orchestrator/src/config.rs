@@ -12,6 +12,7 @@ mod secret;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use application::outbound::Destination;
 use clap::ValueEnum;
 use domain::{AgentKind, JobKind, Labels};
 use figment::Figment;
@@ -70,6 +71,9 @@ pub struct Settings {
     pub opencode_config: Option<PathBuf>,
     /// External agents by their names, for the agent `eap`; only in the file.
     pub eap: BTreeMap<String, EapSettings>,
+    /// Hosts and networks that external agents may be at although they are not public.
+    #[serde(deserialize_with = "lists::parsed_if_set")]
+    pub agent_networks: Option<Vec<Destination>>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -123,6 +127,7 @@ impl Default for Settings {
             opencode: None,
             opencode_config: None,
             eap: BTreeMap::new(),
+            agent_networks: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

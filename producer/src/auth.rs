@@ -80,7 +80,9 @@ pub(crate) mod permit {
         ReadTenant,
         ManageKeys,
         ManageTenants,
-        ReadWorkers
+        ReadWorkers,
+        ReadAgents,
+        ManageAgents
     );
 }
 

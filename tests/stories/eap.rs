@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    AGENT_TOKEN, Job, Mode, PATIENCE, Plan, Repo, SampleAgent, Stand, Tenant, eventually,
+    AGENT_TOKEN, Cli, Job, Mode, PATIENCE, Plan, Repo, SampleAgent, Stand, Tenant, eventually,
 };
 
 /// A farewell takes 300 milliseconds at most; the rest is a busy machine.
@@ -212,6 +212,34 @@ pub async fn work_goes_on_when_the_worker_dies_and_is_done_once(mode: Mode) {
     assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
     assert_eq!((sample.count("POST"), sample.count("begin")), (2, 1));
     assert!(job.diff().await.contains("+Read by the sample."));
+}
+
+pub async fn an_external_agent_is_chosen_by_what_it_can_do(mode: Mode) {
+    let sample = SampleAgent::start(&[]).await;
+    let stand = stand_of(mode, &sample).await;
+    let tenant = stand.tenant().await;
+    let words = "agent register critic --can code_review --eap sample --as-tenant";
+    let words: Vec<&str> = words.split(' ').chain([tenant.slug.as_str()]).collect();
+    Cli::run(&stand, &stand.admin_key(), &words).await.expect(0);
+    let body = json!({
+        "title": "routed", "prompt": "Read by the sample.", "capabilities": ["code_review"],
+    });
+    let created = tenant
+        .api
+        .post("/api/v1/sessions", &body)
+        .await
+        .expect(201)
+        .json();
+    let job = tenant.job(created["id"].as_str().unwrap());
+    let done = job.reaches("completed").await;
+    assert_eq!(done["result"]["summary"], "files written: 1");
+    assert_eq!(sample.count("begin"), 1);
+    assert_eq!(
+        job.attempts().await[0]["agent"],
+        "critic",
+        "{:?}",
+        job.attempts().await
+    );
 }
 
 pub async fn what_is_wrong_with_an_agent_is_said(mode: Mode) {

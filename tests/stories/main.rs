@@ -109,6 +109,11 @@ both {
     pausing:
         a_pause_holds_and_a_resume_lets_go,
         a_draining_queue_works_off_what_it_has_and_takes_nothing_new;
+    agents:
+        agents_are_chosen_by_tier_and_load,
+        an_agent_of_capacity_one_takes_one_of_twenty,
+        a_session_waits_for_an_agent_or_is_refused,
+        an_agent_that_fails_is_left_alone_and_its_sessions_fail_over;
     locks:
         exclusive_sessions_of_a_branch_never_overlap;
     dead_letters:
@@ -135,6 +140,7 @@ embedded {
         an_agent_that_stays_away_ends_the_attempt,
         a_stop_ends_the_work_of_an_external_agent,
         work_goes_on_when_the_worker_dies_and_is_done_once,
+        an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
     agent_check:
         the_sample_agent_keeps_the_protocol,

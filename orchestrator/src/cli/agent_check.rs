@@ -1,22 +1,8 @@
 //! `orchestrator agent check`
 
-use clap::{Args, Subcommand};
+use clap::Args;
 
 use crate::output::Format;
-
-#[derive(Debug, Subcommand)]
-pub enum AgentCommand {
-    /// Check whether an external agent keeps the protocol (EAP 1.0)
-    ///
-    /// For authors of agents. Speaks to the agent itself, and to no orchestrator: asks for its health, gives it some small
-    /// tasks, some of them twice or wrong on purpose, and says what it should have done. A real agent may bill for the
-    /// tasks. docs/eap.md is the protocol. Exit code 1: at least one check failed.
-    #[command(after_help = "\
-Examples:
-  EAP_TOKEN=... orchestrator agent check http://127.0.0.1:9200
-  REVIEWER=... orchestrator agent check https://agents.example.org/reviewer --token-env REVIEWER -o json")]
-    Check(AgentCheckArgs),
-}
 
 #[derive(Debug, Args)]
 pub struct AgentCheckArgs {

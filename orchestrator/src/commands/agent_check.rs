@@ -9,20 +9,14 @@ use std::time::Duration;
 
 use adapter_agents::eap::Endpoint;
 
-use crate::cli::{AgentCheckArgs, AgentCommand};
+use crate::cli::AgentCheckArgs;
 use crate::config::{self, ConfigError};
 use crate::exit::{Exit, UsageError};
 use crate::output::{self, Format};
 use caller::Caller;
 use checks::Finding;
 
-pub async fn run(command: AgentCommand) -> anyhow::Result<Exit> {
-    match command {
-        AgentCommand::Check(args) => check(args).await,
-    }
-}
-
-async fn check(args: AgentCheckArgs) -> anyhow::Result<Exit> {
+pub async fn run(args: AgentCheckArgs) -> anyhow::Result<Exit> {
     let url = Endpoint::parse_url(&args.url).map_err(|error| UsageError(error.to_string()))?;
     let token = token(&args.token_env)?;
     let endpoint = Endpoint::new("the agent", url, token);

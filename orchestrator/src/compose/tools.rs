@@ -41,7 +41,7 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
         .unwrap_or_else(|| vec![AgentKind::Echo]);
     let agents = kinds
         .into_iter()
-        .map(|kind| agent(kind, settings, &environment, work))
+        .filter_map(|kind| agent(kind, settings, &environment, work).transpose())
         .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
         agents,
@@ -55,8 +55,10 @@ fn agent(
     settings: &Settings,
     environment: &Environment,
     work: &Path,
-) -> Result<Arc<dyn Agent>, ConfigError> {
-    Ok(match kind {
+) -> Result<Option<Arc<dyn Agent>>, ConfigError> {
+    let agent: Arc<dyn Agent> = match kind {
+        // Sessions that are routed come with their agent's own kind.
+        AgentKind::Routed => return Ok(None),
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
             guard(settings),
@@ -65,7 +67,8 @@ fn agent(
         )),
         AgentKind::OpenCode => Arc::new(opencode(settings, environment, work)),
         AgentKind::Eap => Arc::new(eap(settings, environment)?),
-    })
+    };
+    Ok(Some(agent))
 }
 
 fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, ConfigError> {

@@ -1,6 +1,6 @@
 //! The body that asks for a coding session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::new_job::{
     PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
 };
+use super::routing::RouteBody;
 use super::text::check_object;
 
 /// A coding session to run.
@@ -44,7 +45,23 @@ pub(crate) struct NewSession {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
-    pub agent: AgentBody,
+    /// Which agent does the work; or leave it out and name `capabilities`.
+    pub agent: Option<AgentBody>,
+    /// Instead of `agent`: what the agent must be able to do, at most 50. When the session is claimed, the best of the
+    /// registered agents that can take it gets it; until there is one, it waits.
+    #[schema(example = json!(["code_review"]))]
+    pub capabilities: Option<BTreeSet<String>>,
+    /// With `capabilities`: the agent's least tier, 1 to 5.
+    pub min_tier: Option<u8>,
+    /// With `capabilities`: labels that the agent must have.
+    #[serde(default)]
+    pub agent_labels: BTreeMap<String, String>,
+    /// With `capabilities`: an agent to prefer, by name or id.
+    pub preferred_agent: Option<String>,
+    /// With `capabilities`: a kind of agents to prefer: `echo`, `command`, `opencode`, `eap` or `external`.
+    pub preferred_kind: Option<String>,
+    /// With `capabilities`: false refuses the session with 503 if no agent could take it now. For single sessions only.
+    pub wait: Option<bool>,
     /// Absent: the agent works in an empty folder.
     pub repository: Option<RepositoryBody>,
     /// Files of the worktree to keep as artifacts, as relative paths.
@@ -114,6 +131,9 @@ pub(crate) struct AgentBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub input_data: Option<Map<String, Value>>,
+    /// For `routed`, as sessions that name `capabilities` are shown: what is asked of the agent to choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<RouteBody>>,
 }
 
 /// What the agent `opencode` may do with a tool.
@@ -164,10 +184,10 @@ fn head() -> String {
 impl NewSession {
     /// The job to submit. What is wrong with values that exist is found by the domain; here only what the body says
     /// twice, not at all, or in names that nobody knows.
-    pub fn into_offer(self) -> Result<Offer, Violations> {
+    pub fn into_offer(mut self) -> Result<Offer, Violations> {
         let mut violations = Violations::default();
         check_object("/metadata", &self.metadata, &mut violations);
-        let agent = self.agent.into_spec(&mut violations);
+        let agent = self.agent_spec(&mut violations);
         let (Some(agent), true) = (agent, violations.0.is_empty()) else {
             return Err(violations);
         };
@@ -196,8 +216,58 @@ impl NewSession {
     }
 }
 
+impl NewSession {
+    /// The agent that is named, or what is asked of the one to choose.
+    fn agent_spec(&mut self, violations: &mut Violations) -> Option<AgentSpec> {
+        if self.wait.is_some() {
+            violations.add("/wait", "is for a single session that names capabilities");
+        }
+        let Some(capabilities) = self.capabilities.take() else {
+            let asked = [
+                ("/min_tier", self.min_tier.is_some()),
+                ("/agent_labels", !self.agent_labels.is_empty()),
+                ("/preferred_agent", self.preferred_agent.is_some()),
+                ("/preferred_kind", self.preferred_kind.is_some()),
+            ];
+            for (pointer, _) in asked.iter().filter(|(_, given)| *given) {
+                violations.add(*pointer, "is for sessions that name capabilities");
+            }
+            let Some(agent) = self.agent.take() else {
+                violations.add(
+                    "/agent",
+                    "is missing; give an agent, or capabilities to choose one by",
+                );
+                return None;
+            };
+            return agent.into_spec(violations);
+        };
+        if self.agent.is_some() {
+            violations.add("/agent", "is given beside capabilities; give one of them");
+        }
+        let route = RouteBody {
+            capabilities,
+            min_tier: self.min_tier.take(),
+            agent_labels: std::mem::take(&mut self.agent_labels),
+            preferred_agent: self.preferred_agent.take(),
+            preferred_kind: self.preferred_kind.take(),
+        };
+        Some(AgentSpec::Routed(route.into_request(violations)))
+    }
+
+    /// False: refused unless it could begin now. Taken out, as it is no part of the job.
+    pub fn take_wait(&mut self) -> bool {
+        // Without capabilities it stays, and is refused as a mistake.
+        self.capabilities.is_none() || self.wait.take().unwrap_or(true)
+    }
+}
+
 impl AgentBody {
-    fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
+    pub(super) fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
+        if self.kind == AgentKind::Routed.as_str() {
+            self.check_owners(AgentKind::Routed, violations);
+            let route = self.route.unwrap_or_default();
+            return Some(AgentSpec::Routed(route.into_request(violations)));
+        }
         let kind = match self.kind.parse::<AgentKind>() {
             Ok(kind) => kind,
             Err(error) => {
@@ -210,6 +280,8 @@ impl AgentBody {
             AgentKind::Echo => Some(AgentSpec::Echo {
                 delay_seconds: self.delay_seconds.unwrap_or_default(),
             }),
+            // Not among those that a text is read as.
+            AgentKind::Routed => None,
             AgentKind::Command => self.into_command(violations).map(AgentSpec::Command),
             AgentKind::OpenCode => Some(AgentSpec::OpenCode(OpenCode {
                 model: self.model,
@@ -255,6 +327,7 @@ impl AgentBody {
             ("task_type", self.task_type.is_some(), AgentKind::Eap),
             ("files", self.files.is_some(), AgentKind::Eap),
             ("input_data", self.input_data.is_some(), AgentKind::Eap),
+            ("route", self.route.is_some(), AgentKind::Routed),
         ];
         for (field, given, owner) in fields {
             if given && owner != kind {
@@ -299,10 +372,12 @@ impl From<AgentSpec> for AgentBody {
             task_type: None,
             files: None,
             input_data: None,
+            route: None,
         };
         match spec {
             AgentSpec::Echo { delay_seconds: 0 } => {}
             AgentSpec::Echo { delay_seconds } => body.delay_seconds = Some(delay_seconds),
+            AgentSpec::Routed(request) => body.route = Some(Box::new(request.into())),
             AgentSpec::Command(Command::Argv(argv)) => body.argv = Some(argv),
             AgentSpec::Command(Command::Run(line)) => body.run = Some(line),
             AgentSpec::OpenCode(opencode) => {

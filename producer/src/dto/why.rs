@@ -35,7 +35,7 @@ pub(crate) struct WhyBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reason)]
 pub(crate) struct ReasonBody {
-    /// `NOT_STARTED`, `PAUSED`, `PREREQUISITES`, `NOT_BEFORE`, `TENANT_INACTIVE`, `QUEUE_PAUSED`, `NO_WORKER`,
+    /// `NOT_STARTED`, `PAUSED`, `PREREQUISITES`, `NOT_BEFORE`, `TENANT_INACTIVE`, `QUEUE_PAUSED`, `NO_WORKER`, `NO_AGENT`,
     /// `QUOTA_FULL`, `WORKERS_BUSY`, `TURN` or `ABOUT_TO_BEGIN`.
     #[schema(example = "QUOTA_FULL")]
     pub code: &'static str,
@@ -145,6 +145,11 @@ fn words(reason: &Reason, kind: JobKind) -> (&'static str, String, Value) {
                 "Its tenant's quota of {kind} jobs is full: {running} run and {quota} may; it begins when one ends."
             ),
             json!({"running": running, "quota": quota}),
+        ),
+        Reason::NoAgent(why) => (
+            "NO_AGENT",
+            format!("It waits for an agent: {why}. It begins when one can take it."),
+            json!({"reason": why}),
         ),
         Reason::WorkersBusy { workers } => (
             "WORKERS_BUSY",

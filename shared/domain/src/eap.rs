@@ -41,7 +41,7 @@ impl Eap {
         self.task_type.as_deref().unwrap_or(TASK_TYPE)
     }
 
-    pub(crate) fn check(&self, has_repository: bool, violations: &mut Violations) {
+    pub(crate) fn check(&self, violations: &mut Violations) {
         if !is_agent_name(&self.name) {
             violations.add(
                 "/agent/name",
@@ -60,12 +60,6 @@ impl Eap {
                     "names {} files; at most {FILES_MAX} are handed over",
                     self.files.len()
                 ),
-            );
-        }
-        if !self.files.is_empty() && !has_repository {
-            violations.add(
-                "/agent/files",
-                "names files, and without a repository there are none",
             );
         }
         for (index, path) in self.files.iter().enumerate() {
@@ -90,9 +84,9 @@ impl Eap {
 mod tests {
     use super::*;
 
-    fn wrong(eap: &Eap, has_repository: bool) -> Vec<String> {
+    fn wrong(eap: &Eap) -> Vec<String> {
         let mut violations = Violations::default();
-        eap.check(has_repository, &mut violations);
+        eap.check(&mut violations);
         violations.0.into_iter().map(|it| it.pointer).collect()
     }
 
@@ -105,10 +99,10 @@ mod tests {
 
     #[test]
     fn an_agent_is_named_and_never_addressed() {
-        assert!(wrong(&named("REVIEWER_2"), false).is_empty());
+        assert!(wrong(&named("REVIEWER_2")).is_empty());
         let long = "x".repeat(NAME_MAX + 1);
         for name in ["", "http://host", "a.b", "a b", &long] {
-            assert_eq!(wrong(&named(name), false), ["/agent/name"], "{name}");
+            assert_eq!(wrong(&named(name)), ["/agent/name"], "{name}");
         }
     }
 
@@ -118,16 +112,15 @@ mod tests {
             files: files.iter().map(|&file| file.to_owned()).collect(),
             ..named("a")
         };
-        assert!(wrong(&with(&["src/lib.rs"]), true).is_empty());
-        assert_eq!(wrong(&with(&["src/lib.rs"]), false), ["/agent/files"]);
+        assert!(wrong(&with(&["src/lib.rs"])).is_empty());
         assert_eq!(
-            wrong(&with(&["a", "../a", ".git/config"]), true),
+            wrong(&with(&["a", "../a", ".git/config"])),
             ["/agent/files/1", "/agent/files/2"]
         );
-        assert_eq!(wrong(&with(&["a"; FILES_MAX + 1]), true), ["/agent/files"]);
+        assert_eq!(wrong(&with(&["a"; FILES_MAX + 1])), ["/agent/files"]);
         let mut much = named("a");
         let text = "x".repeat(INPUT_BYTES_MAX);
         much.input_data.insert("a".to_owned(), text.into());
-        assert_eq!(wrong(&much, false), ["/agent/input_data"]);
+        assert_eq!(wrong(&much), ["/agent/input_data"]);
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Eap, OpenCode, Violations};
+use crate::{Eap, OpenCode, RouteRequest, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -42,6 +42,8 @@ pub enum AgentKind {
     OpenCode,
     /// A program elsewhere works, by way of the External Agent Protocol.
     Eap,
+    /// None yet: a registered one is chosen when the session is claimed. No worker runs it as such.
+    Routed,
 }
 
 /// The text names no kind of agent.
@@ -50,6 +52,7 @@ pub enum AgentKind {
 pub struct UnknownAgent(pub String);
 
 impl AgentKind {
+    /// Those that workers run.
     pub const ALL: [Self; 4] = [Self::Echo, Self::Command, Self::OpenCode, Self::Eap];
 
     pub const fn as_str(self) -> &'static str {
@@ -58,6 +61,7 @@ impl AgentKind {
             Self::Command => "command",
             Self::OpenCode => "opencode",
             Self::Eap => "eap",
+            Self::Routed => "routed",
         }
     }
 }
@@ -92,6 +96,8 @@ pub enum AgentSpec {
     #[serde(rename = "opencode")]
     OpenCode(OpenCode),
     Eap(Eap),
+    /// Whichever registered agent suits best when the session is claimed; that one's own spec is run then.
+    Routed(RouteRequest),
 }
 
 /// A program with arguments, or a line for `/bin/sh -c`.
@@ -120,6 +126,23 @@ impl AgentSpec {
             Self::Command(_) => AgentKind::Command,
             Self::OpenCode(_) => AgentKind::OpenCode,
             Self::Eap(_) => AgentKind::Eap,
+            Self::Routed(_) => AgentKind::Routed,
+        }
+    }
+
+    /// What is wrong with it whatever it is asked to do.
+    pub(crate) fn check_template(&self, violations: &mut Violations) {
+        match self {
+            Self::Command(command) => command.check(violations),
+            Self::OpenCode(opencode) => opencode.check(violations),
+            Self::Eap(eap) => eap.check(violations),
+            Self::Routed(_) => violations.add("/agent", "must be an agent, not a wish for one"),
+            Self::Echo { delay_seconds } => violations.range(
+                "/agent/delay_seconds",
+                (*delay_seconds).into(),
+                0,
+                ECHO_DELAY_MAX,
+            ),
         }
     }
 }
@@ -149,24 +172,23 @@ fn head() -> String {
 impl SessionSpec {
     pub(crate) fn check(&self, violations: &mut Violations) {
         violations.text("/prompt", &self.prompt, 0, PROMPT_MAX);
+        if matches!(self.agent, AgentSpec::OpenCode(_)) && self.prompt.trim().is_empty() {
+            violations.add(
+                "/prompt",
+                "must not be empty: the agent opencode does what it says",
+            );
+        }
+        if let (AgentSpec::Eap(eap), None) = (&self.agent, &self.repository)
+            && !eap.files.is_empty()
+        {
+            violations.add(
+                "/agent/files",
+                "names files, and without a repository there are none",
+            );
+        }
         match &self.agent {
-            AgentSpec::Command(command) => command.check(violations),
-            AgentSpec::OpenCode(opencode) => {
-                if self.prompt.trim().is_empty() {
-                    violations.add(
-                        "/prompt",
-                        "must not be empty: the agent opencode does what it says",
-                    );
-                }
-                opencode.check(violations);
-            }
-            AgentSpec::Eap(eap) => eap.check(self.repository.is_some(), violations),
-            AgentSpec::Echo { delay_seconds } => violations.range(
-                "/agent/delay_seconds",
-                (*delay_seconds).into(),
-                0,
-                ECHO_DELAY_MAX,
-            ),
+            AgentSpec::Routed(request) => request.check(violations),
+            agent => agent.check_template(violations),
         }
         if let Some(repository) = &self.repository {
             repository.check(violations);

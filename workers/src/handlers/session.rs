@@ -148,6 +148,7 @@ fn handled(reported: Result<AgentReport, HandlerError>, diff: Option<DiffStat>) 
     };
     Handled {
         outcome,
+        by_agent: true,
         result: Some(JobResult::Session(SessionResult {
             summary: report.summary,
             exit_code: report.exit_code,

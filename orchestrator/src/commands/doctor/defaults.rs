@@ -15,6 +15,7 @@ use crate::{all_in_one, output};
 pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> {
     let worker = || worker_config(settings);
     let text = match key {
+        "agent_networks" => "public addresses only".to_owned(),
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
         "agent_variables" | "eap" | "opencode_config" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),

@@ -29,6 +29,7 @@ pub async fn waiting(
     };
     let job = job(&row)?;
     let queue = job.queue();
+    let requires = job.requires.clone().without_agent();
     let slot = sqlx::query(
         "SELECT s.*, t.weight, t.active FROM tenant_slots AS s JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.tenant_id = ? AND s.kind = ?",
@@ -39,7 +40,7 @@ pub async fn waiting(
     .await
     .map_err(failed)?
     .ok_or_else(|| corrupt(format!("tenant {tenant} has no slots of kind {}", queue.kind)))?;
-    let (workers, free_worker_slots) = workers(&mut tx, queue.kind, &job.requires, now).await?;
+    let (workers, free_worker_slots) = workers(&mut tx, queue.kind, &requires, now).await?;
     let flags = Reader(&slot);
     let waiting = Waiting {
         slots: snapshot(&slot)?,

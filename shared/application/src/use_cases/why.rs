@@ -2,6 +2,7 @@
 
 use domain::{Job, JobId, JobKind, JobState, Labels, TenantId, Timestamp};
 
+use super::route_task;
 use crate::ports::{Holder, Ports, StoreError, Waiting};
 
 /// What a person wants to know of a job that does not run.
@@ -44,6 +45,8 @@ pub enum Reason {
         kind: JobKind,
         requires: Labels,
     },
+    /// No agent that it could be given is free, or none suits it; in words.
+    NoAgent(String),
     /// All workers that could run it are full.
     WorkersBusy {
         workers: u32,
@@ -64,7 +67,32 @@ pub struct Estimate {
 pub async fn why(ports: &Ports, tenant: TenantId, job: JobId) -> Result<Option<Why>, StoreError> {
     let now = ports.clock.now();
     let waiting = ports.jobs.waiting(tenant, job, now).await?;
-    Ok(waiting.map(|waiting| explain(waiting, now)))
+    let Some(waiting) = waiting else {
+        return Ok(None);
+    };
+    let agent = no_agent(ports, tenant, &waiting.job, now).await?;
+    let mut why = explain(waiting, now);
+    if let Some(reason) = agent {
+        // Nothing else is known of when it begins.
+        why.reasons.retain(|reason| *reason != Reason::AboutToBegin);
+        why.reasons.insert(0, Reason::NoAgent(reason));
+        why.estimate = None;
+    }
+    Ok(Some(why))
+}
+
+/// Why a due session that is routed could not be given an agent now.
+async fn no_agent(
+    ports: &Ports,
+    tenant: TenantId,
+    job: &Job,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    let Some(request) = job.spec.route().filter(|_| job.is_due(now)) else {
+        return Ok(None);
+    };
+    let routing = route_task(ports, tenant, request).await?;
+    Ok(routing.choice.is_none().then(|| routing.reason()))
 }
 
 fn explain(waiting: Waiting, now: Timestamp) -> Why {
@@ -104,7 +132,7 @@ fn reasons(waiting: &Waiting, now: Timestamp) -> Vec<Reason> {
     let not_before = job.run_after.filter(|at| *at > now).map(Reason::NotBefore);
     let no_worker = (waiting.workers == 0).then(|| Reason::NoWorker {
         kind,
-        requires: job.requires.clone(),
+        requires: job.requires.clone().without_agent(),
     });
     let busy = waiting.workers > 0 && waiting.free_worker_slots == 0;
     let mut reasons: Vec<Reason> = [
