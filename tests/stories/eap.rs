@@ -137,7 +137,11 @@ pub async fn an_agent_that_is_away_is_asked_again(mode: Mode) {
     .await;
     sample.start_again().await;
     begins(&sample).await;
-    // Now it forgets what it has begun.
+    // Once the worker knows that it was taken, the agent forgets it.
+    eventually("its words are in the log", PATIENCE, async || {
+        job.log().await.contains("begun\n").then_some(())
+    })
+    .await;
     sample.kill();
     sample.start_again().await;
     job.reaches("completed").await;
