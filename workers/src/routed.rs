@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use application::ports::LeaseError;
 use domain::{JobKind, RegisteredKind, RoutedOffer};
+use tokio::sync::OwnedSemaphorePermit;
 
 use crate::claim::signals;
 use crate::claim_loop::free_slots;
@@ -29,7 +30,13 @@ pub(crate) async fn routed_loop(worker: Arc<Worker>) {
     let stop = worker.draining.clone();
     loop {
         let round = async {
-            match claim_some(&worker, &kinds).await {
+            let Some(slots) = free_slots(&worker, AT_ONCE).await else {
+                return;
+            };
+            // Nobody drops it half-way: what is claimed is begun.
+            let claiming = claim_some(Arc::clone(&worker), kinds.clone(), slots);
+            let claimed = worker.runs.spawn(claiming).await;
+            match claimed.unwrap_or(Ok(0)) {
                 Ok(0) => tokio::time::sleep(ASK_EVERY).await,
                 Ok(_) => {}
                 Err(error) => {
@@ -53,12 +60,13 @@ pub(crate) async fn routed_loop(worker: Arc<Worker>) {
 }
 
 /// Returns how many sessions were begun.
-async fn claim_some(worker: &Arc<Worker>, kinds: &[RegisteredKind]) -> Result<u32, LeaseError> {
-    let Some(slots) = free_slots(worker, AT_ONCE).await else {
-        return Ok(0);
-    };
+async fn claim_some(
+    worker: Arc<Worker>,
+    kinds: Vec<RegisteredKind>,
+    slots: OwnedSemaphorePermit,
+) -> Result<u32, LeaseError> {
     let offer = RoutedOffer {
-        kinds: kinds.to_vec(),
+        kinds,
         labels: worker.config.labels.clone(),
         most: u32::try_from(slots.num_permits()).unwrap_or(u32::MAX),
     };
@@ -75,7 +83,7 @@ async fn claim_some(worker: &Arc<Worker>, kinds: &[RegisteredKind]) -> Result<u3
     }
     let told = signals(&claimed.jobs);
     // No turn was taken for them: all that they take is charged at their end.
-    let begun = begin(worker, claimed.jobs, 0.0, slots);
+    let begun = begin(&worker, claimed.jobs, 0.0, slots);
     let dispatcher = &worker.dispatcher;
     tokio::join!(dispatcher.note(&claimed.slots), dispatcher.signal(told));
     Ok(begun)

@@ -107,6 +107,16 @@ pub struct WorkArgs {
     /// Program and arguments, run by the command agent
     #[arg(last = true, value_name = "ARGV")]
     pub argv: Vec<String>,
+    /// Instead of an agent: what it must be able to do; the best registered agent that is free gets it
+    #[arg(long = "can", value_name = "CAPABILITY,..", value_delimiter = ',',
+        conflicts_with_all = ["agent", "model", "run", "argv"])]
+    pub capabilities: Vec<String>,
+    /// With --can: the agent's least tier
+    #[arg(long, value_name = "N", requires = "capabilities")]
+    pub min_tier: Option<u8>,
+    /// With --can: an agent to prefer, by name or id
+    #[arg(long, value_name = "AGENT", requires = "capabilities")]
+    pub prefer: Option<String>,
     /// Local git repository to work on; the session gets a worktree of its own
     #[arg(long, value_name = "PATH")]
     pub repo: Option<PathBuf>,

@@ -42,10 +42,12 @@ fn body(args: &RunArgs) -> Result<Value, UsageError> {
 
 /// What it does: the fields that a schedule's sessions have too.
 pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
-    let agent = agent(args)?;
+    let routed = !args.capabilities.is_empty();
     let mut body = Map::new();
     body.insert("title".to_owned(), title(args).into());
-    body.insert("agent".to_owned(), agent);
+    if !routed {
+        body.insert("agent".to_owned(), agent(args)?);
+    }
     let mut set = |name: &str, value: Option<Value>| {
         body.extend(value.map(|value| (name.to_owned(), value)));
     };
@@ -53,6 +55,9 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
         "prompt",
         (!args.prompt.is_empty()).then(|| args.prompt.clone().into()),
     );
+    set("capabilities", routed.then(|| json!(args.capabilities)));
+    set("min_tier", args.min_tier.map(Value::from));
+    set("preferred_agent", args.prefer.as_deref().map(Value::from));
     set(
         "priority",
         args.priority.map(|priority| priority.as_str().into()),
@@ -312,6 +317,25 @@ mod tests {
         ] {
             assert!(body(&parsed(wrong)).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn capabilities_stand_instead_of_an_agent() {
+        let words = [
+            "--can",
+            "testing,web",
+            "--min-tier",
+            "3",
+            "--prefer",
+            "tester",
+            "--prompt",
+            "test it",
+        ];
+        let expected = json!({
+            "title": "test it", "prompt": "test it", "capabilities": ["testing", "web"], "min_tier": 3,
+            "preferred_agent": "tester",
+        });
+        assert_eq!(body(&parsed(&words)).unwrap(), expected);
     }
 
     #[test]
