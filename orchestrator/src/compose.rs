@@ -9,6 +9,7 @@ pub mod tools;
 
 use std::time::Duration;
 
+use application::outbound::OutboundPolicy;
 use domain::Labels;
 
 use crate::config::Settings;
@@ -41,6 +42,16 @@ fn labels(settings: &Settings) -> Labels {
         .0
         .extend(agents.into_iter().flat_map(|kind| kind.label().0));
     labels
+}
+
+/// What the settings say about the API; what they leave open is its own default.
+pub fn producer_config(settings: &Settings) -> producer::ProducerConfig {
+    producer::ProducerConfig {
+        outbound: OutboundPolicy {
+            allowed: settings.agent_networks.clone().unwrap_or_default(),
+        },
+        ..producer::ProducerConfig::default()
+    }
 }
 
 /// This machine's name, for people who look at the list of workers.

@@ -4,18 +4,22 @@
 //! A key `port` is `port = 8080` in the file, `ORCHESTRATOR_PORT` in the environment and `--port` on the command line
 //! (where the command takes it). The services' URLs have their usual names: `DATABASE_URL`, `AMQP_URL`, `REDIS_URL`.
 
+mod eap;
 mod layers;
 mod lists;
 mod secret;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use application::outbound::Destination;
 use clap::ValueEnum;
 use domain::{AgentKind, JobKind, Labels};
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
+pub use eap::EapSettings;
 pub use layers::{Flags, SECRET_VARIABLES, home, no_color, variables};
 pub use secret::Secret;
 
@@ -85,6 +89,11 @@ pub struct Settings {
     pub opencode_config: Option<PathBuf>,
     /// A JSON file that lists running servers of OpenCode on this machine, which are used instead of the program.
     pub opencode_servers: Option<PathBuf>,
+    /// External agents by their names, for the agent `eap`; only in the file.
+    pub eap: BTreeMap<String, EapSettings>,
+    /// Hosts and networks that external agents may be at although they are not public.
+    #[serde(deserialize_with = "lists::parsed_if_set")]
+    pub agent_networks: Option<Vec<Destination>>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -166,6 +175,8 @@ impl Default for Settings {
             opencode: None,
             opencode_config: None,
             opencode_servers: None,
+            eap: BTreeMap::new(),
+            agent_networks: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

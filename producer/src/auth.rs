@@ -87,7 +87,9 @@ pub(crate) mod permit {
         ReadTenant,
         ManageKeys,
         ManageTenants,
-        ReadWorkers
+        ReadWorkers,
+        ReadAgents,
+        ManageAgents
     );
 }
 

@@ -13,6 +13,8 @@
 
 mod harness;
 // Told in one mode only, so the table below does not name them as chapters of both.
+mod agent_check;
+mod eap;
 mod isolation;
 mod opencode_running;
 
@@ -108,6 +110,11 @@ both {
     pausing:
         a_pause_holds_and_a_resume_lets_go,
         a_draining_queue_works_off_what_it_has_and_takes_nothing_new;
+    agents:
+        agents_are_chosen_by_tier_and_load,
+        an_agent_of_capacity_one_takes_one_of_twenty,
+        a_session_waits_for_an_agent_or_is_refused,
+        an_agent_that_fails_is_left_alone_and_its_sessions_fail_over;
     locks:
         exclusive_sessions_of_a_branch_never_overlap,
         waiting_for_a_branch_is_no_time_of_the_run;
@@ -145,6 +152,21 @@ embedded {
         a_session_that_forks_without_end_is_held,
         a_killed_worker_leaves_nothing_of_an_isolated_session;
     // OpenCode is heavy, and what is told here is the same in both modes.
+    // What gives work to external agents is the same in both modes.
+    eap:
+        an_external_agent_edits_a_repository_while_it_is_watched,
+        an_agent_that_refuses_twice_does_the_work_once,
+        an_agent_that_is_away_is_asked_again,
+        an_agent_that_stays_away_ends_the_attempt,
+        a_stop_ends_the_work_of_an_external_agent,
+        work_goes_on_when_the_worker_dies_and_is_done_once,
+        an_external_agent_is_chosen_by_what_it_can_do,
+        what_is_wrong_with_an_agent_is_said;
+    agent_check:
+        the_sample_agent_keeps_the_protocol,
+        agents_that_misbehave_are_told_what_to_do,
+        an_agent_that_is_not_there_is_said_at_once;
+    // OpenCode is heavy, and what runs it is the same in both modes.
     opencode:
         a_provider_that_refuses_fails_the_session_with_its_words,
         a_provider_that_is_down_is_not_asked_for_ever;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    INPUT_TOKENS, Job, KEY, Mode, OUTPUT_TOKENS, OpenCodeStand, MODEL_PATIENCE, Plan, Reply, Tenant,
-    eventually, is_alive, number_in,
+    INPUT_TOKENS, Job, KEY, MODEL_PATIENCE, Mode, OUTPUT_TOKENS, OpenCodeStand, Plan, Reply,
+    Tenant, eventually, is_alive, number_in,
 };
 
 /// An abort takes a tenth of a second; the rest is a busy machine.
@@ -157,7 +157,10 @@ pub async fn a_stop_ends_a_model_and_all_that_it_started(mode: Mode) {
     let repo = own.stand.repo();
 
     let working = ask(&tenant, repo.path(), json!({})).await;
-    let pid = eventually("its command runs", MODEL_PATIENCE, async || number_in(&mark)).await;
+    let pid = eventually("its command runs", MODEL_PATIENCE, async || {
+        number_in(&mark)
+    })
+    .await;
     stop(&working).await;
     assert!(!is_alive(pid), "its command is still alive");
     // What it did until then is not lost.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{Finish, Guard, HandlerError, Interruption};
-use domain::{Ending, Job, JobError, JobState, LogChunk, Timestamp, settle};
+use domain::{AGENT_LABEL, Ending, Job, JobError, JobState, LogChunk, Outcome, Timestamp, settle};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
@@ -46,8 +46,10 @@ struct Account {
 }
 
 /// What goes with a run's end.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Rest {
+    /// What it says of the agent that did the work.
+    agent: Outcome,
     /// What it said last.
     logs: Vec<LogChunk>,
     /// Locks that it worked under.
@@ -61,6 +63,8 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
         charged,
         entry,
     } = start;
+    // It is claimed with its agent's spec, so what was asked for shows in what its queue asks workers for.
+    let routed = job.requires.0.contains_key(AGENT_LABEL);
     let context = JobContext::new(Arc::clone(&worker), &job, entry.interruption());
     let account = Account {
         began: Instant::now(),
@@ -71,11 +75,20 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
     let handled = attend(&worker, &job, &context, &entry).await;
     let logs = context.close().await;
     let locks = context.take_locks();
-    let rest = Rest {
+    let mut rest = Rest {
         logs,
+        agent: Outcome::Nothing,
         guards: locks.as_ref().map(RunLocks::guards).unwrap_or_default(),
     };
-    if let Some(ending) = ending(&job, handled, entry.why(), worker.ports.clock.now()) {
+    let by_agent = handled.by_agent;
+    let ending = ending(&job, handled, entry.why(), worker.ports.clock.now());
+    if let Some(ending) = ending {
+        let ending = if routed {
+            fail_over(ending, by_agent)
+        } else {
+            ending
+        };
+        rest.agent = verdict(&ending, by_agent, account.began.elapsed());
         finish(&worker, &job, ending, rest, account).await;
     }
     if let Some(locks) = locks {
@@ -189,6 +202,30 @@ fn ending(
     }
 }
 
+/// A session that was routed is tried with the next best agent, as long as it has attempts left.
+fn fail_over(ending: Ending, by_agent: bool) -> Ending {
+    match ending {
+        Ending::Failed(error) if by_agent => Ending::Retry {
+            error,
+            after: Some(Duration::ZERO),
+        },
+        other => other,
+    }
+}
+
+/// What a run's end says of the agent that did the work.
+fn verdict(ending: &Ending, by_agent: bool, took: Duration) -> Outcome {
+    match ending {
+        Ending::Completed(_) | Ending::PartiallyCompleted(_) => Outcome::Succeeded {
+            seconds: took.as_secs_f64(),
+        },
+        Ending::Failed(_) | Ending::Retry { .. } if by_agent => Outcome::Failed,
+        // It did not come to an end in the time that it had.
+        Ending::TimedOut(_) => Outcome::Failed,
+        _ => Outcome::Nothing,
+    }
+}
+
 fn deadline_exceeded(job: &Job, now: Timestamp) -> JobError {
     if let Some(deadline) = job.deadline.filter(|deadline| *deadline <= now) {
         let message =
@@ -222,6 +259,7 @@ async fn finish(worker: &Worker, job: &Job, ending: Ending, rest: Rest, account:
     // Either the job is not ours any more, or a lock that it worked under is not. In the second case nobody else would
     // end it: it is tried again.
     let rest = Rest {
+        agent: end.agent,
         logs: end.logs,
         guards: Vec::new(),
     };
@@ -245,6 +283,7 @@ fn end_of(worker: &Worker, job: &Job, ending: Ending, rest: Rest) -> Option<Fini
         fence: job.fence,
         attempt: job.attempt,
         settlement,
+        agent: rest.agent,
         logs: rest.logs,
         guards: rest.guards,
     })

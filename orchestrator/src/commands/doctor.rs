@@ -99,7 +99,7 @@ fn show(findings: &Findings) -> anyhow::Result<()> {
     for probe in &findings.probes {
         let took = probe.milliseconds;
         probes.add_row([
-            probe.name.to_owned(),
+            probe.name.clone(),
             if probe.ok { "ok" } else { "BROKEN" }.to_owned(),
             format!("{took} ms"),
             probe.finding.clone(),

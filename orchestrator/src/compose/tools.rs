@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adapter_agents::eap::{ConfiguredEndpoints, EapAgent};
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{GitWorkspaces, Roots};
@@ -15,7 +16,7 @@ use domain::AgentKind;
 use workers::Tools;
 
 use crate::compose::{isolation, worker_config};
-use crate::config::{self, Settings};
+use crate::config::{self, ConfigError, Settings};
 
 /// The word that makes this program a guard, before anything else looks at its command line.
 pub const GUARD: &str = "guard";
@@ -36,8 +37,8 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     let guard = guard(settings).with_isolation(isolation);
     let agents = agent_kinds(settings)
         .into_iter()
-        .map(|kind| agent(kind, settings, &guard, &environment, work))
-        .collect();
+        .filter_map(|kind| agent(kind, settings, &guard, &environment, work).transpose())
+        .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
         agents,
         trainers: vec![Arc::new(trainer(settings, guard, environment, roots))],
@@ -57,8 +58,10 @@ fn agent(
     guard: &GuardCommand,
     environment: &Environment,
     work: &Path,
-) -> Arc<dyn Agent> {
-    match kind {
+) -> Result<Option<Arc<dyn Agent>>, ConfigError> {
+    let agent: Arc<dyn Agent> = match kind {
+        // Sessions that are routed come with their agent's own kind.
+        AgentKind::Routed => return Ok(None),
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
             guard.clone(),
@@ -66,7 +69,19 @@ fn agent(
             output_limits(settings),
         )),
         AgentKind::OpenCode => Arc::new(opencode(settings, guard, environment, work)),
+        AgentKind::Eap => Arc::new(eap(settings, environment)?),
+    };
+    Ok(Some(agent))
+}
+
+fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, ConfigError> {
+    let mut agents = Vec::new();
+    for (name, agent) in &settings.eap {
+        agents.push((name.clone(), agent.url.clone(), agent.token(name)?));
     }
+    let endpoints = ConfiguredEndpoints::new(agents, config::variables())
+        .map_err(|error| ConfigError(error.to_string()))?;
+    Ok(EapAgent::new(Arc::new(endpoints), environment))
 }
 
 /// What it kept of jobs that are not tried again is swept away.

@@ -267,7 +267,16 @@ pub fn show(value: &Value) -> String {
         Value::Array(_, items) => items.iter().map(show).collect::<Vec<_>>().join(","),
         Value::Empty(..) => "-".to_owned(),
         Value::Char(_, c) => c.to_string(),
-        Value::Dict(..) => "...".to_owned(),
+        Value::Dict(_, members) if members.is_empty() => "-".to_owned(),
+        Value::Dict(_, members) => members
+            .iter()
+            .map(|(name, value)| match value {
+                // An agent: the rest of it is in the file.
+                Value::Dict(..) => name.clone(),
+                value => format!("{name}={}", show(value)),
+            })
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 

@@ -76,7 +76,7 @@ pub(crate) struct JobBody {
 pub(crate) enum SpecBody {
     Session {
         prompt: String,
-        agent: AgentBody,
+        agent: Box<AgentBody>,
         repository: Option<RepositoryBody>,
         keep: Vec<String>,
     },
@@ -171,7 +171,7 @@ impl From<Job> for JobBody {
             parent_id: job.parent.map(domain::JobId::as_uuid),
             run_after: job.run_after,
             deadline: job.deadline,
-            requires: job.requires.0,
+            requires: job.requires.without_agent().0,
             depends_on: job
                 .depends_on
                 .into_iter()
@@ -206,7 +206,7 @@ impl From<JobSpec> for SpecBody {
         match spec {
             JobSpec::Session(session) => Self::Session {
                 prompt: session.prompt,
-                agent: session.agent.into(),
+                agent: Box::new(session.agent.into()),
                 repository: session.repository.map(RepositoryBody::from),
                 keep: session.keep,
             },

@@ -114,7 +114,7 @@ async fn what_is_wrong_with_a_sessions_agent_and_repository() {
         (
             agent(json!({"kind": "wizard"})),
             "/agent/kind",
-            "echo, command or opencode",
+            "echo, command, opencode or eap",
         ),
         (
             agent(json!({"kind": "echo", "wand": 1})),
@@ -272,4 +272,32 @@ async fn what_is_wrong_with_a_query() {
             .await;
         answer.invalid_at(pointer);
     }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_external_agent() {
+    let agent = |value| session_with("agent", value);
+    let table = vec![
+        (
+            agent(json!({"kind": "eap"})),
+            "/agent/name",
+            "must name an agent",
+        ),
+        (
+            agent(json!({"kind": "eap", "name": "http://10.0.0.1/"})),
+            "/agent/name",
+            "must name an agent",
+        ),
+        (
+            agent(json!({"kind": "eap", "name": "a", "input_data": {"a": "\u{0}"}})),
+            "/agent/input_data/a",
+            "NUL",
+        ),
+        (
+            agent(json!({"kind": "echo", "name": "a"})),
+            "/agent/name",
+            "eap only",
+        ),
+    ];
+    refused("/api/v1/sessions", table).await;
 }

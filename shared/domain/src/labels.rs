@@ -11,6 +11,11 @@ use crate::Violations;
 const LABELS_MAX: usize = 20;
 const PART_MAX: usize = 63;
 
+/// What a session that is routed asks for beside what it says: an agent. No worker has it by itself, so such sessions have
+/// no wake-ups and are claimed together with their agent.
+pub const AGENT_LABEL: &str = "orchestrator/agent";
+const ROUTED: &str = "routed";
+
 /// By key; a key has one value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -46,6 +51,20 @@ impl Labels {
         }
         self.0.insert(key, value);
         Ok(())
+    }
+
+    /// The same with [`AGENT_LABEL`].
+    #[must_use]
+    pub(crate) fn with_agent(mut self) -> Self {
+        self.0.insert(AGENT_LABEL.to_owned(), ROUTED.to_owned());
+        self
+    }
+
+    /// What a worker must have, or may say that it has.
+    #[must_use]
+    pub fn without_agent(mut self) -> Self {
+        self.0.remove(AGENT_LABEL);
+        self
     }
 
     pub(crate) fn check(&self, pointer: &str, violations: &mut Violations) {

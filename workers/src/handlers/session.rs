@@ -56,6 +56,7 @@ async fn work(
         prompt: spec.prompt.clone(),
         agent: spec.agent.clone(),
         directory,
+        max_duration_seconds: job.max_duration_seconds,
         checkpoint,
     };
     let reported = if worker.lease_end.is_over() {
@@ -168,6 +169,7 @@ fn handled(reported: Result<AgentReport, HandlerError>, diff: Option<DiffStat>) 
     };
     Handled {
         outcome,
+        by_agent: true,
         result: Some(JobResult::Session(SessionResult {
             summary: report.summary,
             exit_code: report.exit_code,

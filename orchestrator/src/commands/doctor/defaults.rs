@@ -17,10 +17,10 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
     let worker = || worker_config(settings);
     let limits = Limits::default();
     let text = match key {
+        "agent_networks" => "public addresses only".to_owned(),
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
-        "agent_variables" | "hidden" | "readable" | "opencode_config" | "opencode_servers" => {
-            "none".to_owned()
-        }
+        "agent_variables" | "eap" | "hidden" | "readable" | "opencode_config"
+        | "opencode_servers" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
         "concurrency" => worker().concurrency.to_string(),
         "cpu_limit_percent" => limit(limits.cpu_percent),
@@ -60,7 +60,7 @@ fn key_file(settings: &Settings) -> Option<String> {
     is_used.then(|| file.display().to_string())
 }
 
-/// `echo (worker); echo, command, opencode (dev)`
+/// `echo (worker); echo, command, opencode, eap (dev)`
 fn each(values: &[(String, &str)]) -> String {
     let said = values
         .iter()
@@ -103,7 +103,7 @@ mod tests {
         let worker = workers::WorkerConfig::default();
         assert_eq!(
             said("agents", &settings),
-            "echo (worker); echo, command, opencode (dev)"
+            "echo (worker); echo, command, opencode, eap (dev)"
         );
         assert_eq!(
             said("metrics_port", &settings),

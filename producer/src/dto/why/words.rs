@@ -34,6 +34,11 @@ fn words(reason: &Reason, kind: JobKind, alone: bool) -> Said {
             "NOT_STARTED",
             "It was created with `start: false`; start it.",
         ),
+        Reason::NoAgent(why) => (
+            "NO_AGENT",
+            format!("It waits for an agent: {why}. It begins when one can take it."),
+            json!({"reason": why}),
+        ),
         Reason::Paused => plain("PAUSED", "It was paused; resume it."),
         Reason::Prerequisites(open) => prerequisites(open),
         Reason::NotBefore(at) => {

@@ -7,6 +7,7 @@
 //! Linux only: the guard leans on child subreapers and `/proc`.
 
 mod command;
+pub mod eap;
 mod echo;
 mod environment;
 pub mod failure;

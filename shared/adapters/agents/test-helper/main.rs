@@ -47,6 +47,7 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         prompt: String::new(),
         agent: AgentSpec::Command(Command::Run(line)),
         directory,
+        max_duration_seconds: 60,
         checkpoint: None,
     };
     match runtime.block_on(agent.run(task, Arc::new(Silent))) {

@@ -216,7 +216,10 @@ impl Read<'_> {
 
     async fn workers(&self, now: Timestamp) -> Result<Row, Failure> {
         let job = self.job();
-        let (kind, requires) = (job.kind().as_str(), jsonb(&job.requires)?);
+        let (kind, requires) = (
+            job.kind().as_str(),
+            jsonb(&job.requires.clone().without_agent())?,
+        );
         let workers = query(self.tx, WORKERS, &[&now, &kind, &requires]).await?;
         let none = || Failure::unexpected("workers could not be counted");
         workers.into_iter().next().ok_or_else(none)

@@ -33,6 +33,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "lean_jobs",
         include_str!("../../../../migrations/sqlite/0005_lean_jobs.sql"),
     ),
+    (
+        6,
+        "agents",
+        include_str!("../../../../migrations/sqlite/0006_agents.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

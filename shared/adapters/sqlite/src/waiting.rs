@@ -30,6 +30,7 @@ pub async fn waiting(
     };
     let job = job(&row)?;
     let queue = job.queue();
+    let requires = job.requires.clone().without_agent();
     let slot = sqlx::query(
         "SELECT s.*, t.weight, t.active,
                 NOT EXISTS (SELECT 1 FROM tenant_slots WHERE tenant_id = s.tenant_id AND NOT paused) AS all_paused
@@ -43,7 +44,7 @@ pub async fn waiting(
     .map_err(failed)?
     .ok_or_else(|| corrupt(format!("tenant {tenant} has no slots of kind {}", queue.kind)))?;
     let live = live_workers(&mut tx, queue.kind, now).await?;
-    let (workers, free_worker_slots) = fitting(&live, &job.requires);
+    let (workers, free_worker_slots) = fitting(&live, &requires);
     let flags = Reader(&slot);
     let waiting = Waiting {
         slots: snapshot(&slot)?,

@@ -30,6 +30,8 @@ pub struct AgentTask {
     pub agent: AgentSpec,
     /// A worktree or an empty folder, of this run alone.
     pub directory: PathBuf,
+    /// The wall-clock limit of this run.
+    pub max_duration_seconds: u32,
     /// What the latest run left to go on from.
     pub checkpoint: Option<Value>,
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    Artifact, Job, JobId, JobKind, Labels, LogChunk, Progress, QueueKey, Settlement, SlotSnapshot,
-    TenantId, Timestamp, WorkerRef, WorkerView,
+    Artifact, Job, JobId, JobKind, Labels, LogChunk, Outcome, Progress, QueueKey, Settlement,
+    SlotSnapshot, TenantId, Timestamp, WorkerRef, WorkerView,
 };
 
 use super::{StoreError, Wakeups};
@@ -219,6 +219,8 @@ pub struct Finish {
     pub fence: i64,
     pub attempt: u32,
     pub settlement: Settlement,
+    /// What the run says of the registered agent that did the work; nothing of one that was not routed.
+    pub agent: Outcome,
     /// What the run said last, written with its end: most runs are short, and a transaction for a line is dear.
     pub logs: Vec<LogChunk>,
     /// Locks under which the run worked, with their fences: when one of them was given to somebody else meanwhile, the

@@ -53,6 +53,7 @@ impl Run {
             prompt: "do it".to_owned(),
             agent: AgentSpec::Command(command),
             directory,
+            max_duration_seconds: 60,
             checkpoint: None,
         };
         Self {

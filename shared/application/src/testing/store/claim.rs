@@ -47,6 +47,7 @@ pub async fn a_claimed_job_runs_on_its_worker(store: StoreUnderTest) {
     let open = Attempt {
         number: 1,
         worker: worker.id,
+        agent: None,
         started_at: world.now(),
         finished_at: None,
         outcome: None,

@@ -10,6 +10,7 @@ use domain::{AwaitedLock, Job, JobId, JobKind, JobState, Labels, TenantId, Times
 
 pub use self::estimate::Estimate;
 use self::estimate::estimate;
+use super::route_task;
 use crate::ports::{Holder, Ports, QueueError, StoreError, Waiting};
 
 /// A broker that has not answered by then is as good as gone; a person waits for the answer.
@@ -57,6 +58,8 @@ pub enum Reason {
         kind: JobKind,
         requires: Labels,
     },
+    /// No agent that it could be given is free, or none suits it; in words.
+    NoAgent(String),
     /// The broker does not answer, without which no worker learns of it.
     BrokerAway,
     /// So many of its tenant's jobs run as may, or more where the quota was lowered.
@@ -87,7 +90,29 @@ pub async fn why(ports: &Ports, tenant: TenantId, job: JobId) -> Result<Option<W
     // Jobs that ask for labels have no wake-ups; workers ask the store for them.
     let needs_broker = waiting.job.is_due(now) && waiting.job.requires.is_empty();
     let broker_away = needs_broker && is_away(ports.queue.check()).await;
-    Ok(Some(explain(waiting, broker_away, now)))
+    let agent = no_agent(ports, tenant, &waiting.job, now).await?;
+    let mut why = explain(waiting, broker_away, now);
+    if let Some(reason) = agent {
+        // Nothing else is known of when it begins.
+        why.reasons.retain(|reason| *reason != Reason::AboutToBegin);
+        why.reasons.insert(0, Reason::NoAgent(reason));
+        why.estimate = None;
+    }
+    Ok(Some(why))
+}
+
+/// Why a due session that is routed could not be given an agent now.
+async fn no_agent(
+    ports: &Ports,
+    tenant: TenantId,
+    job: &Job,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    let Some(request) = job.spec.route().filter(|_| job.is_due(now)) else {
+        return Ok(None);
+    };
+    let routing = route_task(ports, tenant, request).await?;
+    Ok(routing.choice.is_none().then(|| routing.reason()))
 }
 
 async fn is_away(check: impl Future<Output = Result<(), QueueError>>) -> bool {
@@ -174,7 +199,7 @@ fn outer(waiting: &Waiting, broker_away: bool) -> impl Iterator<Item = Reason> {
     let kind = waiting.job.kind();
     let no_worker = (waiting.workers == 0).then(|| Reason::NoWorker {
         kind,
-        requires: waiting.job.requires.clone(),
+        requires: waiting.job.requires.clone().without_agent(),
     });
     let paused = if waiting.all_queues_paused {
         Some(Reason::TenantPaused)
