@@ -238,7 +238,7 @@ impl NewSession {
             let Some(agent) = self.agent.take() else {
                 violations.add(
                     "/agent",
-                    "is missing; give an agent, or capabilities to choose one by",
+                    "is required; or give capabilities to choose one by",
                 );
                 return None;
             };
