@@ -43,8 +43,8 @@ pub(crate) struct JobContext {
     fence: i64,
     attempt: u32,
     interruption: watch::Receiver<Option<Interruption>>,
-    /// Since when the run's time counts.
-    began: watch::Sender<Instant>,
+    /// Since when the run's time counts; `None` while it waits for its turn.
+    began: watch::Sender<Option<Instant>>,
     pending: Mutex<Pending>,
     /// Held while a batch is written, so that batches keep their order and `close` waits for the last.
     writing: tokio::sync::Mutex<()>,
@@ -107,7 +107,7 @@ impl JobContext {
             fence: job.fence,
             attempt: job.attempt,
             interruption,
-            began: watch::Sender::new(Instant::now()),
+            began: watch::Sender::new(Some(Instant::now())),
             pending: Mutex::default(),
             writing: tokio::sync::Mutex::new(()),
             room: Semaphore::new(WAITING_BYTES),
@@ -131,12 +131,17 @@ impl JobContext {
         Vec::new()
     }
 
-    /// The run's time counts from now on: it waited its turn until here.
-    pub fn begin(&self) {
-        self.began.send_replace(Instant::now());
+    /// The run waits for its turn, which is no time of its own.
+    pub fn wait(&self) {
+        self.began.send_replace(None);
     }
 
-    pub fn began(&self) -> watch::Receiver<Instant> {
+    /// The run's time counts from now on.
+    pub fn begin(&self) {
+        self.began.send_replace(Some(Instant::now()));
+    }
+
+    pub fn began(&self) -> watch::Receiver<Option<Instant>> {
         self.began.subscribe()
     }
 

@@ -125,14 +125,14 @@ async fn attend(
     let mut patience: Option<Instant> = None;
     loop {
         let limit = Duration::from_secs(job.max_duration_seconds.into());
-        let limit = *began.borrow_and_update() + limit;
-        let deadline = latest.map_or(limit, |latest| latest.min(limit));
+        let limit = began.borrow_and_update().map(|began| began + limit);
+        let deadline = limit.into_iter().chain(latest).min();
         let lost = interruption.wait_for(|why| *why == Some(Interruption::LeaseLost));
         tokio::select! {
             biased;
             handled = &mut work => return handled.unwrap_or_else(|error| broke(&error)),
             _ = lost => return Handled::interrupted(Interruption::LeaseLost),
-            () = tokio::time::sleep_until(patience.unwrap_or(deadline)) => {}
+            () = until(patience.or(deadline)) => {}
             () = told(entry), if patience.is_none() => {}
             // The sender lives as long as the context.
             _ = began.changed(), if patience.is_none() => continue,
@@ -141,7 +141,7 @@ async fn attend(
             tracing::warn!(job = %job.id, ?why, "the run did not wind up in time and is dropped");
             return Handled::interrupted(why);
         }
-        if Instant::now() >= deadline {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             worker.running.interrupt(job.id, Interruption::Deadline);
         }
         patience = Some(Instant::now() + WIND_UP);
@@ -152,6 +152,13 @@ async fn attend(
 fn instant_of(worker: &Worker, deadline: Timestamp) -> Instant {
     let left = deadline - worker.ports.clock.now();
     Instant::now() + left.to_std().unwrap_or_default()
+}
+
+async fn until(when: Option<Instant>) {
+    match when {
+        Some(when) => tokio::time::sleep_until(when).await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn told(entry: &Entry) {

@@ -29,6 +29,7 @@ pub(super) async fn run(
     };
     let branch = worker.tools.workspaces.branch(repository).await?;
     let mut locks = RunLocks::new(Arc::clone(worker), job);
+    context.wait();
     let taken = locks.take(vec![format!("branch:{branch}")], &context).await;
     context.keep_locks(locks);
     taken?;
