@@ -30,12 +30,22 @@ pub async fn of_worker(settings: &Settings) -> anyhow::Result<Isolation> {
     let agents = settings.agents.as_deref().unwrap_or_default();
     if is_off && agents.contains(&AgentKind::OpenCode) {
         bail!(
-            "--network off and the agent opencode do not go together: a model is reached over the network. Name the others: --agents echo,command"
+            "--network off and the agent opencode do not go together: a model is reached over the network. Name the others: --agents echo,command (eap works too)"
         );
     }
     let isolation = detect(settings, true).await?;
     isolation.check()?;
-    tracing::info!(level = isolation.level(), "isolation of sessions");
+    let level = isolation.level();
+    let runs_programs = |kind: &AgentKind| matches!(kind, AgentKind::Command | AgentKind::OpenCode);
+    let is_asked_for = settings.isolation != IsolationDemand::None;
+    if is_asked_for && !isolation.is_private() && agents.iter().any(runs_programs) {
+        tracing::warn!(
+            level,
+            "sessions are not isolated on this machine; `orchestrator doctor` says what is missing"
+        );
+    } else {
+        tracing::info!(level, "isolation of sessions");
+    }
     Ok(isolation)
 }
 

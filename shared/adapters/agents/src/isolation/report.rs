@@ -46,6 +46,13 @@ impl Isolation {
         }
     }
 
+    /// Sessions are kept out of each other's files, and out of the worker's.
+    pub fn is_private(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|found| found.bubblewrap.is_ok())
+    }
+
     /// All of it in a sentence.
     pub fn level(&self) -> String {
         let Some(found) = &self.0 else {

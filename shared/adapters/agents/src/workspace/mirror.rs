@@ -98,7 +98,8 @@ impl Mirrors {
         let what = format!("read {}", source.repository.display());
         let said = self.git.ask(command, &what, 4096).await?;
         let name = line(&said.stdout);
-        if !said.success || name.is_empty() {
+        // A detached HEAD has no other name.
+        if !said.success || name.is_empty() || name == "HEAD" {
             let message = format!(
                 "an exclusive session takes its turn at a branch or tag, and `{}` of {} is neither; name the branch that \
                  the commit is on",
