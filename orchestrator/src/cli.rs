@@ -2,6 +2,7 @@
 
 mod client;
 mod dead_letter;
+mod demands;
 mod flags;
 mod schedule;
 mod server;
@@ -14,6 +15,7 @@ use clap::{Parser, Subcommand};
 
 pub use client::{Connection, Listing, OneQueue, QueueCommand, QueueListArgs, WorkersArgs};
 pub use dead_letter::{DeadLetterCommand, OneReplay, ReplayArgs};
+pub use demands::DemandArgs;
 pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
 pub use schedule::{OneSchedule, ScheduleCommand, ScheduleCreateArgs};
 pub use server::{DemoArgs, DevArgs, DoctorArgs, MigrateArgs, ProducerArgs, WorkerArgs};

@@ -85,6 +85,10 @@ both {
         exit_75_asks_for_another_attempt,
         a_deadline_ends_a_session_that_does_not,
         a_command_on_a_full_disk_fails_with_that_reason;
+    verifying:
+        a_failed_check_is_told_to_the_agent_who_mends_it,
+        work_that_never_passes_fails_and_is_kept,
+        a_check_runs_only_where_the_operator_allows_commands;
     steering:
         a_stopped_session_is_dead_and_leaves_its_diff,
         a_queued_session_can_be_cancelled,
@@ -134,6 +138,8 @@ embedded {
         what_rules_deny_is_not_done_and_is_told,
         a_provider_that_refuses_fails_the_session_with_its_words,
         a_provider_that_is_down_is_not_asked_for_ever;
+    verifying:
+        a_model_mends_in_the_same_conversation;
 }
 services {
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.

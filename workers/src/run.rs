@@ -173,7 +173,10 @@ fn ending(
         (Some(Interruption::Stop), _) => Some(Ending::Stopped(handled.result)),
         (Some(Interruption::Drain), _) => Some(Ending::HandedBack),
         (Some(Interruption::Deadline), _) => Some(Ending::TimedOut(deadline_exceeded(job, now))),
-        (None, HandlerError::Fail(error)) => Some(Ending::Failed(error)),
+        (None, HandlerError::Fail(error)) => Some(match handled.result {
+            Some(result) if result.is_rejected() => Ending::Rejected { error, result },
+            _ => Ending::Failed(error),
+        }),
         (None, HandlerError::Retry(error)) => Some(Ending::Retry { error, after: None }),
         (Some(Interruption::LockLost), _) | (None, HandlerError::Yield(_)) => {
             Some(Ending::Yielded { wait: give_way() })

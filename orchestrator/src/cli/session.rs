@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use domain::{DependencyRule, JobId, JobState, Labels, Priority, Timestamp};
 
-use super::Connection;
+use super::{Connection, DemandArgs};
 use crate::output::Format;
 
 #[derive(Debug, Subcommand)]
@@ -127,6 +127,8 @@ pub struct WorkArgs {
     /// Let no other exclusive session work on the same branch at the same time
     #[arg(long, requires = "repo")]
     pub exclusive: bool,
+    #[command(flatten)]
+    pub demands: DemandArgs,
 }
 
 #[derive(Debug, Args)]

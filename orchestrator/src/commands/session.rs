@@ -1,5 +1,6 @@
 //! `session ...`: each verb one request, or one stream.
 
+mod demands;
 mod describe;
 mod diff;
 mod follow;

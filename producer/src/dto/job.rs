@@ -9,11 +9,12 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::demands::VerifyBody;
 use super::new_job::{PriorityBody, RuleBody};
 use super::new_session::{AgentBody, RepositoryBody};
 use super::new_training::{DatasetBody, ProviderBody};
 
-/// A session or a training job. `prompt`, `agent`, `repository` and `keep` are a session's; `base_model`,
+/// A session or a training job. `prompt`, `agent`, `repository`, `keep` and `verify` are a session's; `base_model`,
 /// `target_model_name`, `provider`, `dataset` and `parameters` a training job's.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job)]
@@ -39,8 +40,9 @@ pub(crate) struct JobBody {
     pub spec: SpecBody,
     /// What the run last said about itself.
     pub progress: Option<ProgressBody>,
-    /// What the run left behind: `summary`, `exit_code`, `diff` (`files`, `insertions`, `deletions`) and
-    /// `usage` (`input_tokens`, `output_tokens`, `cost`) of a session;
+    /// What the run left behind: `summary`, `exit_code`, `diff` (`files`, `insertions`, `deletions`),
+    /// `usage` (`input_tokens`, `output_tokens`, `cost`), `success` and `verify` (`exit_code`, `rounds`, `passed`) of a
+    /// session;
     /// `model_name`, `sha256`, `bytes`, `first_loss`, `last_loss` and `steps` of a training job.
     #[schema(value_type = Option<Object>)]
     pub result: Option<Map<String, Value>>,
@@ -79,6 +81,8 @@ pub(crate) enum SpecBody {
         agent: AgentBody,
         repository: Option<RepositoryBody>,
         keep: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        verify: Option<VerifyBody>,
     },
     Training {
         base_model: String,
@@ -209,6 +213,7 @@ impl From<JobSpec> for SpecBody {
                 agent: session.agent.into(),
                 repository: session.repository.map(RepositoryBody::from),
                 keep: session.keep,
+                verify: session.demands.verify.map(VerifyBody::from),
             },
             JobSpec::Training(training) => Self::Training {
                 base_model: training.base_model,

@@ -4,6 +4,7 @@
 pub(crate) mod artifact;
 pub(crate) mod attempt;
 pub(crate) mod dead_letter;
+pub(crate) mod demands;
 pub(crate) mod event;
 pub(crate) mod health;
 pub(crate) mod job;

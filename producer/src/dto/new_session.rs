@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
-    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
+    AgentKind, AgentSpec, Command, Demands, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
     PermissionRule, Repository, SessionSpec, Violations,
 };
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::demands::VerifyBody;
 use super::new_job::{
     PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
 };
@@ -50,6 +51,8 @@ pub(crate) struct NewSession {
     /// Files of the worktree to keep as artifacts, as relative paths.
     #[serde(default)]
     pub keep: Vec<String>,
+    /// Decides whether the agent's work is good: runs in the worktree when the agent is done.
+    pub verify: Option<VerifyBody>,
     /// Not before this instant.
     pub run_after: Option<DateTime<Utc>>,
     /// By when it must have ended: it fails then if it still waits, and is ended if it runs.
@@ -166,6 +169,9 @@ impl NewSession {
                 agent,
                 repository: self.repository.map(RepositoryBody::into_spec),
                 keep: self.keep,
+                demands: Demands {
+                    verify: self.verify.map(VerifyBody::into_spec),
+                },
             }),
             max_duration_seconds: self.max_duration_seconds,
             max_attempts: self.max_attempts,

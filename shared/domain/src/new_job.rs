@@ -186,6 +186,7 @@ mod tests {
             agent,
             repository: None,
             keep: Vec::new(),
+            demands: crate::Demands::default(),
         }
     }
 

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{OpenCode, Violations};
+use crate::{Demands, OpenCode, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -27,6 +27,9 @@ pub struct SessionSpec {
     /// Files of the worktree to keep as artifacts, relative paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
+    /// What is asked of the agent's work.
+    #[serde(flatten)]
+    pub demands: Demands,
 }
 
 /// The kinds of agents that this version knows.
@@ -165,6 +168,7 @@ impl SessionSpec {
         if let Some(repository) = &self.repository {
             repository.check(violations);
         }
+        self.demands.check(violations);
         if self.keep.len() > KEEP_MAX {
             violations.add(
                 "/keep",

@@ -16,6 +16,11 @@ pub enum Ending {
     PartiallyCompleted(JobResult),
     /// Trying again would not help.
     Failed(JobError),
+    /// The work was done, and is not what was asked for: failed, with what was made.
+    Rejected {
+        error: JobError,
+        result: JobResult,
+    },
     /// Trying again may help; `after` overrides the backoff.
     Retry {
         error: JobError,
@@ -86,6 +91,11 @@ fn decide(job: &Job, ending: Ending, now: Timestamp, jitter: f64) -> Settlement 
         .with(result),
         Ending::Failed(error) => {
             end(JobState::Failed, Outcome::Failed, EventKind::Failed).because(error)
+        }
+        Ending::Rejected { error, result } => {
+            end(JobState::Failed, Outcome::Failed, EventKind::Failed)
+                .because(error)
+                .with(result)
         }
         Ending::TimedOut(error) => {
             end(JobState::Timeout, Outcome::Timeout, EventKind::TimedOut).because(error)
@@ -219,6 +229,7 @@ mod tests {
             agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
+            demands: crate::Demands::default(),
         };
         let new = NewJob {
             title: "a job".to_owned(),
@@ -309,6 +320,24 @@ mod tests {
         assert_eq!(
             settled(&asked, done).unless_stopped(true).state,
             JobState::Completed
+        );
+    }
+
+    #[test]
+    fn rejected_work_fails_for_good_and_is_kept() {
+        let result = JobResult::Session(SessionResult::default());
+        let error = JobError::new("VERIFY_FAILED", "exit code 1");
+        let rejected = settled(
+            &running(0),
+            Ending::Rejected {
+                error: error.clone(),
+                result: result.clone(),
+            },
+        );
+        assert_eq!((rejected.state, rejected.failures), (JobState::Failed, 1));
+        assert_eq!(
+            (rejected.error, rejected.result),
+            (Some(error), Some(result))
         );
     }
 

@@ -1,10 +1,13 @@
-//! A coding session: a worktree, an agent in it, then the diff and the files that were asked for.
+//! A coding session: a worktree, an agent in it, what judges its work, then the diff and the files that were asked for.
+
+mod rounds;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use application::ports::{
-    Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
+    Agent, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
 };
 use domain::{
     AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, SessionResult, SessionSpec,
@@ -14,6 +17,7 @@ use super::{Handled, checkpoint, keep};
 use crate::context::JobContext;
 use crate::life::Worker;
 use crate::locks::RunLocks;
+use rounds::Worked;
 
 /// The artifact that `GET .../diff` serves.
 const DIFF_NAME: &str = "session.diff";
@@ -56,16 +60,19 @@ async fn work(
         agent: spec.agent.clone(),
         directory,
         checkpoint,
+        feedback: None,
+        may_go_on: false,
     };
-    let reported = if worker.lease_end.is_over() {
-        Err(HandlerError::Interrupted(Interruption::LeaseLost))
+    let made = if worker.lease_end.is_over() {
+        let lost = HandlerError::Interrupted(Interruption::LeaseLost);
+        (Err(lost), Worked::default())
     } else {
-        agent.run(task, context.clone()).await
+        rounds::work(worker, agent.as_ref(), &spec.demands, task, &context).await
     };
     let Some(workspace) = workspace else {
-        return Ok(handled(reported, None));
+        return Ok(handled(made, None));
     };
-    let handled = conclude(workspace.as_ref(), spec, reported, &context).await;
+    let handled = conclude(workspace.as_ref(), spec, made, &context).await;
     workspace.close().await;
     Ok(handled)
 }
@@ -84,13 +91,14 @@ fn agent(worker: &Worker, spec: &AgentSpec) -> Result<Arc<dyn Agent>, HandlerErr
     })
 }
 
-/// An echo without a repository touches no files, so it gets no folder.
+/// An echo without a repository touches no files, so it gets no folder, unless its work is judged there.
 async fn open(
     worker: &Worker,
     job: &Job,
     spec: &SessionSpec,
 ) -> Result<Option<Box<dyn Workspace>>, HandlerError> {
-    if matches!(spec.agent, AgentSpec::Echo { .. }) && spec.repository.is_none() {
+    let touches_none = matches!(spec.agent, AgentSpec::Echo { .. }) && !spec.demands.judge();
+    if touches_none && spec.repository.is_none() {
         return Ok(None);
     }
     let workspaces = &worker.tools.workspaces;
@@ -104,11 +112,11 @@ async fn open(
 async fn conclude(
     workspace: &dyn Workspace,
     spec: &SessionSpec,
-    reported: Result<AgentReport, HandlerError>,
+    (outcome, made): (Result<(), HandlerError>, Worked),
     context: &Arc<JobContext>,
 ) -> Handled {
     if matches!(
-        reported,
+        outcome,
         Err(HandlerError::Interrupted(Interruption::LeaseLost))
     ) {
         return Handled::interrupted(Interruption::LeaseLost);
@@ -119,12 +127,12 @@ async fn conclude(
         Ok(stat)
     };
     match kept.await {
-        Ok(stat) => handled(reported, stat),
+        Ok(stat) => handled((outcome, made), stat),
         // The agent's own failure says more than that of keeping its files.
-        Err(error) if reported.is_ok() => Handled::failed(error),
+        Err(error) if outcome.is_ok() => Handled::failed(error),
         Err(error) => {
             context.log(LogStream::System, &format!("{error}\n")).await;
-            handled(reported, None)
+            handled((outcome, made), None)
         }
     }
 }
@@ -140,11 +148,8 @@ async fn keep_diff(
     Ok(Some(diff.stat))
 }
 
-fn handled(reported: Result<AgentReport, HandlerError>, diff: Option<DiffStat>) -> Handled {
-    let (outcome, report) = match reported {
-        Ok(report) => (Ok(()), report),
-        Err(error) => (Err(error), AgentReport::default()),
-    };
+fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<DiffStat>) -> Handled {
+    let report = made.report;
     Handled {
         outcome,
         result: Some(JobResult::Session(SessionResult {
@@ -152,6 +157,8 @@ fn handled(reported: Result<AgentReport, HandlerError>, diff: Option<DiffStat>) 
             exit_code: report.exit_code,
             diff,
             usage: report.usage,
+            success: made.success,
+            verify: made.verified,
         })),
     }
 }

@@ -16,7 +16,7 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
     let worker = || worker_config(settings);
     let text = match key {
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
-        "agent_variables" => "none".to_owned(),
+        "agent_variables" | "opencode_config" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
         "concurrency" => worker().concurrency.to_string(),
         "drain_seconds" => worker().drain.as_secs().to_string(),
@@ -30,7 +30,6 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
             (worker::METRICS_PORT.to_string(), "worker"),
         ]),
         "opencode" => "opencode on the PATH".to_owned(),
-        "opencode_config" => "none".to_owned(),
         "roots" => each(&[
             ("none".to_owned(), "worker"),
             (folders(&dev::roots()?), "dev"),

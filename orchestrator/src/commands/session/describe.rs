@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::fmt::Write as _;
 
+use super::demands;
 use crate::client::types::{Job, JobEvent};
 use crate::output;
 
@@ -90,6 +91,7 @@ fn result(value: &Value) -> String {
                 number("output_tokens")
             )
         }
+        Value::Object(verified) if verified.contains_key("passed") => demands::verified(verified),
         // A diff's numbers.
         Value::Object(diff) => {
             let number = |name: &str| diff.get(name).and_then(Value::as_u64).unwrap_or_default();

@@ -48,6 +48,8 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         agent: AgentSpec::Command(Command::Run(line)),
         directory,
         checkpoint: None,
+        feedback: None,
+        may_go_on: false,
     };
     match runtime.block_on(agent.run(task, Arc::new(Silent))) {
         Ok(_) => ExitCode::SUCCESS,

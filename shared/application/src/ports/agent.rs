@@ -18,6 +18,12 @@ pub trait Agent: Send + Sync {
         task: AgentTask,
         context: Arc<dyn RunContext>,
     ) -> Result<AgentReport, HandlerError>;
+
+    /// No further run will go on where those of `job` were: what was kept for that is removed. Called after a run with
+    /// [`AgentTask::may_go_on`] only, since other runs see to it themselves.
+    async fn forget(&self, job: JobId) {
+        let _ = job;
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -32,6 +38,10 @@ pub struct AgentTask {
     pub directory: PathBuf,
     /// What the latest run left to go on from.
     pub checkpoint: Option<Value>,
+    /// What is wrong with the work that the agent did in this same directory, in words for whoever works there.
+    pub feedback: Option<String>,
+    /// The agent may be asked to go on after it said that it is done: what it needs for that is kept.
+    pub may_go_on: bool,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -5,6 +5,8 @@
 //! - `ORCHESTRATOR_JOB_ID`, `ORCHESTRATOR_ATTEMPT`
 //! - `ORCHESTRATOR_PROMPT_FILE`: the session's prompt; `ORCHESTRATOR_PROMPT` holds it as well while it is short
 //! - `ORCHESTRATOR_CHECKPOINT`: a JSON file with the last checkpoint, when there is one
+//! - `ORCHESTRATOR_FEEDBACK_FILE`: what is wrong with the work that the command did here before, when it is run again to
+//!   mend that; `ORCHESTRATOR_FEEDBACK` holds it as well while it is short
 //! - `ORCHESTRATOR_PROGRESS`: where to write progress and checkpoints, one JSON object a line
 //!
 //! Exit code 0 completes the session, 75 asks for another attempt, anything else fails it.
@@ -30,8 +32,8 @@ use crate::supervise::{refused, supervise};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// A longer prompt is in its file only: a single variable holds 128 KiB at most.
-const PROMPT_VARIABLE_BYTES: usize = 32 * 1024;
+/// A longer text is in its file only: a single variable holds 128 KiB at most.
+const TEXT_VARIABLE_BYTES: usize = 32 * 1024;
 
 pub struct CommandAgent {
     guard: GuardCommand,
@@ -159,8 +161,16 @@ fn hand_over(
 ) -> Result<Vec<(OsString, OsString)>, HandlerError> {
     let prompt = private.write("prompt.txt", task.prompt.as_bytes())?;
     let mut variables = vec![("ORCHESTRATOR_PROMPT_FILE".into(), prompt.into())];
-    if task.prompt.len() <= PROMPT_VARIABLE_BYTES {
+    if task.prompt.len() <= TEXT_VARIABLE_BYTES {
         variables.push(("ORCHESTRATOR_PROMPT".into(), OsString::from(&task.prompt)));
+    }
+    if let Some(feedback) = &task.feedback {
+        let feedback = feedback.replace('\0', "\u{fffd}");
+        let path = private.write("feedback.txt", feedback.as_bytes())?;
+        variables.push(("ORCHESTRATOR_FEEDBACK_FILE".into(), path.into()));
+        if feedback.len() <= TEXT_VARIABLE_BYTES {
+            variables.push(("ORCHESTRATOR_FEEDBACK".into(), feedback.into()));
+        }
     }
     if let Some(checkpoint) = &task.checkpoint {
         let path = private.write("checkpoint.json", checkpoint.to_string().as_bytes())?;

@@ -154,7 +154,7 @@ impl<'a> Conversation<'a> {
             if self.before > 0 {
                 return Ok((self.go_on(), true));
             }
-            return Ok((task.prompt.clone(), false));
+            return Ok((self.begin(), false));
         }
         let rules = &self.run.config.rules;
         let session = self.client.create_session(&task.title, rules).await?;
@@ -162,18 +162,30 @@ impl<'a> Conversation<'a> {
         self.run.set_session(&self.session);
         let checkpoint = json!({CHECKPOINT: self.session});
         self.console.context().checkpoint(checkpoint).await;
-        Ok((task.prompt.clone(), false))
+        Ok((self.begin(), false))
     }
 
-    /// What a model is told whose run was cut off.
+    /// What a model is told first.
+    fn begin(&self) -> String {
+        let task = self.run.task;
+        match &task.feedback {
+            Some(feedback) => format!("{}\n\n{feedback}", task.prompt),
+            None => task.prompt.clone(),
+        }
+    }
+
+    /// What a model is told whose run was cut off, or whose work is found to lack something.
     fn go_on(&self) -> String {
         let task = self.run.task;
         if self.interrupted {
             return format!(
                 "You were interrupted; the files are as you left them. Look at what is done, go on, and complete the \
                  task:\n\n{}",
-                task.prompt
+                self.begin()
             );
+        }
+        if let Some(feedback) = &task.feedback {
+            return feedback.clone();
         }
         format!(
             "You were interrupted, and now work in a fresh copy, the folder {}. Changes that you made before are not in \

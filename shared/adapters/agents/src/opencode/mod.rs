@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext};
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec, OpenCode};
+use domain::{AgentKind, AgentSpec, JobId, OpenCode};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
@@ -128,10 +128,18 @@ impl Agent for OpenCodeAgent {
             session: Mutex::new(named_in(&task)),
         };
         let result = run.to_the_end().await;
-        if matches!(result, Ok(_) | Err(HandlerError::Fail(_))) {
+        let is_over = match &result {
+            Ok(_) => !task.may_go_on,
+            Err(error) => matches!(error, HandlerError::Fail(_)),
+        };
+        if is_over {
             folder.remove();
         }
         result
+    }
+
+    async fn forget(&self, job: JobId) {
+        folder::forget(&self.folder, job);
     }
 }
 

@@ -54,6 +54,8 @@ impl Run {
             agent: AgentSpec::Command(command),
             directory,
             checkpoint: None,
+            feedback: None,
+            may_go_on: false,
         };
         Self {
             folder,
