@@ -65,6 +65,8 @@ pub struct Settings {
     pub opencode: Option<PathBuf>,
     /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
     pub opencode_config: Option<PathBuf>,
+    /// Who commits are by that sessions push, as `Name <address>`; when not set, `Orchestrator <orchestrator@localhost>`.
+    pub commit_author: Option<String>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -117,6 +119,7 @@ impl Default for Settings {
             agent_variables: None,
             opencode: None,
             opencode_config: None,
+            commit_author: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

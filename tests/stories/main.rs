@@ -89,6 +89,17 @@ both {
         a_failed_check_is_told_to_the_agent_who_mends_it,
         work_that_never_passes_fails_and_is_kept,
         a_check_runs_only_where_the_operator_allows_commands;
+    pushing:
+        a_session_comes_back_as_a_branch,
+        a_branch_of_others_is_left_alone_and_its_own_is_renewed,
+        a_push_that_cannot_be_is_refused_at_once;
+    outputs:
+        a_command_hands_its_output_over,
+        a_schema_that_cannot_be_used_is_refused_at_once;
+    resuming:
+        a_paused_session_goes_on_with_its_changes,
+        a_paused_session_can_be_stopped,
+        a_budget_pauses_or_stops_what_uses_too_much;
     steering:
         a_stopped_session_is_dead_and_leaves_its_diff,
         a_queued_session_can_be_cancelled,
@@ -140,6 +151,10 @@ embedded {
         a_provider_that_is_down_is_not_asked_for_ever;
     verifying:
         a_model_mends_in_the_same_conversation;
+    outputs:
+        a_models_last_words_are_its_output;
+    resuming:
+        a_model_that_loops_is_held_by_its_budget;
 }
 services {
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.

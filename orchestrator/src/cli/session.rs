@@ -72,6 +72,16 @@ Examples:
         after_help = "Example:\n  orchestrator session cancel 0198c5a2-7e1b-7cc0-8000-0123456789ab"
     )]
     Cancel(OneSession),
+    /// Ask a running session to pause: it keeps its checkpoint and changes, and gives its slot back
+    #[command(
+        after_help = "Example:\n  orchestrator session pause 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Pause(OneSession),
+    /// Queue a paused session again; it goes on where it was, and a used up budget is granted once more
+    #[command(
+        after_help = "Example:\n  orchestrator session resume 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Resume(OneSession),
     /// Queue a session again that failed, timed out or was stopped
     #[command(
         after_help = "Example:\n  orchestrator session retry 0198c5a2-7e1b-7cc0-8000-0123456789ab"

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
-use adapter_agents::workspace::{GitWorkspaces, Roots};
+use adapter_agents::workspace::{Author, GitWorkspaces, Roots};
 use adapter_agents::{CommandAgent, EchoAgent, Environment, OpenCodeAgent, OpenCodeSetup};
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
@@ -26,7 +26,11 @@ pub const TRAINER: &str = "reference-trainer";
 pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
     let environment = environment(settings);
-    let workspaces = GitWorkspaces::new(work, roots.clone(), &environment);
+    let author = match &settings.commit_author {
+        Some(text) => text.parse().context("`commit_author` cannot be used")?,
+        None => Author::default(),
+    };
+    let workspaces = GitWorkspaces::new(work, roots.clone(), &environment).with_author(author);
     match workspaces.sweep().await {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),

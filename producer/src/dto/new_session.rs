@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
-    AgentKind, AgentSpec, Command, Demands, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
+    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
     PermissionRule, Repository, SessionSpec, Violations,
 };
 use serde::{Deserialize, Serialize};
@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::demands::VerifyBody;
+use super::demands::{BudgetBody, PushBody, VerifyBody, demands};
 use super::new_job::{
     PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
 };
@@ -53,6 +53,15 @@ pub(crate) struct NewSession {
     pub keep: Vec<String>,
     /// Decides whether the agent's work is good: runs in the worktree when the agent is done.
     pub verify: Option<VerifyBody>,
+    /// After success, pushes what changed to the repository, as one commit on a branch that nobody else uses.
+    pub push: Option<PushBody>,
+    /// A JSON schema that refers to nothing outside of itself, at most 64 KiB: the agent hands over JSON that fits it.
+    #[schema(value_type = Option<Object>)]
+    pub output_schema: Option<Value>,
+    /// How often, 0 to 5, what does not fit is told to the agent, which then goes on.
+    pub output_rounds: Option<u32>,
+    /// What it may use before it pauses to ask, or stops.
+    pub budget: Option<BudgetBody>,
     /// Not before this instant.
     pub run_after: Option<DateTime<Utc>>,
     /// By when it must have ended: it fails then if it still waits, and is ended if it runs.
@@ -156,6 +165,14 @@ impl NewSession {
         let mut violations = Violations::default();
         check_object("/metadata", &self.metadata, &mut violations);
         let agent = self.agent.into_spec(&mut violations);
+        let demands = demands(
+            self.verify,
+            self.push,
+            self.output_schema,
+            self.output_rounds,
+            self.budget,
+            &mut violations,
+        );
         let (Some(agent), true) = (agent, violations.0.is_empty()) else {
             return Err(violations);
         };
@@ -169,9 +186,7 @@ impl NewSession {
                 agent,
                 repository: self.repository.map(RepositoryBody::into_spec),
                 keep: self.keep,
-                demands: Demands {
-                    verify: self.verify.map(VerifyBody::into_spec),
-                },
+                demands: Box::new(demands),
             }),
             max_duration_seconds: self.max_duration_seconds,
             max_attempts: self.max_attempts,

@@ -47,7 +47,7 @@ async fn a_running_session_is_asked_to_stop_and_cannot_be_cancelled() {
     let problem = steer(&site, &id, "cancel")
         .await
         .problem(409, "INVALID_TRANSITION");
-    assert_eq!(problem["allowed"], json!(["stop"]));
+    assert_eq!(problem["allowed"], json!(["stop", "pause"]));
     assert!(problem["detail"].as_str().unwrap().contains("running"));
     for _ in 0..2 {
         let asked = steer(&site, &id, "stop").await.json();

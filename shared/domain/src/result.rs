@@ -1,8 +1,9 @@
 //! What a run left behind.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use crate::Verified;
+use crate::{Pushed, Verified};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
@@ -35,6 +36,12 @@ pub struct SessionResult {
     pub success: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub verify: Option<Verified>,
+    /// What the agent gave for the session's schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Absent when nothing was to be pushed, or nothing changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Pushed>,
 }
 
 /// What an agent used of its models, all runs of its conversation together.

@@ -29,7 +29,7 @@ pub struct SessionSpec {
     pub keep: Vec<String>,
     /// What is asked of the agent's work.
     #[serde(flatten)]
-    pub demands: Demands,
+    pub demands: Box<Demands>,
 }
 
 /// The kinds of agents that this version knows.
@@ -168,7 +168,7 @@ impl SessionSpec {
         if let Some(repository) = &self.repository {
             repository.check(violations);
         }
-        self.demands.check(violations);
+        self.demands.check(self.repository.is_some(), violations);
         if self.keep.len() > KEEP_MAX {
             violations.add(
                 "/keep",

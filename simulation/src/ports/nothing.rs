@@ -3,10 +3,11 @@
 use std::path::Path;
 
 use application::ports::{
-    BlobError, Blobs, Diff, HandlerError, KeyHash, KeyStore, StoreError, Workspace, Workspaces,
+    BlobError, Blobs, Diff, HandlerError, KeyHash, KeyStore, PushOrder, StoreError, Workspace,
+    Workspaces,
 };
 use async_trait::async_trait;
-use domain::{ApiKey, ApiKeyId, ArtifactId, JobId, Repository, TenantId, Timestamp};
+use domain::{ApiKey, ApiKeyId, ArtifactId, JobId, Pushed, Repository, TenantId, Timestamp};
 use futures::stream::BoxStream;
 
 pub struct Nothing;
@@ -76,6 +77,14 @@ impl Workspace for Folder {
     }
 
     async fn diff(&self) -> Result<Option<Diff>, HandlerError> {
+        Ok(None)
+    }
+
+    async fn apply(&self, _: &[u8]) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    async fn push(&self, _: &PushOrder) -> Result<Option<Pushed>, HandlerError> {
         Ok(None)
     }
 

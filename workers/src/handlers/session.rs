@@ -1,5 +1,10 @@
-//! A coding session: a worktree, an agent in it, what judges its work, then the diff and the files that were asked for.
+//! A coding session: a worktree, an agent in it, what judges its work, then the diff, the files and the branch that
+//! were asked for.
 
+mod budget;
+mod output;
+mod patch;
+mod push;
 mod rounds;
 mod verify;
 
@@ -17,6 +22,8 @@ use super::{Handled, checkpoint, keep};
 use crate::context::JobContext;
 use crate::life::Worker;
 use crate::locks::RunLocks;
+use budget::Meter;
+use patch::Kept;
 use rounds::Worked;
 
 /// The artifact that `GET .../diff` serves.
@@ -47,7 +54,12 @@ async fn work(
 ) -> Result<Handled, HandlerError> {
     let agent = agent(worker, &spec.agent)?;
     let checkpoint = checkpoint(worker, job).await?;
-    let workspace = open(worker, job, spec).await?;
+    let kept = match &spec.repository {
+        Some(_) => patch::latest(worker, job).await?,
+        None => None,
+    };
+    let workspace = open(worker, job, spec, kept.as_ref(), &context).await?;
+    let meter = Meter::new(worker, job, spec.demands.budget).await?;
     let directory = workspace
         .as_ref()
         .map_or_else(PathBuf::new, |it| it.directory().to_owned());
@@ -60,19 +72,21 @@ async fn work(
         agent: spec.agent.clone(),
         directory,
         checkpoint,
+        restored: kept.is_some(),
         feedback: None,
         may_go_on: false,
+        output_schema: None,
     };
     let made = if worker.lease_end.is_over() {
         let lost = HandlerError::Interrupted(Interruption::LeaseLost);
         (Err(lost), Worked::default())
     } else {
-        rounds::work(worker, agent.as_ref(), &spec.demands, task, &context).await
+        rounds::work(worker, agent.as_ref(), &spec.demands, task, &context, meter).await
     };
     let Some(workspace) = workspace else {
         return Ok(handled(made, None));
     };
-    let handled = conclude(workspace.as_ref(), spec, made, &context).await;
+    let handled = conclude(workspace.as_ref(), job, spec, made, &context).await;
     workspace.close().await;
     Ok(handled)
 }
@@ -96,23 +110,36 @@ async fn open(
     worker: &Worker,
     job: &Job,
     spec: &SessionSpec,
+    kept: Option<&Kept>,
+    context: &JobContext,
 ) -> Result<Option<Box<dyn Workspace>>, HandlerError> {
     let touches_none = matches!(spec.agent, AgentSpec::Echo { .. }) && !spec.demands.judge();
     if touches_none && spec.repository.is_none() {
         return Ok(None);
     }
     let workspaces = &worker.tools.workspaces;
-    workspaces
-        .open(job.id, job.attempt, spec.repository.as_ref())
-        .await
-        .map(Some)
+    let repository = spec.repository.as_ref();
+    let (Some(kept), Some(repository)) = (kept, repository) else {
+        return workspaces
+            .open(job.id, job.attempt, repository)
+            .await
+            .map(Some);
+    };
+    let at_base = kept.at_base(repository);
+    let workspace = workspaces.open(job.id, job.attempt, Some(&at_base)).await?;
+    if let Err(error) = kept.apply(workspace.as_ref(), context).await {
+        workspace.close().await;
+        return Err(error);
+    }
+    Ok(Some(workspace))
 }
 
 /// Keeps the diff and the named files, whatever the agent's outcome, unless the job is not ours any more.
 async fn conclude(
     workspace: &dyn Workspace,
+    job: &Job,
     spec: &SessionSpec,
-    (outcome, made): (Result<(), HandlerError>, Worked),
+    (mut outcome, mut made): (Result<(), HandlerError>, Worked),
     context: &Arc<JobContext>,
 ) -> Handled {
     if matches!(
@@ -122,12 +149,20 @@ async fn conclude(
         return Handled::interrupted(Interruption::LeaseLost);
     }
     let kept = async {
-        let stat = keep_diff(workspace, context).await?;
+        let stat = keep_diff(workspace, goes_on_later(&outcome), context).await?;
         keep::keep_named(workspace.directory(), &spec.keep, context).await?;
         Ok(stat)
     };
     match kept.await {
-        Ok(stat) => handled((outcome, made), stat),
+        Ok(stat) => {
+            if outcome.is_ok() {
+                match push::push(workspace, job, spec, context).await {
+                    Ok(pushed) => made.pushed = pushed,
+                    Err(error) => outcome = Err(error),
+                }
+            }
+            handled((outcome, made), stat)
+        }
         // The agent's own failure says more than that of keeping its files.
         Err(error) if outcome.is_ok() => Handled::failed(error),
         Err(error) => {
@@ -137,13 +172,25 @@ async fn conclude(
     }
 }
 
+/// With what it has changed.
+const fn goes_on_later(outcome: &Result<(), HandlerError>) -> bool {
+    matches!(
+        outcome,
+        Err(HandlerError::Interrupted(Interruption::Pause) | HandlerError::OverBudget { .. })
+    )
+}
+
 async fn keep_diff(
     workspace: &dyn Workspace,
+    goes_on_later: bool,
     context: &Arc<JobContext>,
 ) -> Result<Option<DiffStat>, HandlerError> {
     let Some(diff) = workspace.diff().await? else {
         return Ok(None);
     };
+    if goes_on_later {
+        patch::keep(&diff, context).await?;
+    }
     context.keep(DIFF_NAME, "text/x-diff", diff.patch).await?;
     Ok(Some(diff.stat))
 }
@@ -159,6 +206,8 @@ fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<Dif
             usage: report.usage,
             success: made.success,
             verify: made.verified,
+            output: made.output,
+            push: made.pushed,
         })),
     }
 }

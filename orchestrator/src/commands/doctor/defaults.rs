@@ -18,6 +18,7 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
         "agent_variables" | "opencode_config" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
+        "commit_author" => "Orchestrator <orchestrator@localhost>".to_owned(),
         "concurrency" => worker().concurrency.to_string(),
         "drain_seconds" => worker().drain.as_secs().to_string(),
         "grace_seconds" => worker().grace.as_secs().to_string(),

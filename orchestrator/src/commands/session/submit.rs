@@ -85,7 +85,7 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
     if !requires.is_empty() {
         body.insert("requires".to_owned(), requires.into());
     }
-    body.extend(demands::fields(&args.demands));
+    body.extend(demands::fields(&args.demands)?);
     Ok(body)
 }
 

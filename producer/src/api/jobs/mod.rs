@@ -25,6 +25,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(steer::start))
         .routes(routes!(steer::cancel))
         .routes(routes!(steer::stop))
+        .routes(routes!(steer::pause))
+        .routes(routes!(steer::resume))
         .routes(routes!(steer::retry))
         .routes(routes!(why::why))
         .routes(routes!(events::events))

@@ -11,6 +11,7 @@ mod echo;
 mod environment;
 pub mod failure;
 pub mod guard;
+mod handed;
 mod opencode;
 pub mod output;
 pub mod private;

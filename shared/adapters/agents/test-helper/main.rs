@@ -48,8 +48,10 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         agent: AgentSpec::Command(Command::Run(line)),
         directory,
         checkpoint: None,
+        restored: false,
         feedback: None,
         may_go_on: false,
+        output_schema: None,
     };
     match runtime.block_on(agent.run(task, Arc::new(Silent))) {
         Ok(_) => ExitCode::SUCCESS,

@@ -33,6 +33,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "lean_jobs",
         include_str!("../../../../migrations/sqlite/0005_lean_jobs.sql"),
     ),
+    (
+        7,
+        "pause",
+        include_str!("../../../../migrations/sqlite/0007_pause.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

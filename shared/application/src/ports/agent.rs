@@ -38,10 +38,14 @@ pub struct AgentTask {
     pub directory: PathBuf,
     /// What the latest run left to go on from.
     pub checkpoint: Option<Value>,
+    /// The directory holds what a run that was paused had changed.
+    pub restored: bool,
     /// What is wrong with the work that the agent did in this same directory, in words for whoever works there.
     pub feedback: Option<String>,
     /// The agent may be asked to go on after it said that it is done: what it needs for that is kept.
     pub may_go_on: bool,
+    /// The JSON schema of the output that the agent is to hand over.
+    pub output_schema: Option<Value>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -49,4 +53,6 @@ pub struct AgentReport {
     pub summary: Option<String>,
     pub exit_code: Option<i32>,
     pub usage: Option<Usage>,
+    /// What it handed over as its output, unread; only where it was asked for.
+    pub output: Option<String>,
 }

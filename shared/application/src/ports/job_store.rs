@@ -31,8 +31,8 @@ pub trait JobStore: Send + Sync {
 
     /// A person's or client's action, decided by [`Job::steer`] on the locked row. `Ok(None)`: no such job.
     ///
-    /// Writes the fitting event (`queued`, `cancelled`, `stop_requested`, `stopped`) and keeps the slots' counts.
-    /// Asking a running job to stop twice changes nothing the second time.
+    /// Writes the fitting event (`queued`, `cancelled`, `stop_requested`, `pause_requested`, `stopped`) and keeps the
+    /// slots' counts. Asking a running job to stop or to pause twice changes nothing the second time.
     async fn steer(
         &self,
         tenant: TenantId,

@@ -50,7 +50,7 @@ pub use schedule_store::{
 pub use store_error::StoreError;
 pub use tenant_store::{TenantError, TenantStore};
 pub use training::{TrainingProvider, TrainingReport, TrainingTask};
-pub use workspace::{Diff, Workspace, Workspaces};
+pub use workspace::{Diff, PushOrder, Workspace, Workspaces};
 
 use std::sync::Arc;
 

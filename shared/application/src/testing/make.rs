@@ -37,7 +37,7 @@ pub fn new_session(title: &str) -> NewJob {
             agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
-            demands: domain::Demands::default(),
+            demands: Box::default(),
         }),
         max_duration_seconds: 600,
         max_attempts: 3,

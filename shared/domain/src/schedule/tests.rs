@@ -19,7 +19,7 @@ fn template() -> JobTemplate {
             agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
-            demands: crate::Demands::default(),
+            demands: Box::default(),
         }),
         max_duration_seconds: 60,
         max_attempts: 3,

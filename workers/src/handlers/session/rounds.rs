@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext};
 use async_trait::async_trait;
-use domain::{Demands, JobError, LogStream, Progress, Verified};
+use domain::{Demands, JobError, LogStream, Progress, Pushed, Verified};
 use serde_json::Value;
 
-use super::verify;
+use super::budget::Meter;
+use super::{output, verify};
 use crate::context::JobContext;
 use crate::life::Worker;
 
@@ -20,12 +21,39 @@ pub(super) struct Worked {
     /// The agent's own words, also when its work was rejected.
     pub report: AgentReport,
     pub verified: Option<Verified>,
+    /// What fits the session's schema.
+    pub output: Option<Value>,
+    pub pushed: Option<Pushed>,
     /// Absent when nothing was there to judge the work, or it was not judged any more.
     pub success: Option<bool>,
 }
 
+/// What the work was held against.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Of {
+    Verify,
+    Output,
+}
+
+/// How often the agent was told of what.
+#[derive(Debug, Clone, Copy, Default)]
+struct Told {
+    verify: u32,
+    output: u32,
+}
+
+impl Told {
+    const fn rounds(&mut self, of: Of) -> &mut u32 {
+        match of {
+            Of::Verify => &mut self.verify,
+            Of::Output => &mut self.output,
+        }
+    }
+}
+
 /// Work that is not what was asked for.
 pub(super) struct Complaint {
+    pub of: Of,
     /// When nobody mends it.
     pub error: JobError,
     /// For the agent.
@@ -41,14 +69,28 @@ pub(super) async fn work(
     demands: &Demands,
     mut task: AgentTask,
     context: &Arc<JobContext>,
+    meter: Meter,
 ) -> (Result<(), HandlerError>, Worked) {
     if let Err(error) = verify::allowed(worker, demands) {
         return (Err(error), Worked::default());
     }
     task.may_go_on = demands.judge();
+    task.output_schema = demands.output.as_ref().map(|output| output.schema.clone());
     let job = task.job;
     let mut made = Worked::default();
-    let outcome = go_round(worker, agent, demands, task, context, &mut made).await;
+    let ear = Arc::new(Ear {
+        context: Arc::clone(context),
+        checkpoint: Mutex::default(),
+        meter,
+    });
+    let outcome = go_round(worker, agent, demands, task, &ear, &mut made).await;
+    let outcome = match outcome {
+        Err(HandlerError::Interrupted(why)) => Err(ear
+            .meter
+            .verdict()
+            .unwrap_or(HandlerError::Interrupted(why))),
+        other => other,
+    };
     if demands.judge() && matches!(outcome, Ok(()) | Err(HandlerError::Fail(_))) {
         agent.forget(job).await;
     }
@@ -60,33 +102,31 @@ async fn go_round(
     agent: &dyn Agent,
     demands: &Demands,
     mut task: AgentTask,
-    context: &Arc<JobContext>,
+    ear: &Arc<Ear>,
     made: &mut Worked,
 ) -> Result<(), HandlerError> {
-    let ear = Arc::new(Ear {
-        context: Arc::clone(context),
-        checkpoint: Mutex::default(),
-    });
-    let mut rounds = 0;
+    let context = &ear.context;
+    let mut told = Told::default();
     loop {
-        made.report = agent.run(task.clone(), ear.clone()).await?;
+        made.report = agent
+            .run(task.clone(), Arc::clone(ear) as Arc<dyn RunContext>)
+            .await?;
         if !demands.judge() {
             return Ok(());
         }
-        let complaint = judge(worker, demands, &task, context, rounds, made).await?;
+        let complaint = judge(worker, demands, &task, context, told, made).await?;
         let Some(complaint) = complaint else {
             made.success = Some(true);
             return Ok(());
         };
         made.success = Some(false);
-        if rounds >= complaint.rounds {
+        let (rounds, limit) = (told.rounds(complaint.of), complaint.rounds);
+        if *rounds >= limit {
             return Err(HandlerError::Fail(complaint.error));
         }
-        rounds += 1;
-        let line = format!(
-            "the agent is told what is wrong and goes on: round {rounds} of {}\n",
-            complaint.rounds
-        );
+        *rounds += 1;
+        let line =
+            format!("the agent is told what is wrong and goes on: round {rounds} of {limit}\n");
         context.log(LogStream::System, &line).await;
         task.checkpoint = ear.latest().or(task.checkpoint);
         task.feedback = Some(complaint.words);
@@ -99,13 +139,25 @@ async fn judge(
     demands: &Demands,
     task: &AgentTask,
     context: &Arc<JobContext>,
-    rounds: u32,
+    told: Told,
     made: &mut Worked,
 ) -> Result<Option<Complaint>, HandlerError> {
     if let Some(verify) = &demands.verify {
-        let (verified, complaint) = verify::run(worker, verify, task, context, rounds).await?;
+        let (verified, complaint) = verify::run(worker, verify, task, context, told.verify).await?;
         made.verified = Some(verified);
-        return Ok(complaint);
+        if complaint.is_some() {
+            return Ok(complaint);
+        }
+    }
+    if let Some(demand) = &demands.output {
+        match output::judge(demand, &made.report)? {
+            Ok(output) => made.output = Some(output),
+            Err(complaint) => {
+                let line = format!("{}\n", complaint.error.message);
+                context.log(LogStream::System, &line).await;
+                return Ok(Some(complaint));
+            }
+        }
     }
     Ok(None)
 }
@@ -114,6 +166,7 @@ async fn judge(
 struct Ear {
     context: Arc<JobContext>,
     checkpoint: Mutex<Option<Value>>,
+    meter: Meter,
 }
 
 impl Ear {
@@ -130,7 +183,7 @@ impl RunContext for Ear {
     }
 
     async fn progress(&self, progress: Progress) {
-        self.context.progress(progress).await;
+        self.context.progress(self.meter.take(progress)).await;
     }
 
     async fn checkpoint(&self, data: Value) {
@@ -155,6 +208,10 @@ impl RunContext for Ear {
     }
 
     async fn interrupted(&self) -> Interruption {
-        self.context.interrupted().await
+        tokio::select! {
+            biased;
+            why = self.context.interrupted() => why,
+            () = self.meter.used_up() => Interruption::Pause,
+        }
     }
 }

@@ -18,7 +18,7 @@ use domain::{
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::rounds::Complaint;
+use super::rounds::{Complaint, Of};
 use crate::context::JobContext;
 use crate::life::Worker;
 
@@ -80,6 +80,7 @@ pub(super) async fn run(
         checkpoint: None,
         feedback: None,
         may_go_on: false,
+        output_schema: None,
         ..task.clone()
     };
     let ended = agent.run(command, ear.clone()).await;
@@ -153,6 +154,7 @@ fn complain(verify: &Verify, judged: &Judged, tail: &str, rounds: u32) -> Compla
     let mut error = JobError::new("VERIFY_FAILED", message);
     error.exit_code = judged.exit_code;
     Complaint {
+        of: Of::Verify,
         error,
         words: format!(
             "Your work was checked in this same folder with `{line}`, which {how}. {said}\n\nMend what is wrong, so that \

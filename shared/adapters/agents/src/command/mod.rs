@@ -7,6 +7,8 @@
 //! - `ORCHESTRATOR_CHECKPOINT`: a JSON file with the last checkpoint, when there is one
 //! - `ORCHESTRATOR_FEEDBACK_FILE`: what is wrong with the work that the command did here before, when it is run again to
 //!   mend that; `ORCHESTRATOR_FEEDBACK` holds it as well while it is short
+//! - `ORCHESTRATOR_OUTPUT`: where to write the session's structured output, when it asks for one; `output.json` in the
+//!   worktree is taken too. `ORCHESTRATOR_OUTPUT_SCHEMA`: a file with the JSON schema that it must fit
 //! - `ORCHESTRATOR_PROGRESS`: where to write progress and checkpoints, one JSON object a line
 //!
 //! Exit code 0 completes the session, 75 asks for another attempt, anything else fails it.
@@ -25,6 +27,7 @@ use futures::future::{join, select};
 use crate::environment::Environment;
 use crate::failure::{self, fail};
 use crate::guard::{GuardCommand, Launch, RunMark, Started};
+use crate::handed;
 use crate::output::{Console, OutputLimits};
 use crate::private::PrivateFolder;
 use crate::progress::ProgressPipe;
@@ -143,7 +146,11 @@ impl Agent for CommandAgent {
             pipe.drain(&console).await;
         };
         let exit = supervise(&mut guard, &control, &console, streams, GRACE).await?;
-        outcome::report(exit, &self.name(command), &console)
+        let mut report = outcome::report(exit, &self.name(command), &console)?;
+        if task.output_schema.is_some() {
+            report.output = handed::read(&task.directory, console.redactor());
+        }
+        Ok(report)
     }
 }
 
@@ -171,6 +178,11 @@ fn hand_over(
         if feedback.len() <= TEXT_VARIABLE_BYTES {
             variables.push(("ORCHESTRATOR_FEEDBACK".into(), feedback.into()));
         }
+    }
+    if let Some(schema) = &task.output_schema {
+        let path = private.write("output_schema.json", schema.to_string().as_bytes())?;
+        variables.push(("ORCHESTRATOR_OUTPUT_SCHEMA".into(), path.into()));
+        variables.push(("ORCHESTRATOR_OUTPUT".into(), handed::place(private).into()));
     }
     if let Some(checkpoint) = &task.checkpoint {
         let path = private.write("checkpoint.json", checkpoint.to_string().as_bytes())?;

@@ -1,5 +1,6 @@
 //! One prompt to its end: opens the session or goes on with one, follows what happens, and judges how it ended.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use application::ports::{AgentReport, HandlerError};
@@ -8,12 +9,13 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::client::{CallError, Called, Client, Message};
 use super::events::{Event, Events};
-use super::outcome::{Verdict, cut, failure, judge};
+use super::outcome::{SUMMARY_CHARS, Verdict, cut, failure, judge};
 use super::server::Hearing;
 use super::shown::Shown;
 use super::spending::Spending;
 use super::{CHECKPOINT, Run, rules};
 use crate::failure::{fail, retry};
+use crate::handed;
 use crate::output::Console;
 
 /// The API that this speaks.
@@ -168,10 +170,18 @@ impl<'a> Conversation<'a> {
     /// What a model is told first.
     fn begin(&self) -> String {
         let task = self.run.task;
-        match &task.feedback {
-            Some(feedback) => format!("{}\n\n{feedback}", task.prompt),
-            None => task.prompt.clone(),
+        let mut words = task.prompt.clone();
+        if let Some(schema) = &task.output_schema {
+            let _ = write!(
+                words,
+                "\n\nWhen all is done, end your last message with a block of JSON, begun by ```json, that fits this JSON \
+                 schema:\n\n{schema}"
+            );
         }
+        if let Some(feedback) = &task.feedback {
+            let _ = write!(words, "\n\n{feedback}");
+        }
+        words
     }
 
     /// What a model is told whose run was cut off, or whose work is found to lack something.
@@ -187,11 +197,19 @@ impl<'a> Conversation<'a> {
         if let Some(feedback) = &task.feedback {
             return feedback.clone();
         }
+        if task.restored {
+            return format!(
+                "You were paused, and now work in the folder {}, which holds what you had changed; paths from before are \
+                 gone. Look at what is done, go on, and complete the task:\n\n{}",
+                task.directory.display(),
+                self.begin()
+            );
+        }
         format!(
             "You were interrupted, and now work in a fresh copy, the folder {}. Changes that you made before are not in \
              it, and paths from before are gone. Look at what is there, go on, and complete the task:\n\n{}",
             task.directory.display(),
-            task.prompt
+            self.begin()
         )
     }
 
@@ -349,17 +367,29 @@ impl<'a> Conversation<'a> {
 
     fn report(&self, verdict: Verdict) -> Result<AgentReport, HandlerError> {
         match verdict {
-            Verdict::Done(summary) => Ok(AgentReport {
-                summary: summary.map(|text| {
+            Verdict::Done(said) => Ok(AgentReport {
+                summary: said.as_ref().map(|text| {
                     self.console
                         .redactor()
-                        .once(&text.replace('\0', "\u{fffd}"))
+                        .once(&cut(text, SUMMARY_CHARS).replace('\0', "\u{fffd}"))
                 }),
                 exit_code: None,
                 usage: Some(self.spending.total()),
+                output: self.output(said.as_deref()),
             }),
             Verdict::Failed(error) => Err(self.readable(error)),
         }
+    }
+
+    /// The output that the session asks for: in what was said last, or in a file.
+    fn output(&self, said: Option<&str>) -> Option<String> {
+        let task = self.run.task;
+        task.output_schema.as_ref()?;
+        let redactor = self.console.redactor();
+        let block = said.and_then(handed::block);
+        block
+            .map(|text| redactor.once(&text))
+            .or_else(|| handed::read(&task.directory, redactor))
     }
 
     /// Without secrets: a provider may repeat the key that it refuses.

@@ -54,8 +54,10 @@ impl Run {
             agent: AgentSpec::Command(command),
             directory,
             checkpoint: None,
+            restored: false,
             feedback: None,
             may_go_on: false,
+            output_schema: None,
         };
         Self {
             folder,

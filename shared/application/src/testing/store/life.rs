@@ -111,11 +111,12 @@ impl Life {
     async fn finish(&mut self) {
         let tenant = self.tenant();
         for job in self.jobs(&tenant, &[JobState::Running]).await {
-            let ending = match self.rng.u8(0..6) {
+            let ending = match self.rng.u8(0..7) {
                 0..=1 => Ending::Completed(make::session_result("done")),
                 2 => Ending::Failed(error("broken")),
                 3 => Ending::HandedBack,
                 4 => Ending::TimedOut(error("too long")),
+                5 => Ending::Paused(None),
                 _ => Ending::Retry {
                     error: error("again"),
                     after: Some(Duration::from_secs(self.rng.u64(0..20))),

@@ -116,6 +116,8 @@ macro_rules! store_contract {
                 a_started_job_needs_no_wakeup_where_the_window_is_full,
                 a_cancelled_job_gives_up_its_place,
                 a_running_job_is_asked_to_stop_once,
+                a_paused_job_holds_no_slot_and_goes_on,
+                a_pause_that_was_asked_for_is_not_lost,
                 a_retried_job_has_all_its_attempts_again,
                 a_retry_needs_room_and_an_active_tenant;
             relay:
