@@ -20,8 +20,8 @@ pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
 pub use schedule::{OneSchedule, ScheduleCommand, ScheduleCreateArgs};
 pub use server::{DemoArgs, DevArgs, DoctorArgs, MigrateArgs, ProducerArgs, WorkerArgs};
 pub use session::{
-    AgentChoice, LogsArgs, OneSession, RunArgs, SessionCommand, SessionListArgs, WatchArgs,
-    WorkArgs,
+    AgentChoice, LogsArgs, OneSession, RestoreArgs, RunArgs, SessionCommand, SessionListArgs,
+    WatchArgs, WorkArgs,
 };
 pub use tenant::{
     KeyCommand, KeyCreateArgs, OneTenant, TenantCommand, TenantCreateArgs, TenantQuotaArgs,

@@ -133,6 +133,7 @@ both {
         a_session_is_run_listed_and_read,
         exit_codes_say_how_it_ended,
         sessions_are_steered_from_the_command_line,
+        a_session_is_paused_and_goes_back_to_a_checkpoint,
         an_operator_makes_tenants_and_keys,
         doctor_tells_what_is_configured_and_no_secret;
 }

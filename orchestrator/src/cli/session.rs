@@ -82,6 +82,16 @@ Examples:
         after_help = "Example:\n  orchestrator session resume 0198c5a2-7e1b-7cc0-8000-0123456789ab"
     )]
     Resume(OneSession),
+    /// List the checkpoints that a session's runs kept
+    #[command(
+        after_help = "Example:\n  orchestrator session checkpoints 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Checkpoints(OneSession),
+    /// Let the next run of a session start from an earlier checkpoint
+    #[command(
+        after_help = "Example:\n  orchestrator session restore 0198c5a2-7e1b-7cc0-8000-0123456789ab 3"
+    )]
+    Restore(RestoreArgs),
     /// Queue a session again that failed, timed out or was stopped
     #[command(
         after_help = "Example:\n  orchestrator session retry 0198c5a2-7e1b-7cc0-8000-0123456789ab"
@@ -139,6 +149,15 @@ pub struct WorkArgs {
     pub exclusive: bool,
     #[command(flatten)]
     pub demands: DemandArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub session: OneSession,
+    /// The checkpoint's number
+    #[arg(value_name = "NUMBER")]
+    pub number: u32,
 }
 
 #[derive(Debug, Args)]

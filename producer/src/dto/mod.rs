@@ -3,6 +3,7 @@
 
 pub(crate) mod artifact;
 pub(crate) mod attempt;
+pub(crate) mod checkpoint;
 pub(crate) mod dead_letter;
 pub(crate) mod demands;
 pub(crate) mod event;

@@ -3,6 +3,7 @@
 pub(crate) mod artifact;
 mod artifacts;
 mod attempts;
+mod checkpoints;
 mod events;
 mod get;
 pub(crate) mod list;
@@ -32,6 +33,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(events::events))
         .routes(routes!(logs::logs))
         .routes(routes!(attempts::attempts))
+        .routes(routes!(checkpoints::checkpoints))
+        .routes(routes!(checkpoints::restore))
         .routes(routes!(artifacts::artifacts))
         .routes(routes!(artifact::artifact))
 }

@@ -8,6 +8,7 @@
 //! Nothing here decides what becomes of a job: that is the domain's.
 
 mod batch;
+mod checkpoints;
 mod claim;
 mod dead_letters;
 mod dependents;

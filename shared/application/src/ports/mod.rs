@@ -32,8 +32,8 @@ pub use engine_store::{
 };
 pub use ids::Ids;
 pub use job_store::{
-    Holder, JobFilter, JobStore, QueueAction, QueueView, Refused, SteerError, Steered, Submission,
-    Submitted, Waiting,
+    CheckpointView, Holder, JobFilter, JobStore, QueueAction, QueueView, Refused, Restored,
+    SteerError, Steered, Submission, Submitted, Waiting,
 };
 pub use key_store::{KeyHash, KeyStore};
 pub use locks::{LockState, Locks};

@@ -223,12 +223,17 @@ impl Life {
         self.world.no_drift().await;
     }
 
-    /// Starts what is pending and runs what waits, until nothing is left to do.
+    /// Starts what is pending, resumes what is paused, and runs what waits, until nothing is left to do.
     async fn run_to_the_end(&mut self) {
         for tenant in self.tenants.clone() {
-            for job in self.jobs(&tenant, &[JobState::Pending]).await {
+            let held = [JobState::Pending, JobState::Paused];
+            for job in self.jobs(&tenant, &held).await {
+                let action = match job.state() {
+                    JobState::Paused => Action::Resume,
+                    _ => Action::Start,
+                };
                 let jobs = &self.world.store.jobs;
-                let started = jobs.steer(tenant.id, job.id, Action::Start, self.world.now());
+                let started = jobs.steer(tenant.id, job.id, action, self.world.now());
                 assert!(started.await.expect("there is room").is_some());
             }
             self.world.pass(Duration::from_mins(1));

@@ -147,6 +147,7 @@ macro_rules! store_contract {
                 one_call_brings_reports_of_many_jobs,
                 a_report_that_is_sent_again_does_no_harm,
                 only_the_latest_checkpoints_are_kept,
+                an_earlier_checkpoint_is_restored_as_the_newest,
                 a_report_behind_the_fence_writes_nothing,
                 any_text_that_a_run_writes_is_kept;
             finish:
