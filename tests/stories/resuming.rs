@@ -26,6 +26,11 @@ pub async fn a_paused_session_goes_on_with_its_changes(mode: Mode) {
     );
     let job = tenant.command_with(&line, json!({"repository": {"path": repo.path()}})).await;
     let child = eventually("it works", PATIENCE, async || number_in(&mark)).await;
+    eventually("its checkpoint is kept", PATIENCE, async || {
+        let list = job.part("checkpoints").await.expect(200).json();
+        (list["items"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
     let problem = job.act("resume").await.expect_problem(409, "INVALID_TRANSITION");
     assert_eq!(problem["allowed"], json!(["stop", "pause"]));
     let asked = job.act("pause").await.expect(200).json();
