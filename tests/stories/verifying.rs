@@ -2,7 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Mode, OpenCodeStand, Plan, Reply, Stand, is_alive, number_in};
+use crate::harness::{
+    Mode, OpenCodeStand, PATIENCE, Plan, Reply, Stand, eventually, is_alive, number_in,
+};
 
 /// Breaks at first; does what it is told to when it is told.
 const MENDER: &str = r#"
@@ -130,6 +132,10 @@ pub async fn a_model_mends_in_the_same_conversation(mode: Mode) {
         "verify": {"run": CHECK, "rounds": 1},
     });
     let job = tenant.session(json!({"kind": "opencode"}), body).await;
+    eventually("it is told", PATIENCE, async || {
+        job.log().await.contains("round 1 of 1").then_some(())
+    })
+    .await;
     let done = job.reaches("completed").await;
     assert_eq!(done["result"]["summary"], "Mended.");
     assert_eq!(done["result"]["verify"]["rounds"], 1);
