@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::serving::{Listening, serve_metrics};
 use crate::compose::data_dir::Claimed;
 use crate::compose::embedded::{Embedded, first_start};
-use crate::compose::{tools, worker_config};
+use crate::compose::{producer_config, tools, worker_config};
 use crate::config::Settings;
 
 /// The port that Prometheus scrapes where nothing else was asked for.
@@ -46,7 +46,7 @@ impl AllInOne {
         let router = producer::router(
             embedded.ports.clone(),
             Arc::clone(&metrics),
-            producer::ProducerConfig::default(),
+            producer_config(settings),
             leave.clone(),
         );
         let serving = producer::serve(listening.listener, router, shutdown.clone());

@@ -1,5 +1,7 @@
 //! The command line: what may be said, and the help for it. Decides nothing; `commands` does what was asked.
 
+mod agent;
+mod agent_check;
 mod client;
 mod dead_letter;
 mod demands;
@@ -13,6 +15,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub use agent::{AgentCommand, AgentRegisterArgs, AgentRouteArgs, OneAgent};
+pub use agent_check::AgentCheckArgs;
 pub use client::{Connection, Listing, OneQueue, QueueCommand, QueueListArgs, WorkersArgs};
 pub use dead_letter::{DeadLetterCommand, OneReplay, ReplayArgs};
 pub use demands::DemandArgs;
@@ -79,6 +83,9 @@ pub enum Command {
     /// See jobs that failed for good, and queue them again
     #[command(subcommand)]
     DeadLetter(DeadLetterCommand),
+    /// Register agents, and see where a task would be routed
+    #[command(subcommand)]
+    Agent(AgentCommand),
     /// Make sessions again and again, by a timetable
     #[command(subcommand)]
     Schedule(ScheduleCommand),

@@ -1,5 +1,7 @@
 //! What each command does, one file a command.
 
+mod agent;
+mod agent_check;
 mod connect;
 mod dead_letter;
 mod demo;
@@ -35,6 +37,7 @@ pub async fn run(cli: Cli) -> anyhow::Result<Exit> {
         Command::Session(command) => session::run(command, loader).await,
         Command::DeadLetter(command) => dead_letter::run(command, loader).await,
         Command::Queue(command) => queue::run(command, loader).await,
+        Command::Agent(command) => agent::run(command, loader).await,
         Command::Schedule(command) => schedule::run(command, loader).await,
         Command::Tenant(command) => tenant::run(command, loader).await,
         Command::Key(command) => key::run(command, loader).await,

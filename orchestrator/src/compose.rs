@@ -3,10 +3,14 @@
 pub mod data_dir;
 pub mod direct;
 pub mod embedded;
+pub mod isolation;
 pub mod services;
 pub mod tools;
 
 use std::time::Duration;
+
+use application::outbound::OutboundPolicy;
+use domain::Labels;
 
 use crate::config::Settings;
 
@@ -20,13 +24,33 @@ pub fn worker_config(settings: &Settings) -> workers::WorkerConfig {
     workers::WorkerConfig {
         host: host_name(),
         kinds: settings.kinds.clone(),
-        labels: settings.labels.clone(),
+        labels: labels(settings),
         concurrency: settings.concurrency.unwrap_or(defaults.concurrency),
         lease: seconds(settings.lease_seconds, defaults.lease),
         grace: seconds(settings.grace_seconds, defaults.grace),
         drain: seconds(settings.drain_seconds, defaults.drain),
         log_limit_bytes: settings.log_limit_bytes.unwrap_or(defaults.log_limit_bytes),
         ..defaults
+    }
+}
+
+/// What the operator says that it has, and which agents it runs.
+fn labels(settings: &Settings) -> Labels {
+    let mut labels = settings.labels.clone();
+    let agents = tools::agent_kinds(settings);
+    labels
+        .0
+        .extend(agents.into_iter().flat_map(|kind| kind.label().0));
+    labels
+}
+
+/// What the settings say about the API; what they leave open is its own default.
+pub fn producer_config(settings: &Settings) -> producer::ProducerConfig {
+    producer::ProducerConfig {
+        outbound: OutboundPolicy {
+            allowed: settings.agent_networks.clone().unwrap_or_default(),
+        },
+        ..producer::ProducerConfig::default()
     }
 }
 

@@ -4,18 +4,22 @@
 //! A key `port` is `port = 8080` in the file, `ORCHESTRATOR_PORT` in the environment and `--port` on the command line
 //! (where the command takes it). The services' URLs have their usual names: `DATABASE_URL`, `AMQP_URL`, `REDIS_URL`.
 
+mod eap;
 mod layers;
 mod lists;
 mod secret;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use application::outbound::Destination;
 use clap::ValueEnum;
 use domain::{AgentKind, JobKind, Labels};
 use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
+pub use eap::EapSettings;
 pub use layers::{Flags, SECRET_VARIABLES, home, no_color, variables};
 pub use secret::Secret;
 
@@ -61,12 +65,37 @@ pub struct Settings {
     /// Variables of the worker's environment that runs may see, beside `PATH` and the language.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub agent_variables: Option<Vec<String>>,
+    /// How sessions are kept to themselves.
+    pub isolation: IsolationDemand,
+    /// Whether commands reach the network. The agent `opencode` always does: a model is reached over it.
+    pub network: Network,
+    /// What a session may use; 0 for no limit, and when not set, see `doctor`.
+    pub memory_limit_bytes: Option<u64>,
+    /// Processes and threads of a session at once.
+    pub pids_limit: Option<u64>,
+    /// Processor time of a session, in percent of one processor.
+    pub cpu_limit_percent: Option<u64>,
+    /// A session's worktree, home and temporary files together.
+    pub disk_limit_bytes: Option<u64>,
+    /// Files and folders that no isolated session sees, beside homes and the data folder.
+    #[serde(deserialize_with = "lists::paths_if_set")]
+    pub hidden: Option<Vec<PathBuf>>,
+    /// Files and folders in homes that isolated sessions may read, beside those on the `PATH`.
+    #[serde(deserialize_with = "lists::paths_if_set")]
+    pub readable: Option<Vec<PathBuf>>,
     /// The program of OpenCode; when not set, `opencode` where the worker's PATH has it.
     pub opencode: Option<PathBuf>,
     /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
     pub opencode_config: Option<PathBuf>,
     /// Who commits are by that sessions push, as `Name <address>`; when not set, `Orchestrator <orchestrator@localhost>`.
     pub commit_author: Option<String>,
+    /// A JSON file that lists running servers of OpenCode on this machine, which are used instead of the program.
+    pub opencode_servers: Option<PathBuf>,
+    /// External agents by their names, for the agent `eap`; only in the file.
+    pub eap: BTreeMap<String, EapSettings>,
+    /// Hosts and networks that external agents may be at although they are not public.
+    #[serde(deserialize_with = "lists::parsed_if_set")]
+    pub agent_networks: Option<Vec<Destination>>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -102,6 +131,26 @@ pub enum LogFormat {
     Json,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum IsolationDemand {
+    /// What this machine gives.
+    Auto,
+    /// Sessions run as the worker's user, with all that this user may do.
+    None,
+    /// A worker does not start without bubblewrap.
+    Required,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// Commands reach what the worker reaches.
+    On,
+    /// Commands reach nothing, not even this machine.
+    Off,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -117,9 +166,20 @@ impl Default for Settings {
             agents: None,
             roots: None,
             agent_variables: None,
+            isolation: IsolationDemand::Auto,
+            network: Network::On,
+            memory_limit_bytes: None,
+            pids_limit: None,
+            cpu_limit_percent: None,
+            disk_limit_bytes: None,
+            hidden: None,
+            readable: None,
             opencode: None,
             opencode_config: None,
             commit_author: None,
+            opencode_servers: None,
+            eap: BTreeMap::new(),
+            agent_networks: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

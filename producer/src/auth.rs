@@ -3,6 +3,7 @@
 //! A handler of the API names the permit it needs in its signature, [`Allowed`], and gets the tenant from there and
 //! nowhere else, so that none can forget to ask. The key's text is never logged.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use application::use_cases::AuthError;
@@ -35,9 +36,15 @@ impl Caller {
         if self.key.role.may(permit) {
             return Ok(self.tenant);
         }
+        let needs = permit.least_role();
+        // Leads make keys for all roles but the highest.
+        let ask = if needs == Role::Admin {
+            "it is for who runs the whole system: ask them to do it"
+        } else {
+            "use another key, or ask a lead of the tenant for one"
+        };
         let detail = format!(
-            "This needs the role {} or higher; the key has the role {}. Use another key, or ask a lead of the tenant for one.",
-            permit.least_role(),
+            "This needs the role {needs}, and the key has the role {}; {ask}.",
             self.key.role
         );
         Err(Problem::new(&kinds::FORBIDDEN, detail))
@@ -80,7 +87,9 @@ pub(crate) mod permit {
         ReadTenant,
         ManageKeys,
         ManageTenants,
-        ReadWorkers
+        ReadWorkers,
+        ReadAgents,
+        ManageAgents
     );
 }
 
@@ -224,7 +233,7 @@ async fn choose_tenant(app: &App, key: &ApiKey, named: &str) -> Result<TenantId,
     let found = find_tenant(app, named).await?.map(|tenant| tenant.id);
     match found {
         Some(tenant) if tenant == key.tenant || key.role == Role::Admin => Ok(tenant),
-        None if key.role == Role::Admin => Err(no_such_tenant()),
+        None if key.role == Role::Admin => Err(no_such_tenant(named)),
         // Whether the other tenant exists is not this key's to know.
         _ => Err(Problem::new(
             &kinds::WRONG_TENANT,
@@ -247,7 +256,9 @@ pub(crate) async fn find_tenant(app: &App, named: &str) -> Result<Option<Tenant>
     Ok(tenants.tenant_by_slug(named).await?)
 }
 
-pub(crate) fn no_such_tenant() -> Problem {
-    let detail = "There is no such tenant. Name it by its id or its slug.";
+pub(crate) fn no_such_tenant(named: impl fmt::Display) -> Problem {
+    // As much as a slug or an id may have.
+    let named: String = named.to_string().chars().take(63).collect();
+    let detail = format!("There is no tenant `{named}`. Name it by its id or its slug.");
     Problem::new(&kinds::TENANT_NOT_FOUND, detail)
 }

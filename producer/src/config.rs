@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use application::outbound::OutboundPolicy;
+
 #[derive(Debug, Clone)]
 pub struct ProducerConfig {
     /// Largest request body; more is answered 413.
@@ -16,6 +18,8 @@ pub struct ProducerConfig {
     pub stream_poll: Duration,
     /// Believe `X-Forwarded-Proto`: only behind a proxy that sets it itself.
     pub trust_forwarded_proto: bool,
+    /// Where external agents may say that they take tasks.
+    pub outbound: OutboundPolicy,
 }
 
 impl Default for ProducerConfig {
@@ -27,6 +31,7 @@ impl Default for ProducerConfig {
             max_streams: 10_000,
             stream_poll: Duration::from_secs(2),
             trust_forwarded_proto: false,
+            outbound: OutboundPolicy::default(),
         }
     }
 }

@@ -23,6 +23,7 @@ use crate::dto::problem::{FieldError, ProblemBody};
         (name = "Sessions", description = "Coding sessions: an agent works on a repository."),
         (name = "Fine-tuning", description = "Training jobs: a model is fine-tuned on a dataset."),
         (name = "Jobs", description = "Jobs of all kinds together."),
+        (name = "Agents", description = "Agents that sessions can be routed to, by what they can do."),
         (name = "Queues", description = "A tenant's queues, one for each kind of jobs."),
         (name = "Dead letters", description = "Jobs that failed for good, and queueing them again."),
         (name = "Schedules", description = "Jobs that are made again and again, by a timetable."),
@@ -52,6 +53,11 @@ pub(crate) fn head() -> OpenApi {
         KEY_COOKIE,
         "The same key in the cookie that the login page sets. Requests that change something must come from this server's own pages.",
     );
+    let agent = ApiKeyValue::with_description(
+        "X-Agent-Token",
+        "What an external agent got when it registered; good for its own heartbeats.",
+    );
+    components.add_security_scheme("agent", SecurityScheme::ApiKey(ApiKey::Header(agent)));
     components.add_security_scheme("cookie", SecurityScheme::ApiKey(ApiKey::Cookie(cookie)));
     head
 }

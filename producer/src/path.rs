@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use domain::{ApiKeyId, ArtifactId, JobId, JobKind, ReplayId};
+use domain::{AgentId, ApiKeyId, ArtifactId, JobId, JobKind, ReplayId};
 
 use crate::api::jobs::OfKind;
 use crate::problem::Problem;
@@ -25,6 +25,9 @@ pub(crate) struct KeyPath(pub ApiKeyId);
 
 /// The replay that an address names as `{id}`.
 pub(crate) struct ReplayPath(pub ReplayId);
+
+/// The agent that an address names as `{id}`.
+pub(crate) struct AgentPath(pub AgentId);
 
 /// The kind of jobs that an address names as `{kind}`.
 pub(crate) struct KindPath(pub JobKind);
@@ -78,6 +81,16 @@ impl<S: Send + Sync> FromRequestParts<S> for ReplayPath {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         parse(parts, state, "id", &kinds::REPLAY_NOT_FOUND)
+            .await
+            .map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for AgentPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        parse(parts, state, "id", &kinds::AGENT_NOT_FOUND)
             .await
             .map(Self)
     }

@@ -176,16 +176,21 @@ impl From<Refused> for Problem {
                 &kinds::TENANT_INACTIVE,
                 "The tenant is switched off: its jobs are neither accepted nor run. An admin can set `active` to true.",
             ),
-            Refused::QueueDraining(kind) => Self::new(
-                &kinds::QUEUE_DRAINING,
-                format!(
-                    "The tenant's queue of {kind} jobs is being drained: it works off what it has and takes no new jobs. \
-                     A lead of the tenant can resume it."
-                ),
-            ),
+            Refused::QueueDraining { kind, paused } => {
+                let does = if paused {
+                    "being drained and paused: it takes no new jobs, and starts none of those it has"
+                } else {
+                    "being drained: it works off what it has and takes no new jobs"
+                };
+                let detail = format!(
+                    "The tenant's queue of {kind} jobs is {does}. A lead of the tenant can resume it."
+                );
+                Self::new(&kinds::QUEUE_DRAINING, detail)
+            }
             Refused::PrerequisiteUnknown(job) => {
                 Self::invalid_at("/depends_on", no_prerequisite(job))
             }
+            Refused::ParentUnknown(job) => Self::invalid_at("/parent_id", no_parent(job)),
             Refused::BacklogFull {
                 limit,
                 waiting,
@@ -208,6 +213,11 @@ impl From<Refused> for Problem {
 /// Said alike of a job that does not exist and of another tenant's.
 pub(crate) fn no_prerequisite(job: JobId) -> String {
     format!("there is no job {job} to wait for")
+}
+
+/// Said alike of a job that does not exist and of another tenant's.
+pub(crate) fn no_parent(job: JobId) -> String {
+    format!("there is no job {job} to belong to")
 }
 
 /// What a panicking handler answers; the panic itself goes to the log.

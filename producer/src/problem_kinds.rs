@@ -42,12 +42,15 @@ kinds! {
     QUEUE_NOT_FOUND: NOT_FOUND, "No such queue";
     REPLAY_NOT_FOUND: NOT_FOUND, "No such replay";
     SCHEDULE_NOT_FOUND: NOT_FOUND, "No such schedule";
+    AGENT_NOT_FOUND: NOT_FOUND, "No such agent";
     KEY_NOT_FOUND: NOT_FOUND, "No such key";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "The address does not know this method";
     INVALID_TRANSITION: CONFLICT, "The job's state does not allow this";
     QUEUE_DRAINING: CONFLICT, "The queue takes no new jobs";
     SLUG_TAKEN: CONFLICT, "The slug is taken";
     SCHEDULE_NAME_TAKEN: CONFLICT, "The schedule's name is taken";
+    AGENT_NAME_TAKEN: CONFLICT, "The agent's name is taken";
+    TOO_MANY_AGENTS: CONFLICT, "There may not be more agents";
     TOO_MANY_SCHEDULES: CONFLICT, "The tenant may not have more schedules";
     VERSION_MISMATCH: PRECONDITION_FAILED, "Somebody else changed it meanwhile";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "The body is too large";
@@ -58,6 +61,7 @@ kinds! {
     INTERNAL_ERROR: INTERNAL_SERVER_ERROR, "The server failed";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "The store does not answer";
     STORE_FULL: SERVICE_UNAVAILABLE, "The store is full";
+    AGENT_UNAVAILABLE: SERVICE_UNAVAILABLE, "No agent can take the session now";
     ARTIFACTS_UNAVAILABLE: SERVICE_UNAVAILABLE, "The artifact store does not answer";
     TOO_MANY_STREAMS: SERVICE_UNAVAILABLE, "Too many streams are open";
     REQUEST_TIMEOUT: SERVICE_UNAVAILABLE, "The request took too long";

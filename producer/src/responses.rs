@@ -26,7 +26,7 @@ problem_sets! {
         "401": "`UNAUTHENTICATED`: no key, or one that is not valid.",
         "403": "`FORBIDDEN`: the key's role does not allow it. `WRONG_TENANT`: X-Tenant-ID names a tenant that the key does not open.",
         "500": "`INTERNAL_ERROR`: the server made a mistake.",
-        "503": "`STORE_UNAVAILABLE`, `STORE_FULL`, `REQUEST_TIMEOUT`: try again later.",
+        "503": "`STORE_UNAVAILABLE`, `STORE_FULL`, `REQUEST_TIMEOUT`, `AGENT_UNAVAILABLE`: try again later.",
     }
     /// Routes with query parameters.
     Queried {
@@ -59,6 +59,10 @@ problem_sets! {
     /// Routes that name a schedule.
     OfSchedule {
         "404": "`SCHEDULE_NOT_FOUND`.",
+    }
+    /// Routes that name an agent.
+    OfAgent {
+        "404": "`AGENT_NOT_FOUND`.",
     }
     /// Routes that name a tenant.
     OfTenant {

@@ -128,7 +128,7 @@ impl Worker {
             Ok(()) => Ended::Completed,
             Err(HandlerError::Fail(_)) => Ended::Failed,
             Err(HandlerError::Retry(_)) => Ended::Transient,
-            Err(HandlerError::Yield(_)) => Ended::Yielded,
+            Err(HandlerError::Yield(_) | HandlerError::Elsewhere(_)) => Ended::Yielded,
             Err(HandlerError::Interrupted(_) | HandlerError::OverBudget { .. }) => {
                 Ended::Interrupted
             }

@@ -8,6 +8,7 @@
 mod code_map;
 mod contracts;
 mod direction;
+mod error_codes;
 mod files;
 mod licences;
 mod migrations;

@@ -101,7 +101,7 @@ fn cases() -> Vec<Case> {
     ]
 }
 
-fn opencode_cases() -> Vec<Case> {
+fn agent_cases() -> Vec<Case> {
     let opencode = |agent: &Value, pointer| {
         let mut agent = agent.clone();
         agent["kind"] = "opencode".into();
@@ -125,13 +125,21 @@ fn opencode_cases() -> Vec<Case> {
         opencode(&json!({"run": "x"}), "/agent/run"),
         opencode(&rule("bash", "ask"), "/agent/permissions/0/action"),
         opencode(&rule("", "deny"), "/agent/permissions/0/permission"),
+        Case {
+            body: session(&json!({"agent": {"kind": "eap", "name": "http://127.0.0.1/"}})),
+            ..opencode(&json!({}), "/agent/name")
+        },
+        Case {
+            body: session(&json!({"agent": {"kind": "eap", "name": "a", "files": ["README"]}})),
+            ..opencode(&json!({}), "/agent/files")
+        },
     ]
 }
 
 pub async fn every_wrong_body_gets_its_problem(mode: Mode) {
     let stand = Stand::shared(mode).await;
     let tenant = stand.tenant().await;
-    for case in cases().into_iter().chain(opencode_cases()) {
+    for case in cases().into_iter().chain(agent_cases()) {
         let answer = tenant.api.post(case.path, &case.body).await;
         let problem = answer.expect_problem(case.status, case.code);
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();

@@ -12,8 +12,11 @@
 )]
 
 mod harness;
-// Told in one mode only, so the table below does not name it as a chapter of both.
-mod opencode;
+// Told in one mode only, so the table below does not name them as chapters of both.
+mod agent_check;
+mod eap;
+mod isolation;
+mod opencode_running;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
 macro_rules! stories {
@@ -122,13 +125,29 @@ both {
     pausing:
         a_pause_holds_and_a_resume_lets_go,
         a_draining_queue_works_off_what_it_has_and_takes_nothing_new;
+    agents:
+        agents_are_chosen_by_tier_and_load,
+        an_agent_of_capacity_one_takes_one_of_twenty,
+        a_session_waits_for_an_agent_or_is_refused,
+        an_agent_that_fails_is_left_alone_and_its_sessions_fail_over;
     locks:
-        exclusive_sessions_of_a_branch_never_overlap;
+        exclusive_sessions_of_a_branch_never_overlap,
+        waiting_for_a_branch_is_no_time_of_the_run;
     dead_letters:
         dead_letters_are_queued_again_from_the_command_line;
     secrets:
         secrets_are_taken_out_of_logs_and_errors,
         a_command_sees_nothing_of_the_workers_environment;
+    opencode:
+        a_model_edits_a_repository_while_it_is_watched,
+        a_stop_ends_a_model_and_all_that_it_started,
+        what_rules_deny_is_not_done_and_is_told;
+    opencode_crashes:
+        a_killed_server_is_replaced_and_the_conversation_goes_on,
+        a_conversation_goes_on_after_a_crash_of_the_worker,
+        a_conversation_goes_on_after_a_crash_of_both;
+    opencode_many:
+        sessions_at_once_leave_nothing_behind;
     cli:
         a_session_is_run_listed_and_read,
         exit_codes_say_how_it_ended,
@@ -141,13 +160,30 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
+    // What runs commands is the same in both modes.
+    isolation:
+        what_is_outside_of_a_session_is_out_of_its_reach,
+        a_daemon_does_not_outlive_its_session,
+        a_session_that_fills_the_disk_is_ended,
+        a_session_that_forks_without_end_is_held,
+        a_killed_worker_leaves_nothing_of_an_isolated_session;
+    // OpenCode is heavy, and what is told here is the same in both modes.
+    // What gives work to external agents is the same in both modes.
+    eap:
+        an_external_agent_edits_a_repository_while_it_is_watched,
+        an_agent_that_refuses_twice_does_the_work_once,
+        an_agent_that_is_away_is_asked_again,
+        an_agent_that_stays_away_ends_the_attempt,
+        a_stop_ends_the_work_of_an_external_agent,
+        work_goes_on_when_the_worker_dies_and_is_done_once,
+        an_external_agent_is_chosen_by_what_it_can_do,
+        what_is_wrong_with_an_agent_is_said;
+    agent_check:
+        the_sample_agent_keeps_the_protocol,
+        agents_that_misbehave_are_told_what_to_do,
+        an_agent_that_is_not_there_is_said_at_once;
     // OpenCode is heavy, and what runs it is the same in both modes.
     opencode:
-        a_model_edits_a_repository_while_it_is_watched,
-        a_stop_ends_a_model_and_all_that_it_started,
-        a_killed_server_is_replaced_and_the_conversation_goes_on,
-        a_conversation_goes_on_after_a_crash_of_the_worker,
-        what_rules_deny_is_not_done_and_is_told,
         a_provider_that_refuses_fails_the_session_with_its_words,
         a_provider_that_is_down_is_not_asked_for_ever;
     verifying:
@@ -156,10 +192,16 @@ embedded {
         a_models_last_words_are_its_output;
     resuming:
         a_model_that_loops_is_held_by_its_budget;
+    opencode_running:
+        a_running_server_is_used_and_outlives_its_sessions;
 }
 services {
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.
     failing_runs:
         a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;
+    // `dev` is one machine.
+    opencode_crashes:
+        a_leaving_worker_hands_its_conversation_to_another_machine,
+        a_crash_of_a_machine_costs_the_conversation_and_not_the_session;
 }
 }

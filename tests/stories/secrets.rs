@@ -46,7 +46,7 @@ pub async fn a_command_sees_nothing_of_the_workers_environment(mode: Mode) {
     for name in names {
         assert!(!name.ends_with("_URL") && !name.ends_with("_KEY"), "{name} is handed on: {log}");
         let ours = name.starts_with("ORCHESTRATOR_");
-        let told = ["JOB_ID", "ATTEMPT", "PROGRESS", "PROMPT", "PROMPT_FILE", "CHECKPOINT"];
+        let told = ["JOB_ID", "ATTEMPT", "PROGRESS", "PROMPT", "PROMPT_FILE", "CHECKPOINT", "WORKER"];
         let known = told.iter().any(|known| name == format!("ORCHESTRATOR_{known}"));
         assert!(!ours || known, "{name} is handed on: {log}");
     }

@@ -165,7 +165,7 @@ impl Claiming {
     }
 }
 
-fn signals(jobs: &[Job]) -> Vec<Signal> {
+pub(crate) fn signals(jobs: &[Job]) -> Vec<Signal> {
     let changed = |job: &Job| Signal::JobChanged {
         tenant: job.tenant,
         job: job.id,

@@ -43,6 +43,8 @@ pub(crate) struct JobContext {
     fence: i64,
     attempt: u32,
     interruption: watch::Receiver<Option<Interruption>>,
+    /// Since when the run's time counts.
+    began: watch::Sender<Instant>,
     pending: Mutex<Pending>,
     /// Held while a batch is written, so that batches keep their order and `close` waits for the last.
     writing: tokio::sync::Mutex<()>,
@@ -105,6 +107,7 @@ impl JobContext {
             fence: job.fence,
             attempt: job.attempt,
             interruption,
+            began: watch::Sender::new(Instant::now()),
             pending: Mutex::default(),
             writing: tokio::sync::Mutex::new(()),
             room: Semaphore::new(WAITING_BYTES),
@@ -126,6 +129,15 @@ impl JobContext {
         }
         self.put(logs, progress, checkpoints).await;
         Vec::new()
+    }
+
+    /// The run's time counts from now on: it waited its turn until here.
+    pub fn begin(&self) {
+        self.began.send_replace(Instant::now());
+    }
+
+    pub fn began(&self) -> watch::Receiver<Instant> {
+        self.began.subscribe()
     }
 
     /// Keeps the run's locks until its end is written, which they guard.

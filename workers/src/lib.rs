@@ -23,6 +23,7 @@ mod reconcile;
 mod relay;
 mod release;
 mod replay;
+mod routed;
 mod run;
 mod running;
 mod schedule;

@@ -21,7 +21,8 @@ use crate::lease::LeaseEnd;
 use crate::running::Running;
 use crate::write::Writes;
 use crate::{
-    claim_loop, expire, labelled, lease, promote, reap, reconcile, relay, release, replay, schedule,
+    claim_loop, expire, labelled, lease, promote, reap, reconcile, relay, release, replay, routed,
+    schedule,
 };
 
 /// Between tries to register while the store cannot be reached.
@@ -71,7 +72,8 @@ pub async fn run(
         return Err(WorkerError::NothingToDo);
     }
     let tools = Arc::new(tools);
-    let config = Arc::new(config);
+    let labels = config.labels.without_agent();
+    let config = Arc::new(WorkerConfig { labels, ..config });
     metrics.worker_slots.set(config.concurrency.into());
     loop {
         let begun = Instant::now();
@@ -148,6 +150,7 @@ async fn live(worker: &Arc<Worker>, begun: Instant) {
     parts.spawn(lease::listen(Arc::clone(worker)));
     parts.spawn(claim_loop::claim_loop(Arc::clone(worker)));
     parts.spawn(labelled::labelled_loop(Arc::clone(worker)));
+    parts.spawn(routed::routed_loop(Arc::clone(worker)));
     parts.spawn(relay::relay_loop(Arc::clone(worker)));
     parts.spawn(promote::promote_loop(Arc::clone(worker)));
     parts.spawn(release::release_loop(Arc::clone(worker)));

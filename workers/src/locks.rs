@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{Guard, HandlerError, Interruption, LockState, RunContext as _};
-use domain::{Job, JobError, JobId, LogStream};
+use domain::{AwaitedLock, Job, JobError, JobId, LogStream, Progress};
 use tokio::task::JoinHandle;
 
 use crate::context::JobContext;
@@ -24,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct RunLocks {
     worker: Arc<Worker>,
     job: JobId,
+    attempt: u32,
     owner: String,
     held: Vec<Lock>,
 }
@@ -44,6 +45,7 @@ impl RunLocks {
         Self {
             owner: owner(job),
             job: job.id,
+            attempt: job.attempt,
             held: Vec::new(),
             worker,
         }
@@ -69,16 +71,14 @@ impl RunLocks {
             self.wait_for(&resource, held_before, context).await?;
             let fence = self.worker.ports.engine.next_fence(&resource).await;
             let fence = fence.map_err(|error| not_locked(&resource, &error.to_string()))?;
+            let guard = Guard { resource, fence };
             let keeper = tokio::spawn(keep(
                 Arc::clone(&self.worker),
                 self.job,
                 self.owner.clone(),
-                resource.clone(),
+                guard.clone(),
             ));
-            self.held.push(Lock {
-                guard: Guard { resource, fence },
-                keeper,
-            });
+            self.held.push(Lock { guard, keeper });
         }
         Ok(())
     }
@@ -98,11 +98,16 @@ impl RunLocks {
         context: &JobContext,
     ) -> Result<(), HandlerError> {
         let locks = &self.worker.ports.locks;
-        let mut told = false;
+        let mut told = None;
         loop {
             let state = locks.acquire(resource, &self.owner, LOCK_TTL).await;
             let (ahead, holder) = match state {
-                Ok(LockState::Held) => return Ok(()),
+                Ok(LockState::Held) => {
+                    if told.is_some() {
+                        context.progress(Progress::default()).await;
+                    }
+                    return Ok(());
+                }
                 Ok(LockState::Waiting { ahead, holder }) => (ahead, holder),
                 Err(error) => return Err(not_locked(resource, &error.to_string())),
             };
@@ -113,10 +118,17 @@ impl RunLocks {
                     "an older run holds {resource}"
                 )));
             }
-            if !told {
-                told = true;
+            if told.is_none() {
                 let line = format!("waits for {resource}: {ahead} before it\n");
                 context.log(LogStream::System, &line).await;
+            }
+            if told.replace(ahead) != Some(ahead) {
+                let awaited = AwaitedLock {
+                    resource: resource.to_owned(),
+                    ahead,
+                    attempt: self.attempt,
+                };
+                context.progress(Progress::waiting_for(&awaited)).await;
             }
             tokio::select! {
                 biased;
@@ -146,25 +158,30 @@ fn not_locked(resource: &str, why: &str) -> HandlerError {
     HandlerError::Retry(JobError::new("LOCK_UNAVAILABLE", message))
 }
 
-/// Renews until aborted. When the lock is gone it asks for it again: if nobody was before it the run goes on, as its
-/// fence is still the latest; else the run is ended.
-async fn keep(worker: Arc<Worker>, job: JobId, owner: String, resource: String) {
+/// Renews until aborted. A lock that was gone is asked for again: the run goes on if nobody worked under it meanwhile,
+/// which the fence tells; else it is ended.
+async fn keep(worker: Arc<Worker>, job: JobId, owner: String, guard: Guard) {
     loop {
         tokio::time::sleep(LOCK_TTL / 3).await;
-        match worker
-            .ports
-            .locks
-            .acquire(&resource, &owner, LOCK_TTL)
-            .await
-        {
-            Ok(LockState::Held) => {}
-            Ok(LockState::Waiting { .. }) => {
+        let resource = &guard.resource;
+        let state = worker.ports.locks.acquire(resource, &owner, LOCK_TTL).await;
+        let still_ours = match state {
+            Ok(LockState::Held) => worker.ports.engine.is_latest_fence(&guard).await,
+            Ok(LockState::Waiting { .. }) => Ok(false),
+            // The fence decides in the end.
+            Err(error) => {
+                tracing::warn!(%error, %job, resource, "a lock could not be renewed");
+                continue;
+            }
+        };
+        match still_ours {
+            Ok(true) => {}
+            Ok(false) => {
                 tracing::warn!(%job, resource, "a lock went to another run; this one is ended");
                 worker.running.interrupt(job, Interruption::LockLost);
                 return;
             }
-            // The fence decides in the end.
-            Err(error) => tracing::warn!(%error, %job, resource, "a lock could not be renewed"),
+            Err(error) => tracing::warn!(%error, %job, resource, "a fence could not be read"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use application::ports::StoreError;
 use domain::{JobKind, QueueKey, SlotSnapshot};
+use telemetry::Metrics;
 
 use crate::life::Worker;
 use crate::singleton;
@@ -21,9 +22,11 @@ const RECOUNTS: usize = 5;
 pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
     let every = worker.config.reconcile_every;
     loop {
-        if singleton::is_mine(&worker, CHORE, every * 2).await
-            && let Err(error) = reconcile(&worker).await
-        {
+        if !singleton::is_mine(&worker, CHORE, every * 2).await {
+            // Whoever does it now tells the counts; ours would stay as they were.
+            show(&worker.metrics, None);
+        } else if let Err(error) = reconcile(&worker).await {
+            show(&worker.metrics, None);
             tracing::warn!(%error, "counts and messages could not be reconciled");
             worker
                 .metrics
@@ -37,6 +40,7 @@ pub(crate) async fn reconcile_loop(worker: Arc<Worker>) {
             () = tokio::time::sleep(every) => {}
         }
     }
+    show(&worker.metrics, None);
     singleton::give_up(&worker, CHORE).await;
 }
 
@@ -150,6 +154,17 @@ async fn refresh(worker: &Worker) -> Result<(), StoreError> {
     if let Err(error) = worker.ports.ready.refresh(&slots).await {
         tracing::warn!(%error, "the ready set could not be refreshed");
     }
+    show(&worker.metrics, Some(&slots));
+    Ok(())
+}
+
+/// The counts of all queues as metrics; `None` takes them away: an old count looks like a true one for ever.
+fn show(metrics: &Metrics, slots: Option<&[SlotSnapshot]>) {
+    let gauge = &metrics.queue_jobs;
+    let Some(slots) = slots else {
+        gauge.reset();
+        return;
+    };
     for kind in JobKind::ALL {
         let of_kind = slots.iter().filter(|slots| slots.queue.kind == kind);
         let (queued, running) = of_kind.fold((0_i64, 0_i64), |(queued, running), slots| {
@@ -158,13 +173,52 @@ async fn refresh(worker: &Worker) -> Result<(), StoreError> {
                 running + i64::from(slots.running),
             )
         });
-        let gauge = &worker.metrics.queue_jobs;
-        gauge
-            .with_label_values(&[kind.as_str(), "queued"])
-            .set(queued);
-        gauge
-            .with_label_values(&[kind.as_str(), "running"])
-            .set(running);
+        for (state, jobs) in [("queued", queued), ("running", running)] {
+            gauge.with_label_values(&[kind.as_str(), state]).set(jobs);
+        }
     }
-    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{SERVICE_SECONDS_UNKNOWN, TenantId};
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn slots(tenant: u128, kind: JobKind) -> SlotSnapshot {
+        SlotSnapshot {
+            queue: QueueKey {
+                tenant: TenantId::from_uuid(Uuid::from_u128(tenant)),
+                kind,
+            },
+            version: 1,
+            weight: 1,
+            quota: 4,
+            running: 2,
+            queued: 7,
+            due: 3,
+            published: 3,
+            paused: false,
+            service_seconds: SERVICE_SECONDS_UNKNOWN,
+        }
+    }
+
+    #[test]
+    fn counts_are_shown_as_queue_lists_show_them_and_taken_away() {
+        let metrics = Metrics::new();
+        let sessions = [slots(1, JobKind::Session), slots(2, JobKind::Session)];
+        show(&metrics, Some(&sessions));
+        let text = metrics.render();
+        for line in [
+            "orchestrator_queue_jobs{kind=\"session\",state=\"queued\"} 14\n",
+            "orchestrator_queue_jobs{kind=\"session\",state=\"running\"} 4\n",
+            "orchestrator_queue_jobs{kind=\"training\",state=\"queued\"} 0\n",
+        ] {
+            assert!(text.contains(line), "{line} is not in {text}");
+        }
+        show(&metrics, None);
+        let text = metrics.render();
+        assert!(!text.contains("orchestrator_queue_jobs{"), "{text}");
+    }
 }

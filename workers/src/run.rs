@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{Finish, Guard, HandlerError, Interruption};
-use domain::{Ending, Job, JobError, JobState, LogChunk, Timestamp, settle};
+use domain::{AGENT_LABEL, Ending, Job, JobError, JobState, LogChunk, Outcome, Timestamp, settle};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
@@ -21,6 +21,11 @@ use crate::write::Written;
 const WIND_UP: Duration = Duration::from_secs(20);
 /// How long a run that gave way waits at least.
 const GIVE_WAY: Duration = Duration::from_millis(333);
+/// How long a run waits at least that came to a worker which cannot do it: it may meet the same one again.
+const ELSEWHERE: Duration = Duration::from_secs(5);
+/// Why a run is tried again whose end was refused or not waited for.
+const LOCK_LOST: &str =
+    "the lock that it worked under went to another run; what it did does not count";
 /// Between tries to write the end of a run while the store cannot be reached.
 const FINISH_RETRY: Duration = Duration::from_millis(500);
 
@@ -41,8 +46,10 @@ struct Account {
 }
 
 /// What goes with a run's end.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Rest {
+    /// What it says of the agent that did the work.
+    agent: Outcome,
     /// What it said last.
     logs: Vec<LogChunk>,
     /// Locks that it worked under.
@@ -56,6 +63,8 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
         charged,
         entry,
     } = start;
+    // It is claimed with its agent's spec, so what was asked for shows in what its queue asks workers for.
+    let routed = job.requires.0.contains_key(AGENT_LABEL);
     let context = JobContext::new(Arc::clone(&worker), &job, entry.interruption());
     let account = Account {
         began: Instant::now(),
@@ -66,11 +75,20 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
     let handled = attend(&worker, &job, &context, &entry).await;
     let logs = context.close().await;
     let locks = context.take_locks();
-    let rest = Rest {
+    let mut rest = Rest {
         logs,
+        agent: Outcome::Nothing,
         guards: locks.as_ref().map(RunLocks::guards).unwrap_or_default(),
     };
-    if let Some(ending) = ending(&job, handled, entry.why(), worker.ports.clock.now()) {
+    let by_agent = handled.by_agent;
+    let ending = ending(&job, handled, entry.why(), worker.ports.clock.now());
+    if let Some(ending) = ending {
+        let ending = if routed {
+            fail_over(ending, by_agent)
+        } else {
+            ending
+        };
+        rest.agent = verdict(&ending, by_agent, account.began.elapsed());
         finish(&worker, &job, ending, rest, account).await;
     }
     if let Some(locks) = locks {
@@ -102,9 +120,13 @@ async fn attend(
     let mut interruption = entry.interruption();
     let mut work = tokio::spawn(handle(Arc::clone(worker), job.clone(), Arc::clone(context)));
     let _leash = Leash(work.abort_handle());
-    let deadline = Instant::now() + limit(worker, job);
+    let latest = job.deadline.map(|at| instant_of(worker, at));
+    let mut began = context.began();
     let mut patience: Option<Instant> = None;
     loop {
+        let limit = Duration::from_secs(job.max_duration_seconds.into());
+        let limit = *began.borrow_and_update() + limit;
+        let deadline = latest.map_or(limit, |latest| latest.min(limit));
         let lost = interruption.wait_for(|why| *why == Some(Interruption::LeaseLost));
         tokio::select! {
             biased;
@@ -112,6 +134,8 @@ async fn attend(
             _ = lost => return Handled::interrupted(Interruption::LeaseLost),
             () = tokio::time::sleep_until(patience.unwrap_or(deadline)) => {}
             () = told(entry), if patience.is_none() => {}
+            // The sender lives as long as the context.
+            _ = began.changed(), if patience.is_none() => continue,
         }
         if let (Some(why), Some(_)) = (entry.why(), patience) {
             tracing::warn!(job = %job.id, ?why, "the run did not wind up in time and is dropped");
@@ -124,13 +148,10 @@ async fn attend(
     }
 }
 
-/// How long the run may take: its own limit, and what is left until the job's deadline.
-fn limit(worker: &Worker, job: &Job) -> Duration {
-    let limit = Duration::from_secs(job.max_duration_seconds.into());
-    let left = job
-        .deadline
-        .map(|deadline| deadline - worker.ports.clock.now());
-    left.map_or(limit, |left| limit.min(left.to_std().unwrap_or_default()))
+/// When the job's deadline comes, by the clock that never jumps.
+fn instant_of(worker: &Worker, deadline: Timestamp) -> Instant {
+    let left = deadline - worker.ports.clock.now();
+    Instant::now() + left.to_std().unwrap_or_default()
 }
 
 async fn told(entry: &Entry) {
@@ -156,7 +177,7 @@ fn ending(
     let Err(error) = handled.outcome else {
         return match (handled.result, why) {
             (_, Some(Interruption::LeaseLost)) => None,
-            (_, Some(Interruption::LockLost)) => Some(Ending::Yielded { wait: give_way() }),
+            (_, Some(Interruption::LockLost)) => Some(yielded(LOCK_LOST, GIVE_WAY)),
             (Some(result), _) => Some(Ending::Completed(result)),
             (None, _) => Some(Ending::Failed(JobError::new(
                 "NO_RESULT",
@@ -184,9 +205,33 @@ fn ending(
             result: handled.result,
         }),
         (None, HandlerError::Retry(error)) => Some(Ending::Retry { error, after: None }),
-        (Some(Interruption::LockLost), _) | (None, HandlerError::Yield(_)) => {
-            Some(Ending::Yielded { wait: give_way() })
-        }
+        (Some(Interruption::LockLost), _) => Some(yielded(LOCK_LOST, GIVE_WAY)),
+        (None, HandlerError::Yield(why)) => Some(yielded(&why, GIVE_WAY)),
+        (None, HandlerError::Elsewhere(why)) => Some(yielded(&why, ELSEWHERE)),
+    }
+}
+
+/// A session that was routed is tried with the next best agent, as long as it has attempts left.
+fn fail_over(ending: Ending, by_agent: bool) -> Ending {
+    match ending {
+        Ending::Failed(error) if by_agent => Ending::Retry {
+            error,
+            after: Some(Duration::ZERO),
+        },
+        other => other,
+    }
+}
+
+/// What a run's end says of the agent that did the work.
+fn verdict(ending: &Ending, by_agent: bool, took: Duration) -> Outcome {
+    match ending {
+        Ending::Completed(_) | Ending::PartiallyCompleted(_) => Outcome::Succeeded {
+            seconds: took.as_secs_f64(),
+        },
+        Ending::Failed(_) | Ending::Retry { .. } if by_agent => Outcome::Failed,
+        // It did not come to an end in the time that it had.
+        Ending::TimedOut(_) => Outcome::Failed,
+        _ => Outcome::Nothing,
     }
 }
 
@@ -204,9 +249,12 @@ fn deadline_exceeded(job: &Job, now: Timestamp) -> JobError {
     JobError::new("DEADLINE_EXCEEDED", message)
 }
 
-/// Between a third of a second and a second, so that runs that gave way to each other do not meet again.
-fn give_way() -> Duration {
-    GIVE_WAY.mul_f64(1.0 + 2.0 * fastrand::f64())
+/// Tried again after one to three times `least`, so that runs that gave way to each other do not meet again.
+fn yielded(why: &str, least: Duration) -> Ending {
+    Ending::Yielded {
+        wait: least.mul_f64(1.0 + 2.0 * fastrand::f64()),
+        why: why.to_owned(),
+    }
 }
 
 /// Writes the end, however long the store is away, as long as the lease holds.
@@ -219,12 +267,12 @@ async fn finish(worker: &Worker, job: &Job, ending: Ending, rest: Rest, account:
     }
     // Either the job is not ours any more, or a lock that it worked under is not. In the second case nobody else would
     // end it: it is tried again.
-    let yielded = Ending::Yielded { wait: give_way() };
     let rest = Rest {
+        agent: end.agent,
         logs: end.logs,
         guards: Vec::new(),
     };
-    if let Some(again) = end_of(worker, job, yielded, rest) {
+    if let Some(again) = end_of(worker, job, yielded(LOCK_LOST, GIVE_WAY), rest) {
         write_end(worker, job, &again, account).await;
     }
 }
@@ -244,6 +292,7 @@ fn end_of(worker: &Worker, job: &Job, ending: Ending, rest: Rest) -> Option<Fini
         fence: job.fence,
         attempt: job.attempt,
         settlement,
+        agent: rest.agent,
         logs: rest.logs,
         guards: rest.guards,
     })

@@ -62,6 +62,7 @@ fn count(worker: &Worker, round: &FireRound) {
         ("job", round.jobs),
         ("refused", round.refused),
         ("overlapped", round.overlapped),
+        ("missed", round.missed),
     ];
     for (outcome, ticks) in outcomes {
         worker

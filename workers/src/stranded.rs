@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use application::ports::{Finish, StoreError};
-use domain::{Ending, JobId, TenantId, settle};
+use domain::{Ending, JobId, Outcome, TenantId, settle};
 
 use crate::finish::End;
 use crate::life::Worker;
@@ -120,6 +120,7 @@ async fn try_hand_back(worker: &Worker, tenant: TenantId, job: JobId) -> Result<
                 fence: job.fence,
                 attempt: job.attempt,
                 settlement,
+                agent: Outcome::Nothing,
                 logs: Vec::new(),
                 guards: Vec::new(),
             };

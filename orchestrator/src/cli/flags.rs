@@ -6,7 +6,7 @@ use clap::Args;
 use domain::{AgentKind, JobKind};
 use serde::Serialize;
 
-use crate::config::LogFormat;
+use crate::config::{IsolationDemand, LogFormat, Network};
 
 #[derive(Debug, Default, Args, Serialize)]
 pub struct LogFlags {
@@ -67,7 +67,8 @@ pub struct WorkerFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
 
-    /// Kinds of agents to run: echo, command, opencode. The last two do what tenants say, as this user
+    /// Kinds of agents to run: echo, command, opencode, eap. `command` and `opencode` do what tenants say, as
+    /// this user; `eap` gives work to the external agents of the configuration
     #[arg(long, value_name = "KIND,..", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Vec<AgentKind>>,
@@ -76,6 +77,16 @@ pub struct WorkerFlags {
     #[arg(long, value_name = "DIR,..", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub roots: Option<Vec<PathBuf>>,
+
+    /// How sessions are kept to themselves [default: auto]
+    #[arg(long, value_name = "DEMAND")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub isolation: Option<IsolationDemand>,
+
+    /// Whether commands reach the network; off takes bubblewrap [default: on]
+    #[arg(long, value_name = "ON|OFF")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub network: Option<Network>,
 
     /// Seconds that running jobs may go on after SIGTERM [default: 60]
     #[arg(long, value_name = "SECONDS")]

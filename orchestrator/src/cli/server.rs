@@ -97,7 +97,7 @@ pub struct ProducerArgs {
 /// --drain-seconds and are handed back after that; a second SIGTERM ends at once.
 ///
 /// By default only the agent `echo` is run: `command` and `opencode` do what tenants send as this user, so they have to
-/// be named, and local repositories and datasets have to lie below one of --roots.
+/// be named, as has `eap`, which gives work to the external agents of the configuration; and local repositories and datasets have to lie below one of --roots.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

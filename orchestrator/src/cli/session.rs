@@ -26,7 +26,8 @@ Examples:
   orchestrator session run --run 'make deploy' --after 0198c5a2-7e1b-7cc0-8000-0123456789ab --detach
   orchestrator session run --run 'nvidia-smi' --require gpu=h100 --deadline 2026-12-24T18:00:00Z
   orchestrator session run --title hello --agent echo --prompt 'say hello'
-  orchestrator session run --repo . --agent opencode --prompt 'Fix the failing test'")]
+  orchestrator session run --repo . --agent opencode --prompt 'Fix the failing test'
+  orchestrator session run --repo . --agent eap --agent-name reviewer --file src/lib.rs --prompt 'Review it'")]
     Run(RunArgs),
     /// List sessions, newest first
     #[command(after_help = "\
@@ -114,12 +115,28 @@ pub struct WorkArgs {
     /// Provider and model of the opencode agent [default: what the worker prefers]
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub model: Option<String>,
+    /// The external agent, by its name in the workers' configuration; for --agent eap
+    #[arg(long, value_name = "NAME")]
+    pub agent_name: Option<String>,
+    /// File of the worktree that the external agent is handed; may be repeated
+    #[arg(long = "file", value_name = "FILE", requires = "repo")]
+    pub files: Vec<String>,
     /// Line for /bin/sh, run by the command agent
     #[arg(long, value_name = "LINE", conflicts_with = "argv")]
     pub run: Option<String>,
     /// Program and arguments, run by the command agent
     #[arg(last = true, value_name = "ARGV")]
     pub argv: Vec<String>,
+    /// Instead of an agent: what it must be able to do; the best registered agent that is free gets it
+    #[arg(long = "can", value_name = "CAPABILITY,..", value_delimiter = ',',
+        conflicts_with_all = ["agent", "model", "run", "argv"])]
+    pub capabilities: Vec<String>,
+    /// With --can: the agent's least tier
+    #[arg(long, value_name = "N", requires = "capabilities")]
+    pub min_tier: Option<u8>,
+    /// With --can: an agent to prefer, by name or id
+    #[arg(long, value_name = "AGENT", requires = "capabilities")]
+    pub prefer: Option<String>,
     /// Local git repository to work on; the session gets a worktree of its own
     #[arg(long, value_name = "PATH")]
     pub repo: Option<PathBuf>,
@@ -132,7 +149,7 @@ pub struct WorkArgs {
     /// Wall-clock limit of one run
     #[arg(long, value_name = "SECONDS")]
     pub max_duration: Option<u32>,
-    /// How many runs may fail before the session does
+    /// How many runs may fail before the session does; only exit code 75 and the worker's own failures are tried again
     #[arg(long, value_name = "N")]
     pub max_attempts: Option<u32>,
     /// Mark to find it by; may be repeated
@@ -204,6 +221,8 @@ pub enum AgentChoice {
     /// A model does what the prompt says
     #[value(name = "opencode")]
     OpenCode,
+    /// An external agent does it
+    Eap,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, value_parser};
 use domain::{NewTenant, Quotas, Role};
 use serde::Serialize;
 
@@ -53,16 +53,16 @@ pub struct TenantCreateArgs {
     #[arg(long)]
     pub name: Option<String>,
     /// Sessions it may run at once
-    #[arg(long, value_name = "N", default_value_t = Quotas::default().session)]
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().session, allow_negative_numbers = true, value_parser = quota)]
     pub sessions: u32,
     /// Training jobs it may run at once
-    #[arg(long, value_name = "N", default_value_t = Quotas::default().training)]
+    #[arg(long, value_name = "N", default_value_t = Quotas::default().training, allow_negative_numbers = true, value_parser = quota)]
     pub training: u32,
     /// Jobs that may wait at once, all kinds together
-    #[arg(long, value_name = "N", default_value_t = NewTenant::DEFAULT_MAX_QUEUED)]
+    #[arg(long, value_name = "N", default_value_t = NewTenant::DEFAULT_MAX_QUEUED, allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     pub max_queued: u32,
     /// Its share of the workers relative to others
-    #[arg(long, value_name = "N", default_value_t = NewTenant::DEFAULT_WEIGHT)]
+    #[arg(long, value_name = "N", default_value_t = NewTenant::DEFAULT_WEIGHT, allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     pub weight: u32,
     #[command(flatten)]
     pub connection: Connection,
@@ -79,22 +79,30 @@ pub struct TenantQuotaArgs {
     #[arg(id = "named", value_name = "TENANT")]
     pub tenant: String,
     /// Sessions it may run at once
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = quota)]
     pub sessions: Option<u32>,
     /// Training jobs it may run at once
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = quota)]
     pub training: Option<u32>,
     /// Jobs that may wait at once, all kinds together
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     pub max_queued: Option<u32>,
     /// Its share of the workers relative to others
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     pub weight: Option<u32>,
     #[command(flatten)]
     pub connection: Connection,
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// A quota of none is a pause, which says so wherever its jobs are shown.
+fn quota(text: &str) -> Result<u32, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| {
+        "must be a whole number of at least 1; to start no more jobs, pause the tenant or its queue instead".to_owned()
+    })
 }
 
 #[derive(Debug, Subcommand)]
@@ -142,4 +150,26 @@ pub struct KeyTarget {
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use crate::cli::Cli;
+
+    #[test]
+    fn a_quota_that_is_none_is_told_what_would_be_right() {
+        for words in [
+            ["--sessions", "-1"],
+            ["--sessions", "0"],
+            ["--training", "x"],
+        ] {
+            let start = ["orchestrator", "tenant", "set-quota", "acme"];
+            let error = Cli::try_parse_from(start.iter().chain(&words)).unwrap_err();
+            let text = error.to_string();
+            assert!(text.contains("pause the tenant"), "{text}");
+            assert!(!text.contains("-- -1"), "{text}");
+        }
+    }
 }

@@ -84,6 +84,9 @@ async fn replay(args: ReplayArgs, loader: &Loader) -> anyhow::Result<()> {
         return match args.output {
             Format::Json => output::json(&begun),
             Format::Table => {
+                if begun["matched"] == 0 {
+                    nothing_matched();
+                }
                 output::line(format_args!("{} would be queued again", begun["matched"]))
             }
         };
@@ -132,5 +135,12 @@ fn show(document: Value, format: Format) -> anyhow::Result<()> {
     if let Some(why) = replay.held_up {
         output::line(format_args!("held up: {why}"))?;
     }
+    if replay.matched == 0 {
+        nothing_matched();
+    }
     Ok(())
+}
+
+fn nothing_matched() {
+    output::say("no dead letter matched; `orchestrator dead-letter list` shows what there is");
 }

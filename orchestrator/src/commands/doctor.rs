@@ -3,9 +3,11 @@
 mod defaults;
 mod probes;
 
+use adapter_agents::isolation::Isolation;
 use serde::Serialize;
 
 use crate::cli::DoctorArgs;
+use crate::compose::isolation;
 use crate::config::{Config, Flags, Loader};
 use crate::exit::Exit;
 use crate::output::{self, Format};
@@ -14,6 +16,23 @@ use crate::output::{self, Format};
 struct Findings {
     settings: Vec<Setting>,
     probes: Vec<probes::Probe>,
+    isolation: Level,
+}
+
+/// How sessions are kept to themselves by a worker that is started as this was.
+#[derive(Debug, Serialize)]
+struct Level {
+    summary: String,
+    /// Why no worker starts with these settings.
+    refused: Option<String>,
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Serialize)]
+struct Part {
+    name: &'static str,
+    works: bool,
+    finding: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -28,13 +47,28 @@ pub async fn run(args: DoctorArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let findings = Findings {
         settings: settings(&config)?,
         probes: probes::all(&config.settings).await,
+        isolation: level(&isolation::detect(&config.settings, false).await?),
     };
     match args.output {
         Format::Json => output::json(&findings)?,
         Format::Table => show(&findings)?,
     }
-    let broken = findings.probes.iter().any(|probe| !probe.ok);
+    let refused = findings.isolation.refused.is_some();
+    let broken = refused || findings.probes.iter().any(|probe| !probe.ok);
     Ok(if broken { Exit::Failed } else { Exit::Ok })
+}
+
+fn level(isolation: &Isolation) -> Level {
+    let parts = isolation.parts().into_iter().map(|part| Part {
+        name: part.name,
+        works: part.works,
+        finding: part.finding,
+    });
+    Level {
+        summary: isolation.level(),
+        refused: isolation.check().err().map(|error| error.to_string()),
+        parts: parts.collect(),
+    }
 }
 
 fn settings(config: &Config) -> anyhow::Result<Vec<Setting>> {
@@ -65,11 +99,29 @@ fn show(findings: &Findings) -> anyhow::Result<()> {
     for probe in &findings.probes {
         let took = probe.milliseconds;
         probes.add_row([
-            probe.name.to_owned(),
+            probe.name.clone(),
             if probe.ok { "ok" } else { "BROKEN" }.to_owned(),
             format!("{took} ms"),
             probe.finding.clone(),
         ]);
     }
-    output::print(probes)
+    output::print(probes)?;
+    output::line("")?;
+    show_isolation(&findings.isolation)
+}
+
+fn show_isolation(isolation: &Level) -> anyhow::Result<()> {
+    output::line(format_args!("isolation: {}", isolation.summary))?;
+    if let Some(refused) = &isolation.refused {
+        output::line(format_args!("BROKEN: {refused}"))?;
+    }
+    if isolation.parts.is_empty() {
+        return Ok(());
+    }
+    let mut parts = output::table(&["isolation of", "", "finding"]);
+    for part in &isolation.parts {
+        let works = if part.works { "yes" } else { "no" };
+        parts.add_row([part.name, works, &part.finding]);
+    }
+    output::print(parts)
 }

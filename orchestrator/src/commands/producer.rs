@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::ProducerArgs;
 use crate::commands::serving::{self, Listening, serve_metrics};
+use crate::compose::producer_config;
 use crate::compose::services::Services;
 use crate::config::{Flags, Loader};
 use crate::exit::Exit;
@@ -36,7 +37,7 @@ pub async fn run(args: ProducerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let router = producer::router(
         services.ports.clone(),
         metrics,
-        producer::ProducerConfig::default(),
+        producer_config(&settings),
         shutdown.clone(),
     );
     tracing::info!(%url, "the API is served");

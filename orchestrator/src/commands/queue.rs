@@ -65,7 +65,7 @@ pub fn show(items: Vec<Value>, format: Format) -> anyhow::Result<()> {
             queue.running.to_string(),
             queue.quota.to_string(),
             match (queue.paused, queue.draining) {
-                (true, true) => "paused, draining",
+                (true, true) => "paused and draining: takes none, starts none",
                 (true, false) => "paused",
                 (false, true) => "draining",
                 (false, false) => "",

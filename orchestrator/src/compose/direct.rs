@@ -10,8 +10,8 @@ use adapter_embedded::{
     EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
 };
 use application::ports::{
-    BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, ReplayStore, ScheduleStore,
-    TenantStore,
+    AgentStore, BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, ReplayStore,
+    ScheduleStore, TenantStore,
 };
 use async_trait::async_trait;
 use domain::{ArtifactId, TenantId};
@@ -41,12 +41,20 @@ pub async fn open(config: &Config) -> anyhow::Result<Option<Ports>> {
 
 fn over<S>(store: Arc<S>) -> Ports
 where
-    S: JobStore + EngineStore + TenantStore + KeyStore + ScheduleStore + ReplayStore + 'static,
+    S: AgentStore
+        + JobStore
+        + EngineStore
+        + TenantStore
+        + KeyStore
+        + ScheduleStore
+        + ReplayStore
+        + 'static,
 {
     Ports {
         jobs: store.clone(),
         engine: store.clone(),
         tenants: store.clone(),
+        agents: store.clone(),
         schedules: store.clone(),
         keys: store.clone(),
         replays: store,

@@ -34,6 +34,7 @@ impl Embedded {
             jobs: shared.clone(),
             engine: shared.clone(),
             tenants: shared.clone(),
+            agents: shared.clone(),
             schedules: shared.clone(),
             replays: shared.clone(),
             keys: shared,

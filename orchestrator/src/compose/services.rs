@@ -50,6 +50,7 @@ impl Services {
             jobs: store.clone(),
             engine: store.clone(),
             tenants: store.clone(),
+            agents: store.clone(),
             schedules: store.clone(),
             keys: store.clone(),
             replays: store,

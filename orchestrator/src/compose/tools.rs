@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use adapter_agents::eap::{ConfiguredEndpoints, EapAgent};
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{Author, GitWorkspaces, Roots};
@@ -14,8 +15,8 @@ use application::ports::Agent;
 use domain::AgentKind;
 use workers::Tools;
 
-use crate::compose::worker_config;
-use crate::config::{self, Settings};
+use crate::compose::{isolation, worker_config};
+use crate::config::{self, ConfigError, Settings};
 
 /// The word that makes this program a guard, before anything else looks at its command line.
 pub const GUARD: &str = "guard";
@@ -30,48 +31,71 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
         Some(text) => text.parse().context("`commit_author` cannot be used")?,
         None => Author::default(),
     };
+    let isolation = isolation::of_worker(settings).await?;
     let workspaces = GitWorkspaces::new(work, roots.clone(), &environment).with_author(author);
-    match workspaces.sweep().await {
-        Ok(0) => {}
-        Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),
-        Err(error) => {
-            tracing::warn!(%error, folder = %work.display(), "worktrees of dead runs may be left");
-        }
-    }
-    let kinds = settings
-        .agents
-        .clone()
-        .unwrap_or_else(|| vec![AgentKind::Echo]);
-    let agents = kinds
+    let workspaces = Arc::new(workspaces);
+    // It ends with the process.
+    tokio::spawn(isolation::sweep_for_ever(
+        Arc::clone(&workspaces),
+        isolation.clone(),
+    ));
+    let guard = guard(settings).with_isolation(isolation);
+    let agents = agent_kinds(settings)
         .into_iter()
-        .map(|kind| agent(kind, settings, &environment, work))
-        .collect();
+        .filter_map(|kind| agent(kind, settings, &guard, &environment, work).transpose())
+        .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
         agents,
-        trainers: vec![Arc::new(trainer(settings, environment, roots))],
-        workspaces: Arc::new(workspaces),
+        trainers: vec![Arc::new(trainer(settings, guard, environment, roots))],
+        workspaces,
     })
+}
+
+/// The kinds of agents that a worker with these settings runs.
+pub fn agent_kinds(settings: &Settings) -> Vec<AgentKind> {
+    let echo = || vec![AgentKind::Echo];
+    settings.agents.clone().unwrap_or_else(echo)
 }
 
 fn agent(
     kind: AgentKind,
     settings: &Settings,
+    guard: &GuardCommand,
     environment: &Environment,
     work: &Path,
-) -> Arc<dyn Agent> {
-    match kind {
+) -> Result<Option<Arc<dyn Agent>>, ConfigError> {
+    let agent: Arc<dyn Agent> = match kind {
+        // Sessions that are routed come with their agent's own kind.
+        AgentKind::Routed => return Ok(None),
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
-            guard(settings),
+            guard.clone(),
             environment.clone(),
             output_limits(settings),
         )),
-        AgentKind::OpenCode => Arc::new(opencode(settings, environment, work)),
+        AgentKind::OpenCode => Arc::new(opencode(settings, guard, environment, work)),
+        AgentKind::Eap => Arc::new(eap(settings, environment)?),
+    };
+    Ok(Some(agent))
+}
+
+fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, ConfigError> {
+    let mut agents = Vec::new();
+    for (name, agent) in &settings.eap {
+        agents.push((name.clone(), agent.url.clone(), agent.token(name)?));
     }
+    let endpoints = ConfiguredEndpoints::new(agents, config::variables())
+        .map_err(|error| ConfigError(error.to_string()))?;
+    Ok(EapAgent::new(Arc::new(endpoints), environment))
 }
 
 /// What it kept of jobs that are not tried again is swept away.
-fn opencode(settings: &Settings, environment: &Environment, work: &Path) -> OpenCodeAgent {
+fn opencode(
+    settings: &Settings,
+    guard: &GuardCommand,
+    environment: &Environment,
+    work: &Path,
+) -> OpenCodeAgent {
     let program = settings
         .opencode
         .clone()
@@ -85,11 +109,12 @@ fn opencode(settings: &Settings, environment: &Environment, work: &Path) -> Open
     let setup = OpenCodeSetup {
         program,
         config: settings.opencode_config.clone(),
+        servers: settings.opencode_servers.clone(),
         variables: config::variables().collect(),
         folder: work.join("opencode"),
     };
     let limits = output_limits(settings);
-    let agent = OpenCodeAgent::new(guard(settings), environment.clone(), limits, setup);
+    let agent = OpenCodeAgent::new(guard.clone(), environment.clone(), limits, setup);
     match agent.sweep() {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed old conversations of OpenCode"),
@@ -99,13 +124,18 @@ fn opencode(settings: &Settings, environment: &Environment, work: &Path) -> Open
 }
 
 /// The operator's own trainer or, where none is named, the reference trainer in this binary.
-fn trainer(settings: &Settings, environment: Environment, roots: Roots) -> SubprocessTrainer {
+fn trainer(
+    settings: &Settings,
+    guard: GuardCommand,
+    environment: Environment,
+    roots: Roots,
+) -> SubprocessTrainer {
     let command = match settings.trainer.as_deref() {
         None | Some([]) => SubprocessTrainer::of_this_program(TRAINER),
         Some(words) => words.iter().map(OsString::from).collect(),
     };
     let limits = output_limits(settings);
-    SubprocessTrainer::new(guard(settings), command, environment, roots, limits)
+    SubprocessTrainer::new(guard, command, environment, roots, limits)
 }
 
 /// A run ends with the lease of its worker, also when the worker cannot end it. A lease is renewed every third of its

@@ -15,7 +15,7 @@ const PREFIX: &str = "ORCHESTRATOR_";
 /// Settings whose variables have names of their own, known to other programs too.
 const SERVICES: [&str; 3] = ["database_url", "amqp_url", "redis_url"];
 /// Settings that are numbers; a variable is text, so it has to be known.
-const NUMBERS: [&str; 7] = [
+const NUMBERS: [&str; 11] = [
     "port",
     "metrics_port",
     "concurrency",
@@ -23,6 +23,10 @@ const NUMBERS: [&str; 7] = [
     "grace_seconds",
     "drain_seconds",
     "log_limit_bytes",
+    "memory_limit_bytes",
+    "pids_limit",
+    "cpu_limit_percent",
+    "disk_limit_bytes",
 ];
 
 /// Settings that are true or false.
@@ -263,7 +267,16 @@ pub fn show(value: &Value) -> String {
         Value::Array(_, items) => items.iter().map(show).collect::<Vec<_>>().join(","),
         Value::Empty(..) => "-".to_owned(),
         Value::Char(_, c) => c.to_string(),
-        Value::Dict(..) => "...".to_owned(),
+        Value::Dict(_, members) if members.is_empty() => "-".to_owned(),
+        Value::Dict(_, members) => members
+            .iter()
+            .map(|(name, value)| match value {
+                // An agent: the rest of it is in the file.
+                Value::Dict(..) => name.clone(),
+                value => format!("{name}={}", show(value)),
+            })
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 

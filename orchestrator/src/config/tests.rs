@@ -149,3 +149,25 @@ fn a_file_that_was_asked_for_must_be_there() {
         "{error}"
     );
 }
+
+#[test]
+fn an_external_agent_has_an_address_and_says_where_its_token_is() {
+    let both = "[eap.a]\nurl = \"http://a\"\ntoken_env = \"A\"\n\n[eap.b]\nurl = \"http://b\"\n";
+    let config = load(both, &[], None).unwrap();
+    let agents = &config.settings.eap;
+    assert_eq!(agents["a"].url, "http://a");
+    assert!(agents["a"].token("a").is_ok());
+    let why = agents["b"].token("b").unwrap_err().to_string();
+    assert!(
+        why.contains("eap.b needs either token_env or token_file"),
+        "{why}"
+    );
+    let shown = config.shown().unwrap();
+    let agents = shown.iter().find(|(key, _)| key == "eap").unwrap();
+    assert_eq!(agents.1, "a,b");
+    let secret = mistake("[eap.a]\nurl = \"http://a\"\ntoken = \"hunter2\"\n", &[]);
+    assert!(
+        secret.contains("token") && !secret.contains("hunter2"),
+        "{secret}"
+    );
+}

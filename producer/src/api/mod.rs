@@ -1,5 +1,6 @@
 //! The routes, one file an endpoint: its handler, its documentation and what can go wrong with it.
 
+mod agents;
 mod dead_letters;
 mod fine_tuning;
 pub(crate) mod jobs;
@@ -35,6 +36,7 @@ pub(crate) fn routes(config: &ProducerConfig, base: OpenApi) -> OpenApiRouter<Ap
             of_kind(Some(JobKind::Training), "Fine-tuning", trainings),
         )
         .nest("/api/v1/jobs", of_kind(None, "Jobs", any))
+        .nest("/api/v1/agents", agents::routes())
         .nest("/api/v1/schedules", schedules::routes())
         .nest("/api/v1/tenants", tenants::routes())
         .nest("/api/v1/keys", keys::routes())

@@ -13,6 +13,8 @@ pub(crate) struct AttemptBody {
     /// 1 for the first run.
     pub number: u32,
     pub worker_id: Uuid,
+    /// The registered agent that did the work, by name; null where none was chosen.
+    pub agent: Option<String>,
     pub started_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
     /// `completed`, `partially_completed`, `failed`, `timeout`, `stopped`, `paused`, `handed_back` or `lease_lost`; null
@@ -33,6 +35,7 @@ impl From<Attempt> for AttemptBody {
         Self {
             number: attempt.number,
             worker_id: attempt.worker.as_uuid(),
+            agent: attempt.agent,
             started_at: attempt.started_at,
             finished_at: attempt.finished_at,
             outcome: attempt.outcome.map(domain::AttemptOutcome::as_str),

@@ -66,7 +66,7 @@ pub(crate) struct ReplayBody {
     pub replayed: u32,
     /// Looked at and left, because somebody else had retried them meanwhile.
     pub skipped: u32,
-    /// Why it does not go on at the moment.
+    /// Why it does not go on at the moment; null once it is over.
     pub held_up: Option<String>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -120,7 +120,10 @@ impl From<Replay> for ReplayBody {
             matched: replay.matched,
             replayed: replay.replayed,
             skipped: replay.skipped,
-            held_up: replay.held_up,
+            // What held it up last is no news of one that is over.
+            held_up: replay
+                .held_up
+                .filter(|_| replay.state == ReplayState::Running),
             created_at: replay.created_at,
             updated_at: replay.updated_at,
             finished_at: replay.finished_at,

@@ -187,7 +187,7 @@ impl From<Job> for JobBody {
             parent_id: job.parent.map(domain::JobId::as_uuid),
             run_after: job.run_after,
             deadline: job.deadline,
-            requires: job.requires.0,
+            requires: job.requires.without_agent().0,
             depends_on: job
                 .depends_on
                 .into_iter()

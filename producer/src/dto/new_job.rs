@@ -1,10 +1,13 @@
 //! What requests for all kinds of jobs share.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use application::use_cases::Offer;
+use chrono::{DateTime, Utc};
 use domain::{DependencyRule, JobId, Labels, NewJob, Priority};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error as _, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 pub(crate) const DEFAULT_DURATION_SECONDS: u32 = 3600;
@@ -91,6 +94,48 @@ impl From<DependencyRule> for RuleBody {
 
 pub(crate) fn labels(requires: BTreeMap<String, String>) -> Labels {
     Labels(requires)
+}
+
+/// Labels, each named once: a plain map would keep the last of two values without a word.
+pub(crate) fn labels_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Once;
+
+    impl<'de> Visitor<'de> for Once {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a map of labels to their values")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut labels = Labels::default();
+            while let Some((key, value)) = map.next_entry()? {
+                labels.add(key, value).map_err(A::Error::custom)?;
+            }
+            Ok(labels.0)
+        }
+    }
+
+    deserializer.deserialize_map(Once)
+}
+
+/// An instant or null. The library's own words for a wrong one say nothing of what would be right.
+pub(crate) fn instant<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<DateTime<Utc>>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(deserializer)? else {
+        return Ok(None);
+    };
+    DateTime::parse_from_rfc3339(&text)
+        .map(|at| Some(at.to_utc()))
+        .map_err(|_| {
+            let start: String = text.chars().take(64).collect();
+            D::Error::custom(format!(
+                "`{start}` is not an instant as RFC 3339 writes it; write one with its zone, as 2026-12-24T18:00:00Z"
+            ))
+        })
 }
 
 /// The job with its prerequisites: ids are of stored jobs, anything else is a name in the same request.

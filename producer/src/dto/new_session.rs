@@ -1,11 +1,11 @@
 //! The body that asks for a coding session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use application::use_cases::Offer;
 use chrono::{DateTime, SubsecRound as _, Utc};
 use domain::{
-    AgentKind, AgentSpec, Command, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
+    AgentKind, AgentSpec, Command, Eap, JobId, JobSpec, NewJob, OpenCode, PermissionAction,
     PermissionRule, Repository, SessionSpec, Violations,
 };
 use serde::{Deserialize, Serialize};
@@ -15,8 +15,10 @@ use uuid::Uuid;
 
 use super::demands::{BudgetBody, PushBody, VerifyBody, demands};
 use super::new_job::{
-    PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
+    PriorityBody, RuleBody, default_attempts, default_duration, default_start, instant, labels,
+    labels_once, offer,
 };
+use super::routing::RouteBody;
 use super::text::check_object;
 
 /// A coding session to run.
@@ -45,7 +47,23 @@ pub(crate) struct NewSession {
     #[serde(default)]
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
-    pub agent: AgentBody,
+    /// Which agent does the work; or leave it out and name `capabilities`.
+    pub agent: Option<AgentBody>,
+    /// Instead of `agent`: what the agent must be able to do, at most 50. When the session is claimed, the best of the
+    /// registered agents that can take it gets it; until there is one, it waits.
+    #[schema(example = json!(["code_review"]))]
+    pub capabilities: Option<BTreeSet<String>>,
+    /// With `capabilities`: the agent's least tier, 1 to 5.
+    pub min_tier: Option<u8>,
+    /// With `capabilities`: labels that the agent must have.
+    #[serde(default)]
+    pub agent_labels: BTreeMap<String, String>,
+    /// With `capabilities`: an agent to prefer, by name or id.
+    pub preferred_agent: Option<String>,
+    /// With `capabilities`: a kind of agents to prefer: `echo`, `command`, `opencode`, `eap` or `external`.
+    pub preferred_kind: Option<String>,
+    /// With `capabilities`: false refuses the session with 503 if no agent could take it now. For single sessions only.
+    pub wait: Option<bool>,
     /// Absent: the agent works in an empty folder.
     pub repository: Option<RepositoryBody>,
     /// Files of the worktree to keep as artifacts, as relative paths.
@@ -63,13 +81,15 @@ pub(crate) struct NewSession {
     /// What it may use before it pauses to ask, or stops.
     pub budget: Option<BudgetBody>,
     /// Not before this instant.
+    #[serde(default, deserialize_with = "instant")]
     pub run_after: Option<DateTime<Utc>>,
     /// By when it must have ended: it fails then if it still waits, and is ended if it runs.
+    #[serde(default, deserialize_with = "instant")]
     pub deadline: Option<DateTime<Utc>>,
     /// Labels that a worker must have to run it, such as `{"gpu": "h100"}`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels_once")]
     pub requires: BTreeMap<String, String>,
-    /// What others of the same bulk request may call it in their `depends_on`.
+    /// What others of the same bulk request may call it in their `depends_on`; for bulk requests only.
     pub name: Option<String>,
     /// Jobs that must end well first: their ids, or names of others in the same bulk request. It is `pending` until then.
     #[serde(default)]
@@ -86,12 +106,12 @@ pub(crate) struct NewSession {
 }
 
 /// Which agent does the work. `echo` answers at once, or after a delay; `command` runs a program; `opencode` lets a model
-/// work on what the prompt says.
+/// work on what the prompt says; `eap` gives the work to an external agent that the workers' operator has configured.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = Agent)]
 pub(crate) struct AgentBody {
-    /// `echo`, `command` or `opencode`.
+    /// `echo`, `command`, `opencode` or `eap`.
     #[schema(example = "command")]
     pub kind: String,
     /// For `command`: a program and its arguments. Either this or `run`.
@@ -111,6 +131,24 @@ pub(crate) struct AgentBody {
     /// allowed, within what the worker allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub permissions: Option<Vec<PermissionRuleBody>>,
+    /// For `eap`: the agent, by the name that it has in the workers' configuration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "reviewer")]
+    pub name: Option<String>,
+    /// For `eap`: what kind of work it is, in words that the agent knows; absent: `coding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<String>,
+    /// For `eap`: files of the worktree that the agent is handed, at most 100, as relative paths; text, 256 KiB each and
+    /// 1 MiB together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<String>>,
+    /// For `eap`: handed to the agent as it is; at most 16 KiB.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub input_data: Option<Map<String, Value>>,
+    /// For `routed`, as sessions that name `capabilities` are shown: what is asked of the agent to choose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Box<RouteBody>>,
 }
 
 /// What the agent `opencode` may do with a tool.
@@ -149,7 +187,7 @@ pub(crate) struct RepositoryBody {
     #[schema(default = "HEAD")]
     pub reference: String,
     /// No other exclusive session works on this branch of this repository at the same time; the session waits for its
-    /// turn while it holds a slot.
+    /// turn while it holds a slot, which does not count as its run's time. Not for a bare commit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub exclusive: bool,
 }
@@ -161,10 +199,10 @@ fn head() -> String {
 impl NewSession {
     /// The job to submit. What is wrong with values that exist is found by the domain; here only what the body says
     /// twice, not at all, or in names that nobody knows.
-    pub fn into_offer(self) -> Result<Offer, Violations> {
+    pub fn into_offer(mut self) -> Result<Offer, Violations> {
         let mut violations = Violations::default();
         check_object("/metadata", &self.metadata, &mut violations);
-        let agent = self.agent.into_spec(&mut violations);
+        let agent = self.agent_spec(&mut violations);
         let demands = demands(
             self.verify,
             self.push,
@@ -202,8 +240,58 @@ impl NewSession {
     }
 }
 
+impl NewSession {
+    /// The agent that is named, or what is asked of the one to choose.
+    fn agent_spec(&mut self, violations: &mut Violations) -> Option<AgentSpec> {
+        if self.wait.is_some() {
+            violations.add("/wait", "is for a single session that names capabilities");
+        }
+        let Some(capabilities) = self.capabilities.take() else {
+            let asked = [
+                ("/min_tier", self.min_tier.is_some()),
+                ("/agent_labels", !self.agent_labels.is_empty()),
+                ("/preferred_agent", self.preferred_agent.is_some()),
+                ("/preferred_kind", self.preferred_kind.is_some()),
+            ];
+            for (pointer, _) in asked.iter().filter(|(_, given)| *given) {
+                violations.add(*pointer, "is for sessions that name capabilities");
+            }
+            let Some(agent) = self.agent.take() else {
+                violations.add(
+                    "/agent",
+                    "is required; or give capabilities to choose one by",
+                );
+                return None;
+            };
+            return agent.into_spec(violations);
+        };
+        if self.agent.is_some() {
+            violations.add("/agent", "is given beside capabilities; give one of them");
+        }
+        let route = RouteBody {
+            capabilities,
+            min_tier: self.min_tier.take(),
+            agent_labels: std::mem::take(&mut self.agent_labels),
+            preferred_agent: self.preferred_agent.take(),
+            preferred_kind: self.preferred_kind.take(),
+        };
+        Some(AgentSpec::Routed(route.into_request(violations)))
+    }
+
+    /// False: refused unless it could begin now. Taken out, as it is no part of the job.
+    pub fn take_wait(&mut self) -> bool {
+        // Without capabilities it stays, and is refused as a mistake.
+        self.capabilities.is_none() || self.wait.take().unwrap_or(true)
+    }
+}
+
 impl AgentBody {
-    fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
+    pub(super) fn into_spec(self, violations: &mut Violations) -> Option<AgentSpec> {
+        if self.kind == AgentKind::Routed.as_str() {
+            self.check_owners(AgentKind::Routed, violations);
+            let route = self.route.unwrap_or_default();
+            return Some(AgentSpec::Routed(route.into_request(violations)));
+        }
         let kind = match self.kind.parse::<AgentKind>() {
             Ok(kind) => kind,
             Err(error) => {
@@ -216,6 +304,8 @@ impl AgentBody {
             AgentKind::Echo => Some(AgentSpec::Echo {
                 delay_seconds: self.delay_seconds.unwrap_or_default(),
             }),
+            // Not among those that a text is read as.
+            AgentKind::Routed => None,
             AgentKind::Command => self.into_command(violations).map(AgentSpec::Command),
             AgentKind::OpenCode => Some(AgentSpec::OpenCode(OpenCode {
                 model: self.model,
@@ -226,6 +316,18 @@ impl AgentBody {
                     .map(PermissionRule::from)
                     .collect(),
             })),
+            AgentKind::Eap => Some(AgentSpec::Eap(self.into_eap(violations))),
+        }
+    }
+
+    fn into_eap(self, violations: &mut Violations) -> Eap {
+        let input_data = self.input_data.unwrap_or_default();
+        check_object("/agent/input_data", &input_data, violations);
+        Eap {
+            name: self.name.unwrap_or_default(),
+            task_type: self.task_type,
+            files: self.files.unwrap_or_default(),
+            input_data,
         }
     }
 
@@ -245,6 +347,11 @@ impl AgentBody {
                 self.permissions.is_some(),
                 AgentKind::OpenCode,
             ),
+            ("name", self.name.is_some(), AgentKind::Eap),
+            ("task_type", self.task_type.is_some(), AgentKind::Eap),
+            ("files", self.files.is_some(), AgentKind::Eap),
+            ("input_data", self.input_data.is_some(), AgentKind::Eap),
+            ("route", self.route.is_some(), AgentKind::Routed),
         ];
         for (field, given, owner) in fields {
             if given && owner != kind {
@@ -285,10 +392,16 @@ impl From<AgentSpec> for AgentBody {
             delay_seconds: None,
             model: None,
             permissions: None,
+            name: None,
+            task_type: None,
+            files: None,
+            input_data: None,
+            route: None,
         };
         match spec {
             AgentSpec::Echo { delay_seconds: 0 } => {}
             AgentSpec::Echo { delay_seconds } => body.delay_seconds = Some(delay_seconds),
+            AgentSpec::Routed(request) => body.route = Some(Box::new(request.into())),
             AgentSpec::Command(Command::Argv(argv)) => body.argv = Some(argv),
             AgentSpec::Command(Command::Run(line)) => body.run = Some(line),
             AgentSpec::OpenCode(opencode) => {
@@ -296,6 +409,12 @@ impl From<AgentSpec> for AgentBody {
                 body.model = opencode.model;
                 body.permissions = (!rules.is_empty())
                     .then(|| rules.into_iter().map(PermissionRuleBody::from).collect());
+            }
+            AgentSpec::Eap(eap) => {
+                body.name = Some(eap.name);
+                body.task_type = eap.task_type;
+                body.files = (!eap.files.is_empty()).then_some(eap.files);
+                body.input_data = (!eap.input_data.is_empty()).then_some(eap.input_data);
             }
         }
         body

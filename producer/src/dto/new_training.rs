@@ -11,7 +11,8 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::new_job::{
-    PriorityBody, RuleBody, default_attempts, default_duration, default_start, labels, offer,
+    PriorityBody, RuleBody, default_attempts, default_duration, default_start, instant, labels,
+    labels_once, offer,
 };
 use super::text::check_object;
 
@@ -52,15 +53,15 @@ pub(crate) struct NewTraining {
     #[schema(value_type = Object)]
     pub metadata: Map<String, Value>,
     /// Not before this instant.
+    #[serde(default, deserialize_with = "instant")]
     pub run_after: Option<DateTime<Utc>>,
     /// By when it must have ended: it fails then if it still waits, and is ended if it runs.
+    #[serde(default, deserialize_with = "instant")]
     pub deadline: Option<DateTime<Utc>>,
     /// Labels that a worker must have to run it, such as `{"gpu": "h100"}`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels_once")]
     pub requires: BTreeMap<String, String>,
-    /// What others of the same bulk request may call it in their `depends_on`.
-    pub name: Option<String>,
-    /// Jobs that must end well first: their ids, or names of others in the same bulk request. It is `pending` until then.
+    /// Jobs that must end well first, by their ids. It is `pending` until then.
     #[serde(default)]
     pub depends_on: Vec<String>,
     /// What becomes of it when one of them does not.
@@ -127,7 +128,7 @@ impl NewTraining {
             start: self.start,
             parent: self.parent_id.map(JobId::from_uuid),
         };
-        Ok(offer(job, self.name, self.depends_on))
+        Ok(offer(job, None, self.depends_on))
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) struct NewScheduleBody {
     pub timezone: String,
     /// The fields of `POST /api/v1/sessions`, but `run_after`, `deadline`, `name` and `depends_on`.
     pub session: Option<NewSession>,
-    /// The fields of `POST /api/v1/fine-tuning/jobs`, but `run_after`, `deadline`, `name` and `depends_on`.
+    /// The fields of `POST /api/v1/fine-tuning/jobs`, but `run_after`, `deadline` and `depends_on`.
     pub training: Option<NewTraining>,
     /// Seconds from when a job is made to its deadline; at most 31 days.
     pub deadline_after_seconds: Option<u32>,
@@ -78,7 +78,7 @@ pub(crate) struct ScheduleChangeBody {
     pub paused: Option<bool>,
 }
 
-/// What becomes of ticks that passed while no worker was there.
+/// What becomes of ticks that no worker saw within a minute.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = MissedTicks)]
@@ -133,7 +133,7 @@ pub(crate) struct ScheduleBody {
     pub last_tick_at: Option<DateTime<Utc>>,
     /// The latest job that it made.
     pub last_job_id: Option<Uuid>,
-    /// Why its latest tick made no job; null when it did.
+    /// Why its latest tick made no job: refused, left out for the previous job, or missed; null when it made one.
     pub last_error: Option<ScheduleErrorBody>,
     /// The same as in the `ETag`.
     pub version: i64,
@@ -247,12 +247,12 @@ fn template(
 fn of_offer(offer: Offer) -> Result<JobTemplate, Violations> {
     let mut violations = Violations::default();
     let once = [
-        ("/name", offer.name.is_some()),
-        ("/depends_on", !offer.after.is_empty()),
+        ("/name", offer.name.is_some(), "bulk requests"),
+        ("/depends_on", !offer.after.is_empty(), "single jobs"),
     ];
-    for (pointer, given) in once {
+    for (pointer, given, of) in once {
         if given {
-            violations.add(pointer, "is for single jobs, not for a schedule's");
+            violations.add(pointer, format!("is for {of}, not for a schedule's jobs"));
         }
     }
     match JobTemplate::of(offer.job, None) {

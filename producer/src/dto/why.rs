@@ -1,11 +1,12 @@
 //! Why a job waits, for people and programs.
 
+mod words;
+
 use application::ports::Holder;
-use application::use_cases::{Reason, Why};
-use chrono::{DateTime, SecondsFormat, Utc};
-use domain::{JobId, JobKind, JobState, Labels};
+use application::use_cases::Why;
+use chrono::{DateTime, Utc};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -17,7 +18,7 @@ use super::job::StateBody;
 pub(crate) struct WhyBody {
     pub id: Uuid,
     pub status: StateBody,
-    /// False for a job that runs or is over; there is nothing else to say then.
+    /// False for a job that is over, or runs and waits for no lock; there is nothing else to say then.
     pub waits: bool,
     /// Everything that keeps it from running, the decisive first.
     pub reasons: Vec<ReasonBody>,
@@ -35,8 +36,9 @@ pub(crate) struct WhyBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reason)]
 pub(crate) struct ReasonBody {
-    /// `NOT_STARTED`, `PAUSED`, `PREREQUISITES`, `NOT_BEFORE`, `TENANT_INACTIVE`, `QUEUE_PAUSED`, `NO_WORKER`,
-    /// `QUOTA_FULL`, `WORKERS_BUSY`, `TURN` or `ABOUT_TO_BEGIN`.
+    /// `NOT_STARTED`, `PAUSED`, `PREREQUISITES`, `NOT_BEFORE`, `BACKOFF`, `TENANT_INACTIVE`, `TENANT_PAUSED`,
+    /// `QUEUE_PAUSED`, `NO_WORKER`, `NO_AGENT`, `BROKER_AWAY`, `QUOTA_FULL`, `WORKERS_BUSY`, `TURN`, `ABOUT_TO_BEGIN`, or, of a job
+    /// that runs, `LOCK`.
     #[schema(example = "QUOTA_FULL")]
     pub code: &'static str,
     /// What it is, and what to do about it.
@@ -56,7 +58,8 @@ pub(crate) struct HolderBody {
     pub started_at: DateTime<Utc>,
 }
 
-/// When it may begin, if runs go on taking as long as the latest ones of its queue did.
+/// When it may begin, if runs of its queue go on taking as long as the latest ones mostly did. Null where more than the
+/// end of runs is waited for, and while no run has shown how long runs take.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = StartEstimate)]
 pub(crate) struct EstimateBody {
@@ -67,16 +70,11 @@ pub(crate) struct EstimateBody {
 
 impl From<Why> for WhyBody {
     fn from(why: Why) -> Self {
-        let kind = why.job.kind();
         Self {
             id: why.job.id.as_uuid(),
             status: why.job.state().into(),
             waits: !why.reasons.is_empty(),
-            reasons: why
-                .reasons
-                .iter()
-                .map(|reason| ReasonBody::new(reason, kind))
-                .collect(),
+            reasons: ReasonBody::of(&why),
             position: why.position,
             running: why.running,
             quota: why.quota,
@@ -98,97 +96,4 @@ impl From<Holder> for HolderBody {
             started_at: holder.started_at,
         }
     }
-}
-
-impl ReasonBody {
-    fn new(reason: &Reason, kind: JobKind) -> Self {
-        let (code, message, data) = words(reason, kind);
-        Self {
-            code,
-            message,
-            data,
-        }
-    }
-}
-
-fn words(reason: &Reason, kind: JobKind) -> (&'static str, String, Value) {
-    match reason {
-        Reason::NotStarted => (
-            "NOT_STARTED",
-            "It was created with `start: false`; start it.".to_owned(),
-            json!({}),
-        ),
-        Reason::Paused => ("PAUSED", "It was paused; resume it.".to_owned(), json!({})),
-        Reason::Prerequisites(open) => prerequisites(open),
-        Reason::NotBefore(at) => (
-            "NOT_BEFORE",
-            format!(
-                "It is not to run before {}.",
-                at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
-            ),
-            json!({"run_after": at}),
-        ),
-        Reason::TenantInactive => (
-            "TENANT_INACTIVE",
-            "Its tenant is switched off; an admin can set `active` to true.".to_owned(),
-            json!({}),
-        ),
-        Reason::QueuePaused(kind) => (
-            "QUEUE_PAUSED",
-            format!("The queue of {kind} jobs is paused; a lead of the tenant can resume it."),
-            json!({"queue": kind}),
-        ),
-        Reason::NoWorker { kind, requires } => no_worker(*kind, requires),
-        Reason::QuotaFull { running, quota } => (
-            "QUOTA_FULL",
-            format!(
-                "Its tenant's quota of {kind} jobs is full: {running} run and {quota} may; it begins when one ends."
-            ),
-            json!({"running": running, "quota": quota}),
-        ),
-        Reason::WorkersBusy { workers } => (
-            "WORKERS_BUSY",
-            format!(
-                "Every worker that could run it ({workers}) is full; it begins when a run ends, or start more workers."
-            ),
-            json!({"workers": workers}),
-        ),
-        Reason::Turn { ahead } => (
-            "TURN",
-            match ahead {
-                1 => "One job of its queue comes first".to_owned(),
-                ahead => format!("{ahead} jobs of its queue come first"),
-            } + ", by priority and by waiting time.",
-            json!({"ahead": ahead}),
-        ),
-        Reason::AboutToBegin => (
-            "ABOUT_TO_BEGIN",
-            "Nothing keeps it: it is about to begin.".to_owned(),
-            json!({}),
-        ),
-    }
-}
-
-fn prerequisites(open: &[(JobId, JobState)]) -> (&'static str, String, Value) {
-    let listed: Vec<Value> = open
-        .iter()
-        .map(|(job, state)| json!({"id": job, "status": state}))
-        .collect();
-    let message = match open.len() {
-        1 => "It waits until one other job has ended well.".to_owned(),
-        count => format!("It waits until {count} other jobs have ended well."),
-    };
-    ("PREREQUISITES", message, json!({"jobs": listed}))
-}
-
-fn no_worker(kind: JobKind, requires: &Labels) -> (&'static str, String, Value) {
-    if requires.is_empty() {
-        let message = format!("No live worker takes {kind} jobs; start one.");
-        return ("NO_WORKER", message, json!({"kind": kind}));
-    }
-    let message = format!(
-        "No live worker takes {kind} jobs and has the labels {requires}; start one with `--label {requires}`."
-    );
-    let data = json!({"kind": kind, "requires": requires});
-    ("NO_WORKER", message, data)
 }

@@ -38,8 +38,8 @@ struct OverviewPage {
 struct Totals {
     waiting: u32,
     oldest: Span,
+    /// Without the quotas: each kind has its own, and a free slot of one is none of another.
     running: u32,
-    quota: u32,
 }
 
 struct QueueRow {
@@ -127,7 +127,6 @@ impl Totals {
             waiting: queues.iter().map(|queue| queue.depth).sum(),
             oldest: oldest.map_or_else(Span::none, |at| Span::going_on(at, now)),
             running: queues.iter().map(|queue| queue.running).sum(),
-            quota: queues.iter().map(|queue| queue.quota).sum(),
         }
     }
 }

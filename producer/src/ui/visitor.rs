@@ -60,7 +60,7 @@ impl Visitor {
     /// The frame of the page, and the tenant it shows.
     pub async fn frame(&self, app: &App) -> Result<(Frame, Tenant), Problem> {
         let tenant = find_tenant(app, &self.tenant.to_string()).await?;
-        let tenant = tenant.ok_or_else(no_such_tenant)?;
+        let tenant = tenant.ok_or_else(|| no_such_tenant(self.tenant))?;
         let suffix = match self.named {
             Some(_) => format!("?tenant={}", tenant.slug),
             None => String::new(),

@@ -221,6 +221,7 @@ async fn a_replay_waits_where_the_queue_takes_nothing_and_can_be_called_off() {
     let aborted = aborted.json();
     assert_eq!(aborted["status"], "aborted");
     assert!(aborted["finished_at"].is_string());
+    assert_eq!(aborted["held_up"], Value::Null, "it is over");
     lead("/api/v1/queues/session/resume").await;
     work_off(&site).await;
     for id in &ids {

@@ -58,6 +58,25 @@ async fn released(site: &Site, id: &str) -> Value {
 }
 
 #[tokio::test]
+async fn a_job_belongs_to_a_job_of_its_tenant_or_to_none() {
+    let site = Site::start().await;
+    let theirs = site.post("/api/v1/sessions").key(&site.stranger);
+    let theirs = theirs.json(&session(json!({}))).send().await.json()["id"].clone();
+    let worker = json!(site.worker().await.id.to_string());
+    for parent in [&theirs, &worker] {
+        let alone = create(&site, json!({"parent_id": parent})).await;
+        let detail = alone.invalid_at("/parent_id");
+        assert!(detail.contains(parent.as_str().unwrap()), "{detail}");
+        let several =
+            json!({"sessions": [session(json!({})), session(json!({"parent_id": parent}))]});
+        let bulk = site.post("/api/v1/sessions/bulk").json(&several);
+        bulk.send().await.invalid_at("/sessions/1/parent_id");
+    }
+    let listed = site.get("/api/v1/jobs").send().await.json();
+    assert_eq!(listed["items"], json!([]));
+}
+
+#[tokio::test]
 async fn sessions_wait_for_each_other_by_name_and_run_in_turn() {
     let site = Site::start().await;
     let ids = linked(

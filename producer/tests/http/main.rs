@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod agents;
 mod answer;
 mod bulk;
 mod dead_letters;

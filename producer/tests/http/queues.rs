@@ -164,6 +164,7 @@ async fn a_draining_queue_works_off_what_it_has_and_takes_nothing() {
         detail.contains("session") && detail.contains("resume"),
         "{detail}"
     );
+    assert!(detail.contains("works off"), "{detail}");
     let body = json!({"sessions": [{"title": "a", "agent": {"kind": "echo"}}]});
     let bulk = site.post("/api/v1/sessions/bulk").json(&body).send().await;
     bulk.problem(409, "QUEUE_DRAINING");
@@ -185,6 +186,17 @@ async fn a_draining_queue_works_off_what_it_has_and_takes_nothing() {
     assert_eq!(retry.status, StatusCode::CONFLICT, "{}", retry.text());
     steered(&site, "/api/v1/queues/session/resume").await;
     assert_eq!(offer(&site).await.status, StatusCode::CREATED);
+}
+
+#[tokio::test]
+async fn a_draining_queue_that_is_paused_works_nothing_off() {
+    let site = Site::start().await;
+    steered(&site, "/api/v1/queues/session/drain").await;
+    steered(&site, "/api/v1/queues/session/pause").await;
+    let problem = offer(&site).await.problem(409, "QUEUE_DRAINING");
+    let detail = problem["detail"].as_str().unwrap();
+    assert!(detail.contains("paused"), "{detail}");
+    assert!(!detail.contains("works off"), "{detail}");
 }
 
 #[tokio::test]

@@ -266,6 +266,9 @@ async fn a_schedule_runs_by_hand_and_by_its_ticks() {
     backdate(&site, "nightly", TimeDelta::seconds(1)).await;
     let round = fire_schedules(&site.ports).await.unwrap();
     assert_eq!((round.jobs, round.overlapped), (0, 1));
+    let left_out = get(&site, "nightly").await;
+    let why = left_out["last_error"]["message"].as_str().unwrap();
+    assert!(why.contains(job["id"].as_str().unwrap()), "{why}");
     site.run(job["id"].as_str().unwrap()).await;
     backdate(&site, "nightly", TimeDelta::seconds(1)).await;
     let round = fire_schedules(&site.ports).await.unwrap();
@@ -280,6 +283,45 @@ async fn a_schedule_runs_by_hand_and_by_its_ticks() {
         0,
         "once a tick"
     );
+}
+
+#[tokio::test]
+async fn a_missed_tick_that_is_not_made_up_for_says_so() {
+    let site = Site::start().await;
+    let mut body = nightly();
+    body["missed"] = json!("skip");
+    created(&site, &body).await;
+    backdate(&site, "nightly", TimeDelta::seconds(61)).await;
+    let round = fire_schedules(&site.ports).await.unwrap();
+    assert_eq!((round.jobs, round.missed, round.refused), (0, 1, 0));
+    let after = get(&site, "nightly").await;
+    let why = after["last_error"]["message"].as_str().unwrap();
+    assert!(why.contains("missed"), "{why}");
+}
+
+#[tokio::test]
+async fn a_schedules_jobs_belong_to_a_job_of_the_tenant() {
+    let site = Site::start().await;
+    let body = json!({"title": "theirs", "agent": {"kind": "echo"}});
+    let theirs = site.post("/api/v1/sessions").key(&site.stranger);
+    let theirs = theirs.json(&body).send().await.json()["id"].clone();
+    let below = |parent: &Value| {
+        let mut body = nightly();
+        body["session"]["parent_id"] = parent.clone();
+        body
+    };
+    let refused = create(&site, &below(&theirs)).await;
+    refused.invalid_at("/session/parent_id");
+    let own = json!(site.session("own").await);
+    let made = created(&site, &below(&own)).await;
+    assert_eq!(made["session"]["parent_id"], own);
+    let change = json!({"session": below(&theirs)["session"]});
+    let changed = site.ask(Method::PATCH, &format!("{ALL}/nightly"));
+    changed
+        .json(&change)
+        .send()
+        .await
+        .invalid_at("/session/parent_id");
 }
 
 #[tokio::test]
@@ -318,7 +360,9 @@ async fn a_schedule_is_its_tenants_own_until_it_is_deleted() {
         ] {
             let ask = site.ask(method.clone(), &format!("{ALL}/{named}{rest}"));
             let answer = ask.key(&site.stranger).json(&json!({})).send().await;
-            answer.problem(404, "SCHEDULE_NOT_FOUND");
+            let problem = answer.problem(404, "SCHEDULE_NOT_FOUND");
+            let detail = problem["detail"].as_str().unwrap();
+            assert!(detail.contains(named), "{detail}");
         }
     }
     let delete = || site.ask(Method::DELETE, &format!("{ALL}/nightly")).send();

@@ -66,6 +66,7 @@ impl Site {
             jobs: shared.clone(),
             engine: shared.clone(),
             tenants: shared.clone(),
+            agents: shared.clone(),
             schedules: shared.clone(),
             replays: shared.clone(),
             keys: shared,
@@ -191,6 +192,7 @@ impl Site {
             fence: job.fence,
             attempt: job.attempt,
             settlement: settle(job, ending, now, 0.0).unwrap(),
+            agent: domain::Outcome::Nothing,
             logs: Vec::new(),
             guards: Vec::new(),
         };

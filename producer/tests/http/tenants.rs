@@ -52,7 +52,7 @@ async fn what_is_wrong_with_a_tenant() {
         (
             json!({"slug": "a", "quotas": {"session": 0}}),
             "/quotas/session",
-            "between 1",
+            "pause the queue",
         ),
         (
             json!({"slug": "a", "quotas": {"robots": 1}}),

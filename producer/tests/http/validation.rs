@@ -58,8 +58,15 @@ async fn what_is_wrong_with_a_sessions_text_and_numbers() {
         (
             with("run_after", json!("tomorrow")),
             "/run_after",
-            "invalid",
+            "as 2026-12-24T18:00:00Z",
         ),
+        (with("deadline", json!(7)), "/deadline", "expected a string"),
+        (
+            with("title", json!("exe\u{202E}txt.pdf")),
+            "/title",
+            "direction",
+        ),
+        (with("name", json!("build")), "/name", "bulk"),
         (with("parent_id", json!("x")), "/parent_id", "UUID"),
         (with("colour", json!("red")), "/colour", "unknown field"),
         (json!(["a title"]), "", "expected an object"),
@@ -107,7 +114,7 @@ async fn what_is_wrong_with_a_sessions_agent_and_repository() {
         (
             agent(json!({"kind": "wizard"})),
             "/agent/kind",
-            "echo, command or opencode",
+            "echo, command, opencode or eap",
         ),
         (
             agent(json!({"kind": "echo", "wand": 1})),
@@ -161,6 +168,28 @@ async fn what_is_wrong_with_a_sessions_agent_and_repository() {
 }
 
 #[tokio::test]
+async fn a_label_that_is_asked_for_twice_is_refused() {
+    let site = Site::start().await;
+    let rest =
+        r#""agent": {"kind": "echo"}, "title": "a", "requires": {"a": "1", "b": "2", "a": "3"}"#;
+    for (address, body, pointer) in [
+        ("sessions", format!("{{{rest}}}"), "/requires"),
+        (
+            "sessions/bulk",
+            format!("{{\"sessions\": [{{{rest}}}]}}"),
+            "/sessions/0/requires",
+        ),
+    ] {
+        let ask = site.post(&format!("/api/v1/{address}"));
+        let answer = ask.raw("application/json", body).send().await;
+        let detail = answer.invalid_at(pointer);
+        assert!(detail.contains("`a` is given twice"), "{detail}");
+    }
+    let listed = site.get("/api/v1/jobs").send().await.json();
+    assert_eq!(listed["items"], json!([]));
+}
+
+#[tokio::test]
 async fn several_mistakes_are_told_at_once() {
     let site = Site::start().await;
     let body = json!({"title": " ", "agent": {"kind": "echo"}, "max_attempts": 0, "tags": [""]});
@@ -200,6 +229,12 @@ async fn what_is_wrong_with_a_training_job() {
             "NUL",
         ),
         (with("prompt", json!("hello")), "/prompt", "unknown field"),
+        (with("name", json!("build")), "/name", "unknown field"),
+        (
+            with("deadline", json!("soon")),
+            "/deadline",
+            "as 2026-12-24T18:00:00Z",
+        ),
     ];
     refused("/api/v1/fine-tuning/jobs", table).await;
 }
@@ -237,4 +272,32 @@ async fn what_is_wrong_with_a_query() {
             .await;
         answer.invalid_at(pointer);
     }
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_external_agent() {
+    let agent = |value| session_with("agent", value);
+    let table = vec![
+        (
+            agent(json!({"kind": "eap"})),
+            "/agent/name",
+            "must name an agent",
+        ),
+        (
+            agent(json!({"kind": "eap", "name": "http://10.0.0.1/"})),
+            "/agent/name",
+            "must name an agent",
+        ),
+        (
+            agent(json!({"kind": "eap", "name": "a", "input_data": {"a": "\u{0}"}})),
+            "/agent/input_data/a",
+            "NUL",
+        ),
+        (
+            agent(json!({"kind": "echo", "name": "a"})),
+            "/agent/name",
+            "eap only",
+        ),
+    ];
+    refused("/api/v1/sessions", table).await;
 }

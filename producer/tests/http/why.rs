@@ -85,13 +85,15 @@ async fn a_session_that_was_not_started() {
     let site = Site::start().await;
     let id = session(&site, json!({"start": false})).await;
     let why = why(&site, &id).await;
-    assert_eq!(codes(&why), ["NOT_STARTED"]);
+    // Everything that keeps it is told, and this installation has no workers.
+    assert_eq!(codes(&why), ["NOT_STARTED", "NO_WORKER"]);
     assert_eq!(why["position"], Value::Null);
 }
 
 #[tokio::test]
 async fn prerequisites_are_named_with_their_states() {
     let site = Site::start().await;
+    site.worker().await;
     let first = site.session("first").await;
     let second = site.session("second").await;
     let id = session(&site, json!({"depends_on": [first, second]})).await;
@@ -121,6 +123,78 @@ async fn prerequisites_are_named_with_their_states() {
             .contains("one other job has"),
         "{one}"
     );
+}
+
+#[tokio::test]
+async fn everything_that_keeps_a_pending_job() {
+    let site = Site::start().await;
+    let first = site.session("first").await;
+    let more = json!({
+        "depends_on": [first], "run_after": "2100-01-01T00:00:00Z", "requires": {"gpu": "h100"},
+    });
+    let id = session(&site, more).await;
+    site.post("/api/v1/queues/session/pause")
+        .key(&site.lead)
+        .send()
+        .await;
+    let why = why(&site, &id).await;
+    let expected = ["PREREQUISITES", "NOT_BEFORE", "QUEUE_PAUSED", "NO_WORKER"];
+    assert_eq!(codes(&why), expected, "{why}");
+}
+
+#[tokio::test]
+async fn a_wait_before_a_retry() {
+    let site = Site::start().await;
+    let id = session(&site, json!({"max_attempts": 3})).await;
+    let worker = site.worker().await;
+    let job = site.claim(worker, &id).await;
+    let ending = domain::Ending::Retry {
+        error: domain::JobError::new("COMMAND_TRY_AGAIN", "exit code 75"),
+        after: Some(std::time::Duration::from_mins(10)),
+    };
+    site.finish(worker, &job, ending).await;
+    let why = why(&site, &id).await;
+    assert_eq!(codes(&why), ["BACKOFF"], "{why}");
+    let reason = &why["reasons"][0];
+    assert_eq!(reason["data"]["error"], "COMMAND_TRY_AGAIN");
+    assert!(reason["data"]["run_after"].is_string(), "{reason}");
+    let message = reason["message"].as_str().unwrap();
+    assert!(message.contains("COMMAND_TRY_AGAIN"), "{message}");
+    assert!(message.ends_with("before retry 1 of 2."), "{message}");
+}
+
+#[tokio::test]
+async fn a_lock_that_a_run_waits_for() {
+    let site = Site::start().await;
+    let id = site.session("exclusive").await;
+    let worker = site.worker().await;
+    let job = site.claim(worker, &id).await;
+    let lock = domain::AwaitedLock {
+        resource: "branch:app@refs/heads/main".to_owned(),
+        ahead: 1,
+        attempt: job.attempt,
+    };
+    let said = application::ports::Report {
+        tenant: job.tenant,
+        job: job.id,
+        fence: job.fence,
+        attempt: job.attempt,
+        progress: Some(domain::Progress::waiting_for(&lock)),
+        checkpoints: Vec::new(),
+        logs: Vec::new(),
+        artifacts: Vec::new(),
+    };
+    let now = site.ports.clock.now();
+    let engine = &site.ports.engine;
+    assert_eq!(engine.report(worker, vec![said], now).await.unwrap(), []);
+    let why = why(&site, &id).await;
+    assert_eq!(codes(&why), ["LOCK"], "{why}");
+    assert_eq!(
+        (&why["waits"], &why["status"]),
+        (&json!(true), &json!("running"))
+    );
+    let data = json!({"resource": "branch:app@refs/heads/main", "ahead": 1});
+    assert_eq!(why["reasons"][0]["data"], data);
 }
 
 #[tokio::test]
@@ -156,6 +230,14 @@ async fn a_pause_of_the_queue_and_a_tenant_that_is_off() {
         .key(&site.lead)
         .send()
         .await;
+    let whole = async |verb: &str| {
+        let path = format!("/api/v1/tenants/acme/{verb}");
+        let done = site.post(&path).key(&site.admin).send().await;
+        assert_eq!(done.status, StatusCode::OK, "{}", done.text());
+    };
+    whole("pause").await;
+    assert_eq!(codes(&why(&site, &id).await), ["TENANT_PAUSED"]);
+    whole("resume").await;
     let off = site
         .ask(Method::PATCH, "/api/v1/tenants/acme")
         .key(&site.admin);
@@ -197,7 +279,10 @@ async fn a_full_quota_with_its_holders_and_a_guess() {
     let id = site.session("waits").await;
     let why = why(&site, &id).await;
     assert_eq!(codes(&why), ["QUOTA_FULL", "TURN"], "{why}");
-    assert_eq!(why["reasons"][0]["data"], json!({"running": 2, "quota": 2}));
+    assert_eq!(
+        why["reasons"][0]["data"],
+        json!({"running": 2, "quota": 2, "to_end": 1})
+    );
     assert_eq!(why["reasons"][1]["data"], json!({"ahead": 1}));
     assert_eq!(
         (&why["position"], &why["running"], &why["quota"]),

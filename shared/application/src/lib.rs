@@ -1,6 +1,7 @@
 //! What the product does, told in ports and use cases. Knows the domain; knows no database, broker or protocol.
 
 pub mod batch;
+pub mod outbound;
 pub mod output_schema;
 pub mod ports;
 mod timetable;

@@ -12,6 +12,9 @@ pub struct Attempt {
     /// 1 for the first run.
     pub number: u32,
     pub worker: WorkerId,
+    /// The registered agent that did the work, of a session that was routed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
     pub started_at: Timestamp,
     pub finished_at: Option<Timestamp>,
     /// `None` while it runs.

@@ -83,6 +83,10 @@ typed_id!(
     ScheduleId, "schedule"
 );
 typed_id!(
+    /// A registered agent.
+    AgentId, "agent"
+);
+typed_id!(
     /// A replay of dead letters.
     ReplayId, "replay"
 );

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 
 use crate::{
     Action, DependencyRule, InvalidTransition, JobError, JobId, JobKind, JobResult, JobSpec,
-    JobState, Labels, Priority, Progress, QueueKey, TenantId, Timestamp, WorkerId, turn,
+    JobState, Labels, Priority, Progress, QueueKey, RegisteredAgent, TenantId, Timestamp, WorkerId,
+    turn,
 };
 
 /// Where the job stands, with the data that exists only there.
@@ -131,6 +132,15 @@ pub struct Job {
 }
 
 impl Job {
+    /// As it is to be run: a session that is routed, with the spec of the agent that it was given.
+    #[must_use]
+    pub fn given(mut self, agent: &RegisteredAgent) -> Self {
+        if let (JobSpec::Session(session), Some(spec)) = (&mut self.spec, agent.spec()) {
+            session.agent = spec.clone();
+        }
+        self
+    }
+
     pub const fn kind(&self) -> JobKind {
         self.spec.kind()
     }

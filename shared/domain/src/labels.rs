@@ -11,17 +11,26 @@ use crate::Violations;
 const LABELS_MAX: usize = 20;
 const PART_MAX: usize = 63;
 
+/// What a session that is routed asks for beside what it says: an agent. No worker has it by itself, so such sessions have
+/// no wake-ups and are claimed together with their agent.
+pub const AGENT_LABEL: &str = "orchestrator/agent";
+const ROUTED: &str = "routed";
+
 /// By key; a key has one value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Labels(pub BTreeMap<String, String>);
 
-/// The text is no label.
+/// The text is no label, or no list of labels.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "`{0}` is not a label; write key=value, each of 1 to 63 characters of a-z, A-Z, 0-9, `.`, `_`, `-` and `/`"
-)]
-pub struct NotALabel(pub String);
+pub enum NotALabel {
+    #[error(
+        "`{0}` is not a label; write key=value, each of 1 to 63 characters of a-z, A-Z, 0-9, `.`, `_`, `-` and `/`"
+    )]
+    Malformed(String),
+    #[error("the label `{0}` is given twice; a label has one value")]
+    Doubled(String),
+}
 
 impl Labels {
     pub fn is_empty(&self) -> bool {
@@ -33,6 +42,29 @@ impl Labels {
         self.0
             .iter()
             .all(|(key, value)| labels.0.get(key) == Some(value))
+    }
+
+    /// Adds one. A key that is there already is refused: of two values, one would be lost without a word.
+    pub fn add(&mut self, key: String, value: String) -> Result<(), NotALabel> {
+        if self.0.contains_key(&key) {
+            return Err(NotALabel::Doubled(key.chars().take(128).collect()));
+        }
+        self.0.insert(key, value);
+        Ok(())
+    }
+
+    /// The same with [`AGENT_LABEL`].
+    #[must_use]
+    pub(crate) fn with_agent(mut self) -> Self {
+        self.0.insert(AGENT_LABEL.to_owned(), ROUTED.to_owned());
+        self
+    }
+
+    /// What a worker must have, or may say that it has.
+    #[must_use]
+    pub fn without_agent(mut self) -> Self {
+        self.0.remove(AGENT_LABEL);
+        self
     }
 
     pub(crate) fn check(&self, pointer: &str, violations: &mut Violations) {
@@ -49,7 +81,7 @@ impl Labels {
             if !is_part(key) || !is_part(value) {
                 violations.add(
                     format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1")),
-                    NotALabel(format!("{key}={value}")).to_string(),
+                    NotALabel::Malformed(format!("{key}={value}")).to_string(),
                 );
             }
         }
@@ -82,15 +114,15 @@ impl FromStr for Labels {
             .split(',')
             .map(str::trim)
             .filter(|part| !part.is_empty());
-        parts
-            .map(|part| {
-                part.split_once('=')
-                    .filter(|(key, value)| is_part(key) && is_part(value))
-                    .map(|(key, value)| (key.to_owned(), value.to_owned()))
-                    .ok_or_else(|| NotALabel(part.chars().take(128).collect()))
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let mut labels = Self::default();
+        for part in parts {
+            let (key, value) = part
+                .split_once('=')
+                .filter(|(key, value)| is_part(key) && is_part(value))
+                .ok_or_else(|| NotALabel::Malformed(part.chars().take(128).collect()))?;
+            labels.add(key.to_owned(), value.to_owned())?;
+        }
+        Ok(labels)
     }
 }
 
@@ -116,6 +148,14 @@ mod tests {
     fn what_is_no_label_is_refused() {
         for text in ["gpu", "=h100", "gpu=", "gpu=h 100", "gpü=1"] {
             assert!(text.parse::<Labels>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_label_has_one_value() {
+        for text in ["gpu=a,gpu=b", "gpu=a, region=eu, gpu=a"] {
+            let doubled = NotALabel::Doubled("gpu".to_owned());
+            assert_eq!(text.parse::<Labels>(), Err(doubled), "{text}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Pure values: no I/O, no async, no clock, no randomness. Time, ids and jitter come in as arguments, so every
 //! rule here can be tested by calling it. Nothing in this crate knows of HTTP, SQL or a broker.
 
+mod agents;
 mod api_key;
 mod artifact;
 mod attempt;
@@ -11,6 +12,7 @@ mod budget;
 mod checkpoint;
 mod demands;
 mod dependency;
+mod eap;
 mod error;
 mod event;
 mod fingerprint;
@@ -41,6 +43,14 @@ mod verify;
 mod violation;
 mod worker;
 
+pub use agents::{
+    ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, Assignment,
+    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate, Condition,
+    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, Refusal, RegisteredAgent,
+    RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing, Scored, TIER_MAX,
+    UnknownRegisteredKind, UnknownStatus, WEIGHTS, WELL_KNOWN_CAPABILITIES, WaitingTask, Weights,
+    assign, confirm, in_turns, is_capability, route,
+};
 pub use api_key::ApiKey;
 pub use artifact::Artifact;
 pub use attempt::{Attempt, AttemptOutcome};
@@ -49,20 +59,21 @@ pub use budget::{BUDGET_EXCEEDED, Budget, OnLimit, Spent};
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint};
 pub use demands::Demands;
 pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};
+pub use eap::{Eap, is_agent_name};
 pub use error::JobError;
 pub use event::{EventKind, JobEvent};
 pub use fingerprint::fingerprint;
 pub use ids::{
-    ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TenantId, WorkerId,
+    AgentId, ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TenantId, WorkerId,
 };
 pub use job::{Claim, Job, Status};
-pub use labels::{Labels, NotALabel};
+pub use labels::{AGENT_LABEL, Labels, NotALabel};
 pub use log::{LogChunk, LogCursor, LogStream};
 pub use new_job::NewJob;
 pub use opencode::{OpenCode, PermissionAction, PermissionRule};
 pub use output::{OUTPUT_BYTES_MAX, OUTPUT_FILE, OutputDemand};
 pub use priority::{Priority, UnknownPriority};
-pub use progress::Progress;
+pub use progress::{AwaitedLock, Progress};
 pub use push::{Push, Pushed};
 pub use replay::{DeadLetterFilter, DeadLetterGroup, Replay, ReplayState, UnknownReplayState};
 pub use result::{DiffStat, JobResult, SessionResult, TrainingResult, Usage};
@@ -70,7 +81,9 @@ pub use role::{Permit, Role, UnknownRole};
 pub use schedule::{
     MissedTicks, NewSchedule, Overlap, Schedule, ScheduleChange, ScheduleError, UnknownPolicy,
 };
-pub use session::{AgentKind, AgentSpec, Command, Repository, SessionSpec, UnknownAgent};
+pub use session::{
+    AgentKind, AgentSpec, Command, Repository, SessionSpec, UnknownAgent, is_inside,
+};
 pub use settle::{Ending, Settlement, settle};
 pub use slots::{
     QueueKey, RELAY_WINDOW_SPARE, SERVICE_SECONDS_UNKNOWN, SlotSnapshot, relay_window,

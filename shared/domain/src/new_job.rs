@@ -3,8 +3,8 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    DependencyRule, Job, JobId, JobSpec, Labels, Priority, Status, TenantId, Timestamp, Violations,
-    turn,
+    AGENT_LABEL, DependencyRule, Job, JobId, JobSpec, Labels, Priority, Status, TenantId,
+    Timestamp, Violations, turn,
 };
 
 const TITLE_MAX: usize = 200;
@@ -49,6 +49,11 @@ impl NewJob {
         self.check(now, &mut violations);
         violations.or(())?;
         let queued = self.start && self.depends_on.is_empty();
+        let requires = if self.spec.route().is_some() {
+            self.requires.with_agent()
+        } else {
+            self.requires
+        };
         Ok(Job {
             id,
             tenant,
@@ -69,7 +74,7 @@ impl NewJob {
             // What is due already needs no date.
             run_after: self.run_after.filter(|at| *at > now),
             deadline: self.deadline,
-            requires: self.requires,
+            requires,
             depends_on: self.depends_on,
             if_prerequisite_fails: self.if_prerequisite_fails,
             fence: 0,
@@ -136,6 +141,14 @@ impl NewJob {
             }
         }
         self.requires.check("/requires", violations);
+        if self.requires.0.contains_key(AGENT_LABEL) {
+            violations.add(
+                "/requires",
+                format!(
+                    "must not name {AGENT_LABEL}: sessions that name capabilities are given it"
+                ),
+            );
+        }
         if self.depends_on.len() > DEPENDENCIES_MAX {
             violations.add(
                 "/depends_on",

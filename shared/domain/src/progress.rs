@@ -1,7 +1,10 @@
 //! How far a run is, as it says itself.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+
+/// Where the data of a run that waits for a lock says so.
+const LOCK: &str = "lock";
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
@@ -13,4 +16,62 @@ pub struct Progress {
     /// Numbers of the run's own: loss, step, files seen, ...
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub data: Map<String, Value>,
+}
+
+/// What a run waits for that has its slot, but not yet what it shares with others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AwaitedLock {
+    /// What is worked on by one run at a time, such as a branch of a repository.
+    pub resource: String,
+    /// How many come first.
+    pub ahead: u32,
+    /// The number of the run that waits: what an earlier run said of itself is true no more.
+    pub attempt: u32,
+}
+
+impl Progress {
+    /// Of a run that waits for a lock.
+    pub fn waiting_for(lock: &AwaitedLock) -> Self {
+        let message = format!("waits for {}: {} before it", lock.resource, lock.ahead);
+        Self {
+            message: Some(message),
+            data: Map::from_iter([(LOCK.to_owned(), json!(lock))]),
+            ..Self::default()
+        }
+    }
+
+    /// The lock that the run with this number waits for, if that is what it said last.
+    pub fn awaited_lock(&self, attempt: u32) -> Option<AwaitedLock> {
+        let lock = self.data.get(LOCK)?;
+        let lock = AwaitedLock::deserialize(lock).ok()?;
+        (lock.attempt == attempt).then_some(lock)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_waits_for_a_lock_can_be_told_from_one_that_works() {
+        let lock = AwaitedLock {
+            resource: "branch:app@refs/heads/main".to_owned(),
+            ahead: 2,
+            attempt: 3,
+        };
+        let waits = Progress::waiting_for(&lock);
+        let message = waits.message.as_deref();
+        assert_eq!(
+            message,
+            Some("waits for branch:app@refs/heads/main: 2 before it")
+        );
+        assert_eq!(waits.awaited_lock(4), None, "an earlier run said it");
+        assert_eq!(waits.awaited_lock(3), Some(lock));
+        let mut works = Progress::default();
+        assert_eq!(works.awaited_lock(3), None);
+        works
+            .data
+            .insert(LOCK.to_owned(), json!("a word of its own"));
+        assert_eq!(works.awaited_lock(3), None);
+    }
 }

@@ -71,15 +71,20 @@ pub enum Permit {
     /// Create tenants and change their quotas.
     ManageTenants,
     ReadWorkers,
+    ReadAgents,
+    /// Register, change and remove agents of the tenant.
+    ManageAgents,
+    /// The same for agents that all tenants share.
+    ManageSharedAgents,
 }
 
 impl Permit {
     pub const fn least_role(self) -> Role {
         match self {
-            Self::ReadJobs | Self::ReadTenant => Role::Viewer,
+            Self::ReadJobs | Self::ReadTenant | Self::ReadAgents => Role::Viewer,
             Self::SubmitJobs | Self::SteerJobs => Role::Member,
-            Self::ManageKeys | Self::SteerQueues => Role::Lead,
-            Self::ManageTenants | Self::ReadWorkers => Role::Admin,
+            Self::ManageKeys | Self::SteerQueues | Self::ManageAgents => Role::Lead,
+            Self::ManageTenants | Self::ReadWorkers | Self::ManageSharedAgents => Role::Admin,
         }
     }
 }

@@ -1,11 +1,12 @@
 //! A coding session: an agent works on a repository, or in an empty folder.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Demands, OpenCode, Violations};
+use crate::{Demands, Eap, Labels, OpenCode, RouteRequest, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -43,21 +44,36 @@ pub enum AgentKind {
     /// A model works in the worktree, by way of an `OpenCode` server of its own.
     #[serde(rename = "opencode")]
     OpenCode,
+    /// A program elsewhere works, by way of the External Agent Protocol.
+    Eap,
+    /// None yet: a registered one is chosen when the session is claimed. No worker runs it as such.
+    Routed,
 }
 
 /// The text names no kind of agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kind of agent; use echo, command or opencode")]
+#[error("`{0}` is not a kind of agent; use echo, command, opencode or eap")]
 pub struct UnknownAgent(pub String);
 
 impl AgentKind {
-    pub const ALL: [Self; 3] = [Self::Echo, Self::Command, Self::OpenCode];
+    /// Those that workers run.
+    pub const ALL: [Self; 4] = [Self::Echo, Self::Command, Self::OpenCode, Self::Eap];
+
+    /// What a worker that runs such agents has, and a job may ask for: `agent/command=yes`.
+    pub fn label(self) -> Labels {
+        Labels(BTreeMap::from([(
+            format!("agent/{self}"),
+            "yes".to_owned(),
+        )]))
+    }
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Echo => "echo",
             Self::Command => "command",
             Self::OpenCode => "opencode",
+            Self::Eap => "eap",
+            Self::Routed => "routed",
         }
     }
 }
@@ -91,6 +107,9 @@ pub enum AgentSpec {
     Command(Command),
     #[serde(rename = "opencode")]
     OpenCode(OpenCode),
+    Eap(Eap),
+    /// Whichever registered agent suits best when the session is claimed; that one's own spec is run then.
+    Routed(RouteRequest),
 }
 
 /// A program with arguments, or a line for `/bin/sh -c`.
@@ -118,6 +137,24 @@ impl AgentSpec {
             Self::Echo { .. } => AgentKind::Echo,
             Self::Command(_) => AgentKind::Command,
             Self::OpenCode(_) => AgentKind::OpenCode,
+            Self::Eap(_) => AgentKind::Eap,
+            Self::Routed(_) => AgentKind::Routed,
+        }
+    }
+
+    /// What is wrong with it whatever it is asked to do.
+    pub(crate) fn check_template(&self, violations: &mut Violations) {
+        match self {
+            Self::Command(command) => command.check(violations),
+            Self::OpenCode(opencode) => opencode.check(violations),
+            Self::Eap(eap) => eap.check(violations),
+            Self::Routed(_) => violations.add("/agent", "must be an agent, not a wish for one"),
+            Self::Echo { delay_seconds } => violations.range(
+                "/agent/delay_seconds",
+                (*delay_seconds).into(),
+                0,
+                ECHO_DELAY_MAX,
+            ),
         }
     }
 }
@@ -147,23 +184,23 @@ fn head() -> String {
 impl SessionSpec {
     pub(crate) fn check(&self, violations: &mut Violations) {
         violations.text("/prompt", &self.prompt, 0, PROMPT_MAX);
+        if matches!(self.agent, AgentSpec::OpenCode(_)) && self.prompt.trim().is_empty() {
+            violations.add(
+                "/prompt",
+                "must not be empty: the agent opencode does what it says",
+            );
+        }
+        if let (AgentSpec::Eap(eap), None) = (&self.agent, &self.repository)
+            && !eap.files.is_empty()
+        {
+            violations.add(
+                "/agent/files",
+                "names files, and without a repository there are none",
+            );
+        }
         match &self.agent {
-            AgentSpec::Command(command) => command.check(violations),
-            AgentSpec::OpenCode(opencode) => {
-                if self.prompt.trim().is_empty() {
-                    violations.add(
-                        "/prompt",
-                        "must not be empty: the agent opencode does what it says",
-                    );
-                }
-                opencode.check(violations);
-            }
-            AgentSpec::Echo { delay_seconds } => violations.range(
-                "/agent/delay_seconds",
-                (*delay_seconds).into(),
-                0,
-                ECHO_DELAY_MAX,
-            ),
+            AgentSpec::Routed(request) => request.check(violations),
+            agent => agent.check_template(violations),
         }
         if let Some(repository) = &self.repository {
             repository.check(violations);
@@ -229,7 +266,7 @@ impl Repository {
 }
 
 /// A relative path without `..`, `.git` or an empty part.
-fn is_inside(path: &str) -> bool {
+pub fn is_inside(path: &str) -> bool {
     !path.is_empty()
         && path.len() <= PATH_MAX
         && !path.contains('\0')

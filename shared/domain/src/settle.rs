@@ -40,6 +40,7 @@ pub enum Ending {
     /// It gave way to another run that holds what it needs; not a failure, tried again after `wait`.
     Yielded {
         wait: Duration,
+        why: String,
     },
     LeaseLost,
 }
@@ -55,6 +56,8 @@ pub struct Settlement {
     pub run_after: Option<Timestamp>,
     pub result: Option<JobResult>,
     pub error: Option<JobError>,
+    /// Why it is queued again, when that is nobody's failure.
+    pub reason: Option<String>,
 }
 
 /// Decides what becomes of `job`, which must be running; `jitter` is uniform in 0..1.
@@ -136,8 +139,9 @@ fn decide(job: &Job, ending: Ending, now: Timestamp, jitter: f64) -> Settlement 
             }
         }
         Ending::HandedBack => end(JobState::Queued, Outcome::HandedBack, EventKind::HandedBack),
-        Ending::Yielded { wait } => Settlement {
+        Ending::Yielded { wait, why } => Settlement {
             run_after: Some(now + wait),
+            reason: Some(why),
             ..end(JobState::Queued, Outcome::HandedBack, EventKind::HandedBack)
         },
         Ending::LeaseLost => again(
@@ -167,11 +171,12 @@ impl Settlement {
             state,
             event,
             run_after: None,
+            reason: None,
             ..self
         }
     }
 
-    /// What the event of this settlement says: `error` and `run_after`, where there are such.
+    /// What the event of this settlement says: `error`, `run_after` and `reason`, where there are such.
     pub fn event_data(&self) -> Map<String, Value> {
         let mut data = Map::new();
         if let Some(error) = &self.error {
@@ -179,6 +184,9 @@ impl Settlement {
         }
         if let Some(run_after) = &self.run_after {
             data.insert("run_after".to_owned(), json!(run_after));
+        }
+        if let Some(reason) = &self.reason {
+            data.insert("reason".to_owned(), json!(reason));
         }
         data
     }
@@ -192,6 +200,7 @@ impl Settlement {
             run_after: None,
             result: None,
             error: None,
+            reason: None,
         }
     }
 
@@ -299,6 +308,13 @@ mod tests {
         }
     }
 
+    fn yielded() -> Ending {
+        Ending::Yielded {
+            wait: Duration::from_secs(2),
+            why: "an older run holds it".to_owned(),
+        }
+    }
+
     fn settled(job: &Job, ending: Ending) -> Settlement {
         settle(job, ending, NOW, 0.5).unwrap()
     }
@@ -328,12 +344,26 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_gave_way_says_why_and_comes_back() {
+        let gave_way = settled(&running(2), yielded());
+        assert_eq!((gave_way.state, gave_way.failures), (JobState::Queued, 2));
+        assert_eq!(gave_way.run_after, Some(NOW + Duration::from_secs(2)));
+        let data = gave_way.event_data();
+        assert_eq!(data["reason"], "an older run holds it");
+    }
+
+    #[test]
     fn a_stop_wins_over_every_way_back_into_the_queue() {
         let asked = Job {
             stop_requested_at: Some(NOW),
             ..running(0)
         };
-        for ending in [transient(), Ending::LeaseLost, Ending::HandedBack] {
+        for ending in [
+            transient(),
+            Ending::LeaseLost,
+            Ending::HandedBack,
+            yielded(),
+        ] {
             let settlement = settled(&asked, ending.clone());
             assert_eq!(settlement.state, JobState::Stopped, "{ending:?}");
             let late = settled(&running(0), ending).unless_asked(true, true);

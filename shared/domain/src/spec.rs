@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{SessionSpec, TrainingSpec, Violations};
+use crate::{AgentSpec, RouteRequest, SessionSpec, TrainingSpec, Violations};
 
 /// The kinds of jobs. Quotas, queues and handlers exist once a kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +61,17 @@ impl JobSpec {
         match self {
             Self::Session(_) => JobKind::Session,
             Self::Training(_) => JobKind::Training,
+        }
+    }
+
+    /// What is asked of an agent, of a session that is routed.
+    pub const fn route(&self) -> Option<&RouteRequest> {
+        match self {
+            Self::Session(SessionSpec {
+                agent: AgentSpec::Routed(request),
+                ..
+            }) => Some(request),
+            Self::Session(_) | Self::Training(_) => None,
         }
     }
 

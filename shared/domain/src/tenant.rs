@@ -52,12 +52,15 @@ impl Quotas {
 
     fn check(self, violations: &mut Violations) {
         for kind in JobKind::ALL {
-            violations.range(
-                &format!("/quotas/{kind}"),
-                self.of(kind).into(),
-                1,
-                QUOTA_MAX,
-            );
+            let (pointer, quota) = (format!("/quotas/{kind}"), self.of(kind));
+            if quota == 0 {
+                let detail = format!(
+                    "is 0; must be between 1 and {QUOTA_MAX}. To start no more of these jobs, pause the queue instead"
+                );
+                violations.add(pointer, detail);
+            } else {
+                violations.range(&pointer, quota.into(), 1, QUOTA_MAX);
+            }
         }
     }
 }

@@ -62,6 +62,12 @@ impl Violations {
         {
             self.add(pointer, "contains control characters");
         }
+        if text.chars().any(turns_text_around) {
+            self.add(
+                pointer,
+                "contains characters that turn the direction of text around (U+202A to U+202E, U+2066 to U+2069)",
+            );
+        }
     }
 
     /// Requires that no text anywhere in `entries` holds a NUL, which PostgreSQL cannot store.
@@ -96,6 +102,12 @@ pub fn has_nul(value: &Value) -> bool {
     }
 }
 
+/// Embeddings, overrides and isolates of the bidirectional algorithm: with them a text shows as another one than it is,
+/// and drags what stands beside it along. The marks U+200E and U+200F only help a text to be read, and stay.
+const fn turns_text_around(c: char) -> bool {
+    matches!(c, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+}
+
 impl fmt::Display for Violations {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, violation) in self.0.iter().enumerate() {
@@ -105,5 +117,31 @@ impl fmt::Display for Violations {
             write!(f, "{} {}", violation.pointer, violation.detail)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_shows_as_what_it_is() {
+        let wrong = |text: &str| {
+            let mut violations = Violations::default();
+            violations.text("/title", text, 1, 100);
+            violations.to_string()
+        };
+        for text in ["exe\u{202E}txt.pdf", "\u{2066}a\u{2069}", "\u{202A}"] {
+            assert!(wrong(text).contains("direction"), "{text:?}");
+        }
+        for text in [
+            "build",
+            "\u{5D1}\u{5E0}\u{5D9}\u{5D4}",
+            "a\u{200F}b",
+            "two\nlines",
+        ] {
+            assert_eq!(wrong(text), "", "{text:?}");
+        }
+        assert!(wrong("bell\u{7}").contains("control"));
     }
 }

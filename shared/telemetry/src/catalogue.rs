@@ -74,7 +74,7 @@ catalogue! {
     /// Submissions refused, by reason.
     quota_refused_total: counters(&["reason"]),
 
-    /// Ticks of schedules that have come, by what they made: a job, or none because it was refused or would overlap.
+    /// Ticks of schedules that have come, by what they made: a job, or none because it was refused, would overlap or was missed.
     schedule_ticks_total: counters(&["outcome"]),
 
     /// Jobs claimed in one transaction.
@@ -114,7 +114,7 @@ catalogue! {
     /// Errors of background work, by the part of the engine.
     engine_errors_total: counters(&["part"]),
 
-    /// Jobs that wait or run, by kind and state; from the store, by the process that reconciles.
+    /// Jobs that are queued, for later ones and those that ask for labels too, or run; only from the worker that reconciles.
     queue_jobs: gauges(&["kind", "state"]),
 }
 

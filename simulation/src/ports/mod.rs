@@ -78,6 +78,7 @@ impl Services {
             engine: store.clone(),
             tenants: store.clone(),
             keys: Arc::new(nothing::Nothing),
+            agents: Arc::new(nothing::Nothing),
             replays: store.clone(),
             schedules: store,
             queue: Arc::new(queue::Queue(reach.clone())),

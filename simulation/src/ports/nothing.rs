@@ -1,13 +1,16 @@
-//! Ports that dispatch has no use for: no keys, no files, and a folder that nobody looks into.
+//! Ports that dispatch has no use for: no keys, no agents, no files, and a folder that nobody looks into.
 
 use std::path::Path;
 
 use application::ports::{
-    BlobError, Blobs, Diff, HandlerError, KeyHash, KeyStore, PushOrder, StoreError, Workspace,
-    Workspaces,
+    AgentError, AgentStore, BlobError, Blobs, Claimed, Diff, HandlerError, KeyHash, KeyStore,
+    LeaseError, PushOrder, StoreError, Workspace, Workspaces,
 };
 use async_trait::async_trait;
-use domain::{ApiKey, ApiKeyId, ArtifactId, JobId, Pushed, Repository, TenantId, Timestamp};
+use domain::{
+    AgentChange, AgentId, ApiKey, ApiKeyId, ArtifactId, Beat, Candidate, JobId, Pushed,
+    RegisteredAgent, Repository, RoutedOffer, TenantId, Timestamp, WorkerRef,
+};
 use futures::stream::BoxStream;
 
 pub struct Nothing;
@@ -89,4 +92,64 @@ impl Workspace for Folder {
     }
 
     async fn close(self: Box<Self>) {}
+}
+
+#[async_trait]
+impl AgentStore for Nothing {
+    async fn register_agent(
+        &self,
+        agent: RegisteredAgent,
+        _: Option<KeyHash>,
+    ) -> Result<RegisteredAgent, AgentError> {
+        Ok(agent)
+    }
+
+    async fn agent(&self, _: TenantId, _: AgentId) -> Result<Option<Candidate>, StoreError> {
+        Ok(None)
+    }
+
+    async fn agent_by_name(&self, _: TenantId, _: &str) -> Result<Option<Candidate>, StoreError> {
+        Ok(None)
+    }
+
+    async fn agents(
+        &self,
+        _: TenantId,
+        _: Option<(String, AgentId)>,
+        _: u32,
+    ) -> Result<Vec<Candidate>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn change_agent(
+        &self,
+        _: Option<TenantId>,
+        _: AgentId,
+        _: AgentChange,
+        _: Option<i64>,
+        _: Timestamp,
+    ) -> Result<Option<RegisteredAgent>, AgentError> {
+        Ok(None)
+    }
+
+    async fn remove_agent(&self, _: Option<TenantId>, _: AgentId) -> Result<bool, StoreError> {
+        Ok(false)
+    }
+
+    async fn agent_token(&self, _: AgentId) -> Result<Option<KeyHash>, StoreError> {
+        Ok(None)
+    }
+
+    async fn claim_routed(
+        &self,
+        _: WorkerRef,
+        _: RoutedOffer,
+        _: Timestamp,
+    ) -> Result<Claimed, LeaseError> {
+        Ok(Claimed::default())
+    }
+
+    async fn beat(&self, _: AgentId, _: Beat) -> Result<bool, StoreError> {
+        Ok(false)
+    }
 }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{
-    CheckpointView, ClaimRequest, Claimed, EngineStore, Finish, Finished, JobFilter, JobStore,
-    LeaseError, Moved, NewWorker, Promoted, QueueAction, QueueView, Reaped, Reconciled, Relayed,
-    Renewal, Report, Restored, SteerError, Steered, StoreError, Submission, Submitted, Waiting,
-    Wakeups,
+    CheckpointView, ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, JobFilter,
+    JobStore, LeaseError, Moved, NewWorker, Promoted, QueueAction, QueueView, Reaped, Reconciled,
+    Relayed, Renewal, Report, Restored, SteerError, Steered, StoreError, Submission, Submitted,
+    Waiting, Wakeups,
 };
 use async_trait::async_trait;
 use domain::{
@@ -136,6 +136,13 @@ reach!(EngineStore {
         let resource = resource.to_owned();
         let call = async move { store.next_fence(&resource).await };
         self.reach("next_fence", call).await
+    }
+
+    async fn is_latest_fence(&self, guard: &Guard) -> Result<bool, StoreError> {
+        let store = Arc::clone(&self.0.world.database.store);
+        let guard = guard.clone();
+        let call = async move { store.is_latest_fence(&guard).await };
+        self.reach("is_latest_fence", call).await
     }
 );
 

@@ -120,7 +120,9 @@ impl Stand {
             .env("ORCHESTRATOR_NAMESPACE", &self.name)
             .env("ORCHESTRATOR_LEASE_SECONDS", LEASE.as_secs().to_string())
             .env("ORCHESTRATOR_GRACE_SECONDS", GRACE.as_secs().to_string())
-            .env("ORCHESTRATOR_DRAIN_SECONDS", DRAIN.as_secs().to_string());
+            .env("ORCHESTRATOR_DRAIN_SECONDS", DRAIN.as_secs().to_string())
+            // Sessions leave marks for the audit outside of their worktrees.
+            .env("ORCHESTRATOR_ISOLATION", "none");
         command
     }
 

@@ -32,6 +32,13 @@ impl Cli {
         Self::finish(command, arguments).await
     }
 
+    /// With nothing but these variables.
+    pub async fn told(stand: &Stand, variables: &[(&str, &str)], arguments: &[&str]) -> Self {
+        let mut command = tokio::process::Command::from(stand.client_command());
+        command.args(arguments).envs(variables.iter().copied());
+        Self::finish(command, arguments).await
+    }
+
     /// With the stand's own store, as its operator has it.
     pub async fn operator(stand: &Stand, arguments: &[&str]) -> Self {
         let mut command = tokio::process::Command::from(stand.operator_command());

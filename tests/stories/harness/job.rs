@@ -64,7 +64,8 @@ impl Job {
         .await
     }
 
-    async fn reaches_within(&self, status: &str, limit: Duration) -> Value {
+    /// The same, within `limit`.
+    pub async fn reaches_within(&self, status: &str, limit: Duration) -> Value {
         let began = tokio::time::Instant::now();
         loop {
             let job = self.get().await;

@@ -38,6 +38,18 @@ impl Question {
             .count()
     }
 
+    /// What the last tool of the conversation answered.
+    pub fn last_result(&self) -> String {
+        let mut results = self
+            .messages
+            .iter()
+            .filter(|message| message["role"] == "tool");
+        results
+            .next_back()
+            .map(|message| message["content"].to_string())
+            .unwrap_or_default()
+    }
+
     /// True when the user said so at some time.
     pub fn user_said(&self, words: &str) -> bool {
         self.messages

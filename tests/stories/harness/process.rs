@@ -92,3 +92,18 @@ pub fn is_alive(pid: i32) -> bool {
         !matches!(state, Some('Z' | 'X'))
     })
 }
+
+/// Those that have `line`, a name and its value, in their environment.
+pub fn processes_with(line: &str) -> Vec<i32> {
+    let processes = std::fs::read_dir("/proc").expect("/proc is there");
+    let has = |pid: &i32| {
+        let variables = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        variables
+            .split(|byte| *byte == 0)
+            .any(|other| other == line.as_bytes())
+    };
+    processes
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .filter(has)
+        .collect()
+}

@@ -41,6 +41,8 @@ pub struct Plan {
     pub agents: &'static str,
     /// Told to every process of the installation.
     pub variables: Vec<(String, String)>,
+    /// The text of its `orchestrator.toml`.
+    pub config: String,
 }
 
 impl Default for Plan {
@@ -54,6 +56,7 @@ impl Default for Plan {
             drain_seconds: 5,
             agents: "echo,command",
             variables: Vec::new(),
+            config: String::new(),
         }
     }
 }
@@ -117,6 +120,8 @@ impl Stand {
         for part in ["work", "logs"] {
             std::fs::create_dir(folder.path().join(part)).expect("a folder");
         }
+        let config = folder.path().join("orchestrator.toml");
+        std::fs::write(config, &plan.config).expect("a configuration");
         let stand = Self::of(Arc::new(Installation {
             processes: Mutex::default(),
             services,

@@ -40,7 +40,9 @@ impl Stand {
         command
             .env("ORCHESTRATOR_LEASE_SECONDS", plan.lease_seconds.to_string())
             .env("ORCHESTRATOR_GRACE_SECONDS", plan.grace_seconds.to_string())
-            .env("ORCHESTRATOR_DRAIN_SECONDS", plan.drain_seconds.to_string());
+            .env("ORCHESTRATOR_DRAIN_SECONDS", plan.drain_seconds.to_string())
+            // Sessions of stories leave marks for them outside of their worktrees.
+            .env("ORCHESTRATOR_ISOLATION", "none");
         if let Some(services) = &self.installation.services {
             command.envs(services.variables());
         }
@@ -287,7 +289,7 @@ impl Stand {
     }
 
     /// The name of the first process that runs jobs.
-    fn runner(&self) -> String {
+    pub(super) fn runner(&self) -> String {
         let processes = self.processes();
         let runner = processes.iter().find(|process| process.name != "producer");
         runner.expect("something runs jobs").name.clone()
@@ -322,7 +324,7 @@ impl Stand {
         processes.unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn with<T>(&self, name: &str, act: impl FnOnce(&mut Process) -> T) -> T {
+    pub(super) fn with<T>(&self, name: &str, act: impl FnOnce(&mut Process) -> T) -> T {
         let mut processes = self.processes();
         let process = processes.iter_mut().find(|process| process.name == name);
         act(process.unwrap_or_else(|| panic!("there is no process {name}")))

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 /// For whatever takes a moment: long enough for a busy machine, and only waited for in full when something is wrong.
 pub const PATIENCE: Duration = Duration::from_mins(1);
+/// For what OpenCode does: starting it alone takes seconds of a processor, and several start at once.
+pub const MODEL_PATIENCE: Duration = Duration::from_mins(4);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Looks until there is something to see.

@@ -21,6 +21,8 @@ const CHECKPOINT_RETRY: Duration = Duration::from_millis(500);
 pub(crate) struct Handled {
     pub outcome: Result<(), HandlerError>,
     pub result: Option<JobResult>,
+    /// The outcome is the agent's doing, and not that of what was around it.
+    pub by_agent: bool,
 }
 
 impl Handled {
@@ -28,6 +30,7 @@ impl Handled {
         Self {
             outcome: Err(error),
             result: None,
+            by_agent: false,
         }
     }
 

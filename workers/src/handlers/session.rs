@@ -15,7 +15,7 @@ use application::ports::{
     Agent, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
 };
 use domain::{
-    AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, SessionResult, SessionSpec,
+    AgentKind, AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, SessionResult, SessionSpec,
 };
 
 use super::{Handled, checkpoint, keep};
@@ -43,6 +43,7 @@ pub(super) async fn run(
     let taken = locks.take(vec![format!("branch:{branch}")], &context).await;
     context.keep_locks(locks);
     taken?;
+    context.begin();
     work(worker, job, spec, context).await
 }
 
@@ -52,7 +53,7 @@ async fn work(
     spec: &SessionSpec,
     context: Arc<JobContext>,
 ) -> Result<Handled, HandlerError> {
-    let agent = agent(worker, &spec.agent)?;
+    let agent = agent(worker, &spec.agent).await?;
     let checkpoint = checkpoint(worker, job).await?;
     let kept = match &spec.repository {
         Some(_) => patch::latest(worker, job).await?,
@@ -71,9 +72,11 @@ async fn work(
         prompt: spec.prompt.clone(),
         agent: spec.agent.clone(),
         directory,
+        max_duration_seconds: job.max_duration_seconds,
         checkpoint,
         restored: kept.is_some(),
         feedback: None,
+        round: 0,
         may_go_on: false,
         output_schema: None,
     };
@@ -91,18 +94,38 @@ async fn work(
     Ok(handled)
 }
 
-fn agent(worker: &Worker, spec: &AgentSpec) -> Result<Arc<dyn Agent>, HandlerError> {
+async fn agent(worker: &Worker, spec: &AgentSpec) -> Result<Arc<dyn Agent>, HandlerError> {
     let wanted = spec.kind();
     let agents = &worker.tools.agents;
-    agents.iter().find(|agent| agent.kind() == wanted).cloned().ok_or_else(|| {
-        let has: Vec<&str> = agents.iter().map(|agent| agent.kind().as_str()).collect();
-        let message = format!(
-            "the worker that claimed this session does not run `{wanted}` agents, only {}; start workers with \
-             --agents {wanted} (ORCHESTRATOR_AGENTS) to allow them",
-            has.join(", ")
-        );
-        HandlerError::Fail(JobError::new("AGENT_UNAVAILABLE", message))
-    })
+    if let Some(agent) = agents.iter().find(|agent| agent.kind() == wanted) {
+        return Ok(Arc::clone(agent));
+    }
+    if another_runs(worker, wanted).await {
+        let why = format!("this worker does not run `{wanted}` agents, another one does");
+        return Err(HandlerError::Elsewhere(why));
+    }
+    let has: Vec<&str> = agents.iter().map(|agent| agent.kind().as_str()).collect();
+    let message = format!(
+        "the worker that claimed this session does not run `{wanted}` agents, only {}, and no other worker does; start \
+         workers with --agents {wanted} (ORCHESTRATOR_AGENTS) to allow them",
+        has.join(", ")
+    );
+    Err(HandlerError::Fail(JobError::new(
+        "AGENT_UNAVAILABLE",
+        message,
+    )))
+}
+
+/// Whether a live worker says by its label that it runs such agents. When the store does not tell: perhaps.
+async fn another_runs(worker: &Worker, wanted: AgentKind) -> bool {
+    let now = worker.ports.clock.now();
+    let Ok(workers) = worker.ports.engine.workers().await else {
+        return true;
+    };
+    let mut live = workers
+        .iter()
+        .filter(|it| !it.draining && it.lease_until > now);
+    live.any(|it| wanted.label().are_met_by(&it.labels))
 }
 
 /// An echo without a repository touches no files, so it gets no folder, unless its work is judged there.
@@ -158,7 +181,10 @@ async fn conclude(
             if outcome.is_ok() {
                 match push::push(workspace, job, spec, context).await {
                     Ok(pushed) => made.pushed = pushed,
-                    Err(error) => outcome = Err(error),
+                    Err(error) => {
+                        outcome = Err(error);
+                        made.failed_beside = true;
+                    }
                 }
             }
             handled((outcome, made), stat)
@@ -199,6 +225,7 @@ fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<Dif
     let report = made.report;
     Handled {
         outcome,
+        by_agent: !made.failed_beside,
         result: Some(JobResult::Session(SessionResult {
             summary: report.summary,
             exit_code: report.exit_code,

@@ -46,6 +46,7 @@ pub(super) async fn run(
     Ok(match reported {
         Ok(report) => Handled {
             outcome: Ok(()),
+            by_agent: false,
             result: Some(JobResult::Training(report.result)),
         },
         Err(error) => Handled::failed(error),

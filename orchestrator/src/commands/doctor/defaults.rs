@@ -4,6 +4,7 @@
 use std::fmt::Display;
 use std::path::PathBuf;
 
+use adapter_agents::isolation::Limits;
 use domain::AgentKind;
 
 use crate::commands::{connect, dev, producer, worker};
@@ -14,23 +15,30 @@ use crate::{all_in_one, output};
 /// What is in force for `key` when nobody set it; None where the settings themselves say it, or nothing is.
 pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> {
     let worker = || worker_config(settings);
+    let limits = Limits::default();
     let text = match key {
+        "agent_networks" => "public addresses only".to_owned(),
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
-        "agent_variables" | "opencode_config" => "none".to_owned(),
+        "agent_variables" | "eap" | "hidden" | "readable" | "opencode_config"
+        | "opencode_servers" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
         "commit_author" => "Orchestrator <orchestrator@localhost>".to_owned(),
         "concurrency" => worker().concurrency.to_string(),
+        "cpu_limit_percent" => limit(limits.cpu_percent),
+        "disk_limit_bytes" => limit(limits.disk_bytes),
         "drain_seconds" => worker().drain.as_secs().to_string(),
         "grace_seconds" => worker().grace.as_secs().to_string(),
         "key_file" => return Ok(key_file(settings)),
         "lease_seconds" => worker().lease.as_secs().to_string(),
         "log_limit_bytes" => worker().log_limit_bytes.to_string(),
+        "memory_limit_bytes" => limit(limits.memory_bytes),
         "metrics_port" => each(&[
             (producer::METRICS_PORT.to_string(), "producer"),
             (all_in_one::METRICS_PORT.to_string(), "dev"),
             (worker::METRICS_PORT.to_string(), "worker"),
         ]),
         "opencode" => "opencode on the PATH".to_owned(),
+        "pids_limit" => limit(limits.processes),
         "roots" => each(&[
             ("none".to_owned(), "worker"),
             (folders(&dev::roots()?), "dev"),
@@ -42,6 +50,10 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
     Ok(Some(text))
 }
 
+fn limit(value: Option<u64>) -> String {
+    value.map_or_else(|| "no limit".to_owned(), |value| value.to_string())
+}
+
 /// The key that a `dev` left in the data folder, for clients of that `dev`.
 fn key_file(settings: &Settings) -> Option<String> {
     let file = data_dir::admin_key(&settings.data_dir);
@@ -49,7 +61,7 @@ fn key_file(settings: &Settings) -> Option<String> {
     is_used.then(|| file.display().to_string())
 }
 
-/// `echo (worker); echo, command, opencode (dev)`
+/// `echo (worker); echo, command, opencode, eap (dev)`
 fn each(values: &[(String, &str)]) -> String {
     let said = values
         .iter()
@@ -92,7 +104,7 @@ mod tests {
         let worker = workers::WorkerConfig::default();
         assert_eq!(
             said("agents", &settings),
-            "echo (worker); echo, command, opencode (dev)"
+            "echo (worker); echo, command, opencode, eap (dev)"
         );
         assert_eq!(
             said("metrics_port", &settings),

@@ -4,6 +4,7 @@ use std::future::{Future, ready};
 use std::path::Path;
 use std::time::Duration;
 
+use adapter_agents::eap::Endpoint;
 use anyhow::{Context as _, bail};
 use application::ports::{JobQueue as _, ReadySet as _};
 use serde::Serialize;
@@ -11,14 +12,14 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use crate::compose::{data_dir, services};
-use crate::config::{Secret, Settings};
+use crate::config::{EapSettings, Secret, Settings};
 
 /// Longer than any of the services may take to say that it is there.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Serialize)]
 pub struct Probe {
-    pub name: &'static str,
+    pub name: String,
     pub ok: bool,
     pub milliseconds: u128,
     pub finding: String,
@@ -42,10 +43,13 @@ pub async fn all(settings: &Settings) -> Vec<Probe> {
         probes.push(probe("Redis", redis(settings)).await);
         probes.push(probe("artifacts", ready(folder(&settings.artifacts_dir()))).await);
     }
+    for (name, agent) in &settings.eap {
+        probes.push(probe(&format!("agent {name}"), external(name, agent)).await);
+    }
     probes
 }
 
-async fn probe(name: &'static str, asking: impl Future<Output = anyhow::Result<String>>) -> Probe {
+async fn probe(name: &str, asking: impl Future<Output = anyhow::Result<String>>) -> Probe {
     let asked = Instant::now();
     let answer = timeout(PATIENCE, asking).await.unwrap_or_else(|_| {
         bail!("no answer within {} s", PATIENCE.as_secs());
@@ -56,11 +60,28 @@ async fn probe(name: &'static str, asking: impl Future<Output = anyhow::Result<S
         Err(error) => (false, format!("{error:#}")),
     };
     Probe {
-        name,
+        name: name.to_owned(),
         ok,
         milliseconds,
         finding,
     }
+}
+
+/// Its health, which needs no token; and whether there is one.
+async fn external(name: &str, agent: &EapSettings) -> anyhow::Result<String> {
+    agent.token(name)?;
+    let url = Endpoint::parse_url(&agent.url)?;
+    let health = Endpoint::new(name, url, String::new()).at(&["health"]);
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
+    let answer = http.get(health).timeout(PATIENCE).send().await;
+    let answer = answer.with_context(|| format!("{} does not answer", agent.url))?;
+    if answer.status() != reqwest::StatusCode::OK {
+        bail!("{} answers /health with {}", agent.url, answer.status());
+    }
+    Ok(format!("{} answers", agent.url))
 }
 
 async fn program(name: &str, arguments: &[&str]) -> anyhow::Result<String> {

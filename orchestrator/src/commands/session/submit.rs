@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use domain::Labels;
 use serde_json::{Map, Value, json};
 
 use super::{demands, follow};
@@ -42,10 +43,12 @@ fn body(args: &RunArgs) -> Result<Value, UsageError> {
 
 /// What it does: the fields that a schedule's sessions have too.
 pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
-    let agent = agent(args)?;
+    let routed = !args.capabilities.is_empty();
     let mut body = Map::new();
     body.insert("title".to_owned(), title(args).into());
-    body.insert("agent".to_owned(), agent);
+    if !routed {
+        body.insert("agent".to_owned(), agent(args)?);
+    }
     let mut set = |name: &str, value: Option<Value>| {
         body.extend(value.map(|value| (name.to_owned(), value)));
     };
@@ -53,6 +56,9 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
         "prompt",
         (!args.prompt.is_empty()).then(|| args.prompt.clone().into()),
     );
+    set("capabilities", routed.then(|| json!(args.capabilities)));
+    set("min_tier", args.min_tier.map(Value::from));
+    set("preferred_agent", args.prefer.as_deref().map(Value::from));
     set(
         "priority",
         args.priority.map(|priority| priority.as_str().into()),
@@ -76,14 +82,14 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
         }
         set("repository", Some(repository));
     }
-    let requires: Map<String, Value> = args
-        .require
-        .iter()
-        .flat_map(|labels| labels.0.iter())
-        .map(|(key, value)| (key.clone(), value.clone().into()))
-        .collect();
+    let mut requires = Labels::default();
+    for (key, value) in args.require.iter().flat_map(|labels| &labels.0) {
+        requires
+            .add(key.clone(), value.clone())
+            .map_err(|error| UsageError(format!("--require: {error}")))?;
+    }
     if !requires.is_empty() {
-        body.insert("requires".to_owned(), requires.into());
+        body.insert("requires".to_owned(), json!(requires));
     }
     body.extend(demands::fields(&args.demands)?);
     Ok(body)
@@ -114,7 +120,13 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
         let message = "--model is for the agent `opencode`; say --agent opencode too";
         return Err(UsageError(message.to_owned()));
     }
+    if args.agent != Some(AgentChoice::Eap) && (args.agent_name.is_some() || !args.files.is_empty())
+    {
+        let message = "--agent-name and --file are for external agents; say --agent eap too";
+        return Err(UsageError(message.to_owned()));
+    }
     match (args.agent, &args.run) {
+        (Some(AgentChoice::Eap), _) => eap(args, has_command),
         (Some(AgentChoice::Command), _) if !has_command => Err(UsageError(
             "the agent `command` needs a command: --run 'LINE', or -- PROGRAM ARGUMENTS".to_owned(),
         )),
@@ -138,6 +150,23 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
         (_, None) if has_command => Ok(json!({"kind": "command", "argv": args.argv})),
         _ => Ok(json!({"kind": "echo"})),
     }
+}
+
+fn eap(args: &WorkArgs, has_command: bool) -> Result<Value, UsageError> {
+    if has_command {
+        let message = "an external agent runs no command; say what it is to do with --prompt";
+        return Err(UsageError(message.to_owned()));
+    }
+    let Some(name) = &args.agent_name else {
+        let message =
+            "which external agent? --agent-name NAME, as the workers' configuration has it";
+        return Err(UsageError(message.to_owned()));
+    };
+    let mut agent = json!({"kind": "eap", "name": name});
+    if !args.files.is_empty() {
+        agent["files"] = json!(args.files);
+    }
+    Ok(agent)
 }
 
 /// What was said, or else what it does.
@@ -267,6 +296,51 @@ mod tests {
     }
 
     #[test]
+    fn an_external_agent_is_named() {
+        let words = [
+            "--agent",
+            "eap",
+            "--agent-name",
+            "a",
+            "--prompt",
+            "p",
+            "--repo",
+            "/",
+            "--file",
+            "b/c",
+        ];
+        let expected = json!({"kind": "eap", "name": "a", "files": ["b/c"]});
+        assert_eq!(body(&parsed(&words)).unwrap()["agent"], expected);
+        let with_command = ["--agent", "eap", "--agent-name", "a", "--run", "x"];
+        for wrong in [
+            &["--agent", "eap"][..],
+            &["--agent-name", "a"],
+            &with_command,
+        ] {
+            assert!(body(&parsed(wrong)).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn capabilities_stand_instead_of_an_agent() {
+        let words = [
+            "--can",
+            "testing,web",
+            "--min-tier",
+            "3",
+            "--prefer",
+            "tester",
+            "--prompt",
+            "test it",
+        ];
+        let expected = json!({
+            "title": "test it", "prompt": "test it", "capabilities": ["testing", "web"], "min_tier": 3,
+            "preferred_agent": "tester",
+        });
+        assert_eq!(body(&parsed(&words)).unwrap(), expected);
+    }
+
+    #[test]
     fn an_agent_and_a_command_that_do_not_fit_are_refused() {
         assert!(body(&parsed(&["--agent", "command"])).is_err());
         assert!(body(&parsed(&["--agent", "echo", "--run", "x"])).is_err());
@@ -275,6 +349,13 @@ mod tests {
         assert!(body(&parsed(&["--model", "a/b", "--run", "x"])).is_err());
         let both = ["--agent", "opencode", "--prompt", "p", "--run", "x"];
         assert!(body(&parsed(&both)).is_err());
+    }
+
+    #[test]
+    fn a_label_that_is_asked_for_twice_is_refused() {
+        let doubled = ["--require", "gpu=a", "--require", "gpu=b", "--run", "x"];
+        let error = body(&parsed(&doubled)).unwrap_err();
+        assert!(error.0.contains("`gpu` is given twice"), "{}", error.0);
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub async fn run(args: OneSession, loader: &Loader) -> anyhow::Result<Exit> {
     }
     if let Some(estimate) = why.estimate {
         output::line(format_args!(
-            "It may begin in about {:.0} s, if runs take as long as the latest {} did.",
+            "It may begin in about {:.0} s, if runs take as long as the latest {} mostly did.",
             estimate.seconds, estimate.runs
         ))?;
     }

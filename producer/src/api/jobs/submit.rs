@@ -8,7 +8,7 @@ use domain::{Job, JobId, TenantId, Violations};
 
 use super::OfKind;
 use crate::dto::job::JobBody;
-use crate::problem::{Problem, no_prerequisite};
+use crate::problem::{Problem, no_parent, no_prerequisite};
 use crate::problem_kinds as kinds;
 use crate::state::App;
 
@@ -23,6 +23,7 @@ pub(crate) async fn submit(
         .iter()
         .map(|offer| offer.job.depends_on.clone())
         .collect();
+    let parents: Vec<Option<JobId>> = offers.iter().map(|offer| offer.job.parent).collect();
     match app.submitter.submit(tenant, offers).await {
         Ok(jobs) => {
             for job in &jobs {
@@ -45,6 +46,11 @@ pub(crate) async fn submit(
             let pointer = format!("{}/depends_on", place(index.unwrap_or(0)));
             Err(Problem::invalid_at(&pointer, no_prerequisite(id)))
         }
+        Err(SubmitError::Refused(Refused::ParentUnknown(id))) => {
+            let index = parents.iter().position(|parent| *parent == Some(id));
+            let pointer = format!("{}/parent_id", place(index.unwrap_or(0)));
+            Err(Problem::invalid_at(&pointer, no_parent(id)))
+        }
         Err(SubmitError::Refused(refused)) => {
             let problem = Problem::from(refused);
             app.metrics
@@ -66,6 +72,10 @@ pub(crate) fn created(of_kind: OfKind, job: Job) -> Response {
 
 /// Hands one job in.
 pub(crate) async fn submit_one(app: &App, tenant: TenantId, offer: Offer) -> Result<Job, Problem> {
+    if offer.name.is_some() {
+        let detail = "is for bulk requests, whose sessions wait for each other by it; use `title`";
+        return Err(Problem::invalid_at("/name", detail));
+    }
     let mut jobs = submit(app, tenant, vec![offer], |_| String::new()).await?;
     jobs.pop().ok_or_else(|| {
         let detail =

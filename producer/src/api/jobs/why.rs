@@ -14,7 +14,8 @@ use crate::state::App;
 /// Ask why a job waits
 ///
 /// Its place in its queue, everything that keeps it from running (a quota, a pause, a prerequisite, a label that no
-/// worker has), who holds the slots, and a guess when it begins.
+/// worker has, a broker that is away), who holds the slots, and a guess when it begins. Of a run that waits for a
+/// branch: how many come first.
 #[utoipa::path(
     get,
     path = "/{id}/why",

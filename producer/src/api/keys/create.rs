@@ -67,7 +67,7 @@ fn check(body: &NewKeyBody, now: Timestamp) -> Result<(), Violations> {
 impl From<CreateKeyError> for Problem {
     fn from(error: CreateKeyError) -> Self {
         match error {
-            CreateKeyError::TenantUnknown(_) => no_such_tenant(),
+            CreateKeyError::TenantUnknown(tenant) => no_such_tenant(tenant),
             CreateKeyError::NoRandomness(why) => {
                 tracing::error!(why, "a key could not be made");
                 Self::new(

@@ -33,7 +33,7 @@ pub(crate) async fn steer(
     action: QueueAction,
 ) -> Result<Json<QueuePage>, Problem> {
     if !steer_queues(&app.ports, tenant, kind, action).await? {
-        return Err(no_such_tenant());
+        return Err(no_such_tenant(tenant));
     }
     let now = app.ports.clock.now();
     let views = app.ports.jobs.queues(tenant).await?.into_iter();

@@ -58,7 +58,7 @@ pub(super) async fn change_named(
     let expected = if_match::expected_version(headers, schedule.version, "schedule")?;
     let id = schedule.id;
     let changed = use_cases::change_schedule(&app.ports, tenant, id, change, expected).await?;
-    let changed = changed.ok_or_else(no_such_schedule)?;
+    let changed = changed.ok_or_else(|| no_such_schedule(named))?;
     Ok(answer(app, changed))
 }
 

@@ -30,6 +30,6 @@ pub(super) async fn delete_schedule(
     if schedules.delete_schedule(tenant, schedule.id).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
-        Err(no_such_schedule())
+        Err(no_such_schedule(&named))
     }
 }

@@ -33,6 +33,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(run::run_schedule))
 }
 
+/// As much of a name that nothing has is repeated: more than any has.
+const NAMED_MAX: usize = 64;
+
 /// The tenant's schedule of this id or name.
 async fn find(app: &App, tenant: TenantId, named: &str) -> Result<Schedule, Problem> {
     let schedules = &app.ports.schedules;
@@ -40,11 +43,13 @@ async fn find(app: &App, tenant: TenantId, named: &str) -> Result<Schedule, Prob
         Ok(id) => schedules.schedule(tenant, id).await?,
         Err(_) => schedules.schedule_by_name(tenant, named).await?,
     };
-    found.ok_or_else(no_such_schedule)
+    found.ok_or_else(|| no_such_schedule(named))
 }
 
-fn no_such_schedule() -> Problem {
-    let detail = "The tenant has no such schedule. Check its id or name, and the tenant.";
+fn no_such_schedule(named: &str) -> Problem {
+    let named: String = named.chars().take(NAMED_MAX).collect();
+    let detail =
+        format!("The tenant has no schedule `{named}`. Check its id or name, and the tenant.");
     Problem::new(&kinds::SCHEDULE_NOT_FOUND, detail)
 }
 

@@ -37,7 +37,7 @@ pub(super) async fn run_schedule(
     let tenant = allowed.tenant;
     let schedule = find(&app, tenant, &named).await?;
     let job = use_cases::run_schedule(&app.ports, tenant, schedule.id).await?;
-    let job = job.ok_or_else(no_such_schedule)?;
+    let job = job.ok_or_else(|| no_such_schedule(&named))?;
     app.metrics
         .jobs_submitted_total
         .with_label_values(&[job.kind().as_str()])

@@ -39,5 +39,5 @@ pub(super) async fn visible<P>(
     let tenant = find_tenant(app, named).await?;
     tenant
         .filter(|tenant| tenant.id == allowed.tenant || allowed.caller.is_admin())
-        .ok_or_else(no_such_tenant)
+        .ok_or_else(|| no_such_tenant(named))
 }

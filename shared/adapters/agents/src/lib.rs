@@ -7,11 +7,13 @@
 //! Linux only: the guard leans on child subreapers and `/proc`.
 
 mod command;
+pub mod eap;
 mod echo;
 mod environment;
 pub mod failure;
 pub mod guard;
 mod handed;
+pub mod isolation;
 mod opencode;
 pub mod output;
 pub mod private;

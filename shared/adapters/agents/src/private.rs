@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use application::ports::HandlerError;
 
 use crate::failure;
+use crate::isolation::Confined;
+use crate::workspace::borrowed_objects;
 
 #[derive(Debug, Clone)]
 pub struct PrivateFolder {
@@ -37,6 +39,10 @@ impl PrivateFolder {
         Ok(())
     }
 
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     pub fn file(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
@@ -56,6 +62,16 @@ impl PrivateFolder {
             ("HOME".into(), self.home().into()),
             ("TMPDIR".into(), self.temporary().into()),
         ]
+    }
+
+    /// What a run in `directory` may touch: that folder and this one, and the commits that its repository borrows.
+    pub fn confine(&self, directory: &Path) -> Confined {
+        Confined {
+            tree: directory.to_owned(),
+            private: self.root.clone(),
+            readable: borrowed_objects(directory).into_iter().collect(),
+            ..Confined::default()
+        }
     }
 
     fn home(&self) -> PathBuf {

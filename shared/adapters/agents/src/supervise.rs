@@ -5,12 +5,14 @@ use std::pin::pin;
 use std::time::Duration;
 
 use application::ports::{HandlerError, Interruption};
+use domain::LogStream;
 use futures::future::{Either, select};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{fail, retry};
 use crate::guard::{Control, Exit, Guard, RunLost, StartError};
+use crate::isolation::LimitHit;
 use crate::output::Console;
 
 /// The guard itself gives up on processes that hang in the kernel after five seconds.
@@ -36,8 +38,13 @@ pub async fn supervise(
     // call.
     let mut alive = JoinSet::new();
     alive.spawn(control.clone().keep_alive());
+    let watch = guard.watch();
     let mut work = pin!(async {
-        match select(pin!(guard.wait()), pin!(streams)).await {
+        let end = async {
+            let exit = guard.wait().await;
+            (exit, guard.hit())
+        };
+        match select(pin!(end), pin!(streams)).await {
             Either::Left((exit, streams)) => {
                 if timeout(STREAM_PATIENCE, streams).await.is_err() {
                     tracing::warn!("the rest of a run's output was given up");
@@ -47,9 +54,18 @@ pub async fn supervise(
             Either::Right(((), end)) => end.await,
         }
     });
-    let reason = tokio::select! {
+    let ended = tokio::select! {
         exit = &mut work => return judge(exit, console).await,
-        reason = console.context().interrupted() => reason,
+        reason = console.context().interrupted() => Ok(reason),
+        hit = watch.exceeded() => Err(hit),
+    };
+    let reason = match ended {
+        Ok(reason) => reason,
+        Err(hit) => {
+            control.kill();
+            let _ = timeout(KILL_PATIENCE, &mut work).await;
+            return Err(limited(&hit, console));
+        }
     };
     if reason == Interruption::LeaseLost {
         console.mute();
@@ -66,7 +82,15 @@ pub async fn supervise(
     Err(HandlerError::Interrupted(reason))
 }
 
-async fn judge(exit: Result<Exit, RunLost>, console: &Console<'_>) -> Result<Exit, HandlerError> {
+/// What it means that a run used more than it may.
+pub(crate) fn limited(hit: &LimitHit, console: &Console<'_>) -> HandlerError {
+    hit.error(&console.last_lines(LogStream::Stderr).join("\n"))
+}
+
+async fn judge(
+    (exit, hit): (Result<Exit, RunLost>, Option<LimitHit>),
+    console: &Console<'_>,
+) -> Result<Exit, HandlerError> {
     if console.is_over_limit() {
         return Err(fail(
             "OUTPUT_LIMIT",
@@ -75,6 +99,9 @@ async fn judge(exit: Result<Exit, RunLost>, console: &Console<'_>) -> Result<Exi
                 console.limits().killed_bytes
             ),
         ));
+    }
+    if let Some(hit) = hit {
+        return Err(limited(&hit, console));
     }
     match exit {
         Ok(exit) => Ok(exit),

@@ -47,9 +47,11 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         prompt: String::new(),
         agent: AgentSpec::Command(Command::Run(line)),
         directory,
+        max_duration_seconds: 60,
         checkpoint: None,
         restored: false,
         feedback: None,
+        round: 0,
         may_go_on: false,
         output_schema: None,
     };

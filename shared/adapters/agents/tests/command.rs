@@ -146,6 +146,7 @@ async fn the_environment_is_scrubbed() {
             "ORCHESTRATOR_PROGRESS",
             "ORCHESTRATOR_PROMPT",
             "ORCHESTRATOR_PROMPT_FILE",
+            "ORCHESTRATOR_WORKER",
             "PATH",
             "TERM",
             "TMPDIR",

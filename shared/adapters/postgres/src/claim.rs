@@ -23,6 +23,9 @@ use crate::slots::{self, Changes, Keys};
 
 /// `next` gives the ids of a room's next jobs, by `$7`, which is now. They are made into an array first: whatever the
 /// planner thinks of its length, it looks each of them up.
+///
+/// A claim may have waited seconds for its queue, so that its now is older than what it waited for: a job does not start
+/// before what happened to it last.
 fn take(next: &str) -> String {
     format!(
         "WITH room AS (
@@ -36,17 +39,17 @@ fn take(next: &str) -> String {
             WHERE s.quota > s.running + k.taken
         ), started AS (
             UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, worker_id = $5,
-                worker_epoch = $6, started_at = $7, updated_at = $7, stop_requested_at = NULL,
-                pause_requested_at = NULL,
+                worker_epoch = $6, started_at = greatest($7, j.updated_at), updated_at = greatest($7, j.updated_at),
+                stop_requested_at = NULL, pause_requested_at = NULL,
                 event_seq = j.event_seq + 1
             WHERE j.id = ANY (ARRAY (SELECT next.id FROM room CROSS JOIN LATERAL ({next}) AS next))
             RETURNING {JOB}
         ), attempts AS (
             INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
-            SELECT id, attempt, tenant_id, $5, $7 FROM started
+            SELECT id, attempt, tenant_id, $5, started_at FROM started
         ), events AS (
             INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
-            SELECT id, event_seq, tenant_id, $7, 'started', attempt, $8::jsonb FROM started
+            SELECT id, event_seq, tenant_id, started_at, 'started', attempt, $8::jsonb FROM started
         )
         SELECT * FROM started"
     )

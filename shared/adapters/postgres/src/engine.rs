@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use application::ports::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, Moved, NewWorker, Promoted,
-    Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, LeaseError, Moved, NewWorker,
+    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
 };
 use async_trait::async_trait;
 use domain::{JobId, JobKind, Labels, QueueKey, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
@@ -158,6 +158,12 @@ impl EngineStore for PostgresStore {
 
     async fn next_fence(&self, resource: &str) -> Result<i64, StoreError> {
         fences::next(self, resource).await.during("raising a fence")
+    }
+
+    async fn is_latest_fence(&self, guard: &Guard) -> Result<bool, StoreError> {
+        fences::is_latest(self, guard)
+            .await
+            .during("reading a fence")
     }
 
     async fn slots(&self, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError> {

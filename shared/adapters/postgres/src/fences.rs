@@ -21,6 +21,19 @@ pub(crate) async fn next(store: &PostgresStore, resource: &str) -> Result<i64, F
     rows::get(&row, "fence")
 }
 
+const LATEST: &str = "SELECT EXISTS
+    (SELECT FROM resource_fences WHERE resource = $1 AND fence = $2) AS latest";
+
+/// `EngineStore::is_latest_fence`.
+pub(crate) async fn is_latest(store: &PostgresStore, guard: &Guard) -> Result<bool, Failure> {
+    let client = store.client().await?;
+    let latest = client.prepare_cached(LATEST).await?;
+    let row = client
+        .query_one(&latest, &[&text(&guard.resource), &guard.fence])
+        .await?;
+    rows::get(&row, "latest")
+}
+
 /// The next fence waits until who holds these has committed.
 const HOLD: &str = "SELECT resource, fence FROM resource_fences
     WHERE resource = ANY ($1::text[]) ORDER BY resource FOR SHARE";

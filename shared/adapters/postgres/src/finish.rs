@@ -9,11 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use application::ports::{Finish, Finished};
 use deadpool_postgres::Transaction;
 use domain::{
-    Claim, EventKind, JobId, JobState, LogChunk, QueueKey, Settlement, SlotSnapshot, TenantId,
-    Timestamp, WorkerRef, fingerprint,
+    AgentId, Claim, Condition, EventKind, JobId, JobState, LogChunk, Outcome, QueueKey, Settlement,
+    SlotSnapshot, TenantId, Timestamp, WorkerRef, fingerprint,
 };
 
 use crate::PostgresStore;
+use crate::agents::change_condition;
 use crate::error::Failure;
 use crate::json::{Jsonb, jsonb_of, jsonb_or_null};
 use crate::pipeline::prepare;
@@ -57,8 +58,11 @@ const SETTLE: &str = "WITH s AS (
     ), events AS (
         INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
         SELECT id, event_seq, tenant_id, $1, event, attempt, data FROM settled
+    ), given_back AS (
+        DELETE FROM agent_slots s USING settled d WHERE s.job_id = d.id RETURNING s.job_id, s.agent_id
     )
-    SELECT id, tenant_id, kind, state, ready, attempt, seconds FROM settled";
+    SELECT d.id, d.tenant_id, d.kind, d.state, d.ready, d.attempt, d.seconds, g.agent_id
+    FROM settled d LEFT JOIN given_back g ON g.job_id = d.id";
 
 /// The statements of [`settle`], to be prepared before it.
 pub(crate) fn settle_statements() -> [&'static str; 3] {
@@ -137,6 +141,8 @@ pub(crate) struct Ended {
     /// The job's fence from now on.
     pub new_fence: i64,
     pub settlement: Settlement,
+    /// What it says of the agent that had it.
+    pub agent: Outcome,
 }
 
 impl Ended {
@@ -149,6 +155,7 @@ impl Ended {
                 epoch: worker.epoch,
             },
             fence: finish.fence,
+            agent: finish.agent,
             new_fence: finish.fence,
             settlement: finish.settlement,
         }
@@ -209,12 +216,41 @@ pub(crate) async fn settle(
         settled.jobs.insert(job, state);
         settled.attempts.insert(job, rows::count(row, "attempt")?);
     }
+    tell_agents(tx, &ended, &rows, now).await?;
     let states = settled.jobs.iter().map(|(job, state)| (*job, *state));
     let (slots, to_release) =
         futures::try_join!(changes.apply(tx, now), dependents::tell(tx, states))?;
     settled.slots = slots;
     settled.to_release = to_release;
     Ok(settled)
+}
+
+/// The slots are given back already; what the runs say of their agents is kept, agent by agent in the order of their ids.
+async fn tell_agents(
+    tx: &Transaction<'_>,
+    ended: &[Ended],
+    rows: &[tokio_postgres::Row],
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let mut said: BTreeMap<AgentId, Vec<Outcome>> = BTreeMap::new();
+    for row in rows {
+        if let Some(agent) = rows::get::<Option<uuid::Uuid>>(row, "agent_id")? {
+            let job = rows::job_id(row, "id")?;
+            let run = ended.iter().find(|run| run.job == job);
+            let outcome = run.map_or(Outcome::Nothing, |run| run.agent);
+            said.entry(AgentId::from_uuid(agent))
+                .or_default()
+                .push(outcome);
+        }
+    }
+    for (agent, outcomes) in said {
+        change_condition(tx, agent, |condition| {
+            let each = |condition: Condition, outcome| condition.after(outcome, now);
+            outcomes.into_iter().fold(condition, each)
+        })
+        .await?;
+    }
+    Ok(())
 }
 
 fn column<T>(ended: &[Ended], pick: impl Fn(&Ended) -> T) -> Vec<T> {

@@ -143,8 +143,7 @@ async fn note(
         tx.execute(&note, &[&id, &last_job]).await?;
         return Ok(());
     };
-    let refused = fired.refused.as_ref().map(ToString::to_string);
-    let error = firing.error.clone().or(refused);
+    let error = fired.error(firing);
     let note = tx.prepare_cached(NOTE_TICK).await?;
     tx.execute(
         &note,

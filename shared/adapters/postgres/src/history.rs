@@ -87,7 +87,7 @@ pub(crate) async fn log_tail(
 }
 
 const ATTEMPTS: &str =
-    "SELECT number, worker_id, started_at, finished_at, outcome, error FROM job_attempts
+    "SELECT number, worker_id, agent_name, started_at, finished_at, outcome, error FROM job_attempts
     WHERE tenant_id = $1 AND job_id = $2 ORDER BY number";
 
 pub(crate) async fn attempts(

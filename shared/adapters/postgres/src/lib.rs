@@ -4,6 +4,7 @@
 //! other: the worker's row, `tenant_slots` by key, jobs by id. Nothing here waits without a bound: for a connection,
 //! for a lock, or for a statement.
 
+mod agents;
 mod checkpoints;
 mod claim;
 mod clock;
@@ -38,6 +39,7 @@ mod release;
 mod replay_step;
 mod replays;
 mod report;
+mod routed;
 mod rows;
 mod schedules;
 mod slots;

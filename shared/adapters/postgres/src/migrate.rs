@@ -37,6 +37,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         include_str!("../../../../migrations/postgres/0005_lean_jobs.sql"),
     ),
     (
+        6,
+        "agents",
+        include_str!("../../../../migrations/postgres/0006_agents.sql"),
+    ),
+    (
         7,
         "pause",
         include_str!("../../../../migrations/postgres/0007_pause.sql"),

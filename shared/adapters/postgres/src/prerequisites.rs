@@ -1,4 +1,4 @@
-//! What the jobs of a submit wait for: looked up under the locks of all queues of their tenants, so that no
+//! What the jobs of a submit wait for and belong to: looked up under the locks of all queues of their tenants, so that no
 //! prerequisite ends between this look and the edge that is written for it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,7 +13,7 @@ use crate::rows::{self, int};
 
 const FIND: &str = "SELECT id, tenant_id, state FROM jobs WHERE id = ANY ($1::uuid[])";
 
-/// Prerequisites that are stored already.
+/// Prerequisites and parents that are stored already.
 pub(crate) struct Stored(BTreeMap<JobId, (TenantId, Prerequisite)>);
 
 pub(crate) async fn stored(
@@ -23,7 +23,7 @@ pub(crate) async fn stored(
     let wanted: BTreeSet<JobId> = submissions
         .iter()
         .flat_map(|submission| &submission.jobs)
-        .flat_map(|job| job.depends_on.iter().copied())
+        .flat_map(|job| job.depends_on.iter().copied().chain(job.parent))
         .collect();
     if wanted.is_empty() {
         return Ok(Stored(BTreeMap::new()));
@@ -42,8 +42,12 @@ pub(crate) async fn stored(
 }
 
 impl Stored {
-    /// All prerequisites are the tenant's, stored or of the same submission.
+    /// All parents are the tenant's, and all prerequisites are, stored or of the same submission.
     pub(crate) fn know_all(&self, submission: &Submission) -> Result<(), Refused> {
+        let mut parents = submission.jobs.iter().filter_map(|job| job.parent);
+        if let Some(unknown) = parents.find(|job| !self.is_of(*job, submission.tenant)) {
+            return Err(Refused::ParentUnknown(unknown));
+        }
         if submission.jobs.iter().all(|job| job.depends_on.is_empty()) {
             return Ok(());
         }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use application::ports::Reaped;
 use deadpool_postgres::Transaction;
 use domain::{
-    AttemptOutcome, Ending, Job, JobError, JobState, Settlement, Status, Timestamp, WorkerId,
-    WorkerRef,
+    AttemptOutcome, Ending, Job, JobError, JobState, Outcome, Settlement, Status, Timestamp,
+    WorkerId, WorkerRef,
 };
 use uuid::Uuid;
 
@@ -71,6 +71,8 @@ pub(crate) async fn reap(
             claim: claim.ok_or_else(|| Failure::unexpected("a running job without a worker"))?,
             fence: stored.job.fence,
             new_fence: stored.job.fence + 1,
+            // Its worker was lost, which says nothing of the agent.
+            agent: Outcome::Nothing,
             settlement,
         });
     }

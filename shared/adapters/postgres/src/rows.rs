@@ -204,6 +204,7 @@ pub(crate) fn attempt(row: &Row) -> Result<Attempt, Failure> {
     Ok(Attempt {
         number: count(row, "number")?,
         worker: WorkerId::from_uuid(get(row, "worker_id")?),
+        agent: get(row, "agent_name")?,
         started_at: get(row, "started_at")?,
         finished_at: get(row, "finished_at")?,
         outcome,

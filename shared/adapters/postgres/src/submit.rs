@@ -122,7 +122,10 @@ fn open(submission: &Submission, slots: &Slots) -> Result<(), Refused> {
 
 pub(crate) fn not_draining(queue: QueueKey, slots: &Slots) -> Result<(), Refused> {
     match slots.get(&queue) {
-        Some(slot) if slot.draining => Err(Refused::QueueDraining(queue.kind)),
+        Some(slot) if slot.draining => Err(Refused::QueueDraining {
+            kind: queue.kind,
+            paused: slot.seen.paused,
+        }),
         _ => Ok(()),
     }
 }

@@ -18,24 +18,45 @@ static FIND: LazyLock<String> =
 
 static QUEUE: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {SLOT}, s.paused AS queue_paused, s.draining, t.active
+        "SELECT {SLOT}, s.paused AS queue_paused, s.draining, t.active,
+            NOT EXISTS (SELECT FROM tenant_slots o WHERE o.tenant_id = s.tenant_id AND NOT o.paused) AS all_paused
         FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
         WHERE s.tenant_id = $1 AND s.kind = $2"
     )
 });
 
-/// Plain and labelled ones, each from the index that is in the order of their turns. Labelled ones (`$6`) are before a
-/// labelled job only: plain jobs get free slots first.
-const AHEAD: &str = "SELECT count(*)::int4 AS ahead FROM (
-        (SELECT FROM jobs j
+/// From the index that is in the order of their turns.
+const PLAIN_AHEAD: &str = "SELECT count(*)::int4 AS ahead FROM (
+        SELECT FROM jobs j
         WHERE j.tenant_id = $1 AND j.kind = $2 AND j.state = 'queued' AND j.due AND j.requires IS NULL
             AND (j.turn, j.id) < ($3, $4)
-        LIMIT $5)
-        UNION ALL
-        (SELECT FROM jobs j
+        LIMIT $5
+    ) AS ahead";
+
+/// From one asked-for set of labels to the next, as the claim goes: those that no live worker has cost one look.
+const LABELLED_AHEAD: &str = "WITH RECURSIVE asked AS (
+        (SELECT j.requires FROM jobs j
         WHERE j.tenant_id = $1 AND j.kind = $2 AND j.state = 'queued' AND j.due AND j.requires IS NOT NULL
-            AND (j.turn, j.id) < ($3, $4) AND $6::bool
-        LIMIT $5)
+        ORDER BY j.requires LIMIT 1)
+        UNION ALL
+        SELECT further.requires FROM asked CROSS JOIN LATERAL (
+            SELECT j.requires FROM jobs j
+            WHERE j.tenant_id = $1 AND j.kind = $2 AND j.state = 'queued' AND j.due AND j.requires IS NOT NULL
+                AND j.requires > asked.requires
+            ORDER BY j.requires LIMIT 1
+        ) AS further
+    )
+    SELECT count(*)::int4 AS ahead FROM (
+        SELECT FROM asked CROSS JOIN LATERAL (
+            SELECT FROM jobs j
+            WHERE j.tenant_id = $1 AND j.kind = $2 AND j.state = 'queued' AND j.due AND j.requires IS NOT NULL
+                AND j.requires = asked.requires AND (j.turn, j.id) < ($3, $4)
+            LIMIT $5
+        ) AS before
+        WHERE EXISTS (
+            SELECT FROM workers w
+            WHERE w.lease_until > $6 AND NOT w.draining AND $2 = ANY (w.kinds) AND w.labels @> asked.requires
+        )
         LIMIT $5
     ) AS ahead";
 
@@ -91,8 +112,9 @@ pub(crate) async fn waiting(
         slots: rows::slot(&queue)?,
         tenant_active: rows::get(&queue, "active")?,
         queue_paused: rows::get(&queue, "queue_paused")?,
+        all_queues_paused: rows::get(&queue, "all_paused")?,
         draining: rows::get(&queue, "draining")?,
-        ahead: read.ahead().await?,
+        ahead: read.ahead(now).await?,
         holders: read.holders().await?,
         prerequisites: read.prerequisites().await?,
         workers: rows::count(&workers, "workers")?,
@@ -138,17 +160,25 @@ impl Read<'_> {
         queue.into_iter().next().ok_or_else(none)
     }
 
-    async fn ahead(&self) -> Result<u32, Failure> {
+    /// Labelled jobs are before a labelled job only: plain jobs get free slots first.
+    async fn ahead(&self, now: Timestamp) -> Result<u32, Failure> {
         let job = self.job();
         let Some(turn) = job.turn.filter(|_| job.state() == JobState::Queued) else {
             return Ok(0);
         };
-        let most = i64::from(Waiting::COUNTED);
-        let labelled = !job.requires.is_empty();
-        let ahead = self
-            .of_queue(AHEAD, &[&turn, &job.id.as_uuid(), &most, &labelled])
-            .await?;
-        ahead.first().map_or(Ok(0), |row| rows::count(row, "ahead"))
+        let (id, most) = (job.id.as_uuid(), i64::from(Waiting::COUNTED));
+        let plain = self.of_queue(PLAIN_AHEAD, &[&turn, &id, &most]).await?;
+        let labelled = if job.requires.is_empty() {
+            Vec::new()
+        } else {
+            self.of_queue(LABELLED_AHEAD, &[&turn, &id, &most, &now])
+                .await?
+        };
+        let mut ahead = 0;
+        for row in plain.iter().chain(&labelled) {
+            ahead += rows::count(row, "ahead")?;
+        }
+        Ok(ahead.min(Waiting::COUNTED))
     }
 
     async fn holders(&self) -> Result<Vec<Holder>, Failure> {
@@ -166,9 +196,10 @@ impl Read<'_> {
             .collect()
     }
 
+    /// A job that was started by a person waits for its prerequisites no longer.
     async fn prerequisites(&self) -> Result<Vec<(JobId, JobState)>, Failure> {
         let job = self.job();
-        if job.depends_on.is_empty() {
+        if job.state() != JobState::Pending || job.depends_on.is_empty() {
             return Ok(Vec::new());
         }
         let on: Vec<uuid::Uuid> = job.depends_on.iter().map(|on| on.as_uuid()).collect();
@@ -185,7 +216,10 @@ impl Read<'_> {
 
     async fn workers(&self, now: Timestamp) -> Result<Row, Failure> {
         let job = self.job();
-        let (kind, requires) = (job.kind().as_str(), jsonb(&job.requires)?);
+        let (kind, requires) = (
+            job.kind().as_str(),
+            jsonb(&job.requires.clone().without_agent())?,
+        );
         let workers = query(self.tx, WORKERS, &[&now, &kind, &requires]).await?;
         let none = || Failure::unexpected("workers could not be counted");
         workers.into_iter().next().ok_or_else(none)

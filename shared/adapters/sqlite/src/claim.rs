@@ -42,7 +42,7 @@ pub async fn claim(
     claiming.plain(&slots, &wanted).await?;
     claiming.labelled(&slots, &wanted, &labels).await?;
     let claimed = claiming.claimed;
-    write_history(&mut tx, &claimed, worker, now).await?;
+    write_history(&mut tx, &claimed, worker).await?;
     for Stored { job, .. } in &claimed {
         let delta = deltas.of(job.queue());
         delta.queued -= 1;
@@ -73,14 +73,15 @@ fn add_up(requests: &[ClaimRequest]) -> BTreeMap<QueueKey, Wants> {
     wanted
 }
 
-/// A macro, as a statement is a constant: the jobs of the rows that a query gives begin to run.
+/// A macro, as a statement is a constant: the jobs of the rows that a query gives begin to run. A claim may have waited
+/// for its turn to write, so a job does not start before what happened to it last.
 macro_rules! start_rows {
     ($rows:literal) => {
         concat!(
             "UPDATE jobs
              SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1,
-                 worker_id = ?1, worker_epoch = ?2, started_at = ?3, updated_at = ?3, stop_requested_at = NULL,
-                 pause_requested_at = NULL
+                 worker_id = ?1, worker_epoch = ?2, stop_requested_at = NULL, pause_requested_at = NULL,
+                 started_at = max(?3, updated_at), updated_at = max(?3, updated_at)
              WHERE rowid IN (",
             $rows,
             ") RETURNING *"
@@ -208,16 +209,15 @@ impl Claiming<'_> {
     }
 }
 
-/// Job, tenant, attempt, number of the event.
+/// Job, tenant, attempt, number of the event, when.
 #[derive(Debug, Serialize)]
-struct StartedRow(Hex, Hex, u32, i64);
+struct StartedRow(Hex, Hex, u32, i64, i64);
 
 /// The open attempts and the events of runs that begin.
 async fn write_history(
     connection: &mut SqliteConnection,
     claimed: &[Stored],
     worker: WorkerRef,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
     if claimed.is_empty() {
         return Ok(());
@@ -226,7 +226,8 @@ async fn write_history(
         .iter()
         .map(|Stored { job, event_seq, .. }| {
             let (id, tenant) = (Hex(job.id.as_uuid()), Hex(job.tenant.as_uuid()));
-            StartedRow(id, tenant, job.attempt, *event_seq)
+            let at = job.updated_at.timestamp_micros();
+            StartedRow(id, tenant, job.attempt, *event_seq, at)
         })
         .collect();
     // Tables are written in the order of their keys.
@@ -234,20 +235,18 @@ async fn write_history(
     let rows = json(&rows)?;
     sqlx::query(
         "INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at)
-         SELECT unhex(value ->> 0), value ->> 2, unhex(value ->> 1), ?2, ?3 FROM jsonb_each(?1)",
+         SELECT unhex(value ->> 0), value ->> 2, unhex(value ->> 1), ?2, value ->> 4 FROM jsonb_each(?1)",
     )
     .bind(&rows)
     .bind(worker.id.as_uuid())
-    .bind(now.timestamp_micros())
     .execute(&mut *connection)
     .await
     .map_err(failed)?;
     sqlx::query(
         "INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
-         SELECT unhex(value ->> 0), value ->> 3, unhex(value ->> 1), ?2, ?3, value ->> 2, ?4 FROM jsonb_each(?1)",
+         SELECT unhex(value ->> 0), value ->> 3, unhex(value ->> 1), value ->> 4, ?2, value ->> 2, ?3 FROM jsonb_each(?1)",
     )
     .bind(rows)
-    .bind(now.timestamp_micros())
     .bind(EventKind::Started.as_str())
     .bind(json!({ "worker": worker.id.to_string() }).to_string())
     .execute(connection)

@@ -1,14 +1,18 @@
 //! What is written when runs end, by their worker's word or for a worker that is gone.
 
 use application::ports::StoreError;
-use domain::{AttemptOutcome, JobId, JobState, QueueKey, Settlement, Timestamp, fingerprint};
+use domain::{
+    AgentId, AttemptOutcome, JobId, JobState, Outcome, QueueKey, Settlement, Timestamp, fingerprint,
+};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
-use crate::batch::{Hex, json};
+use crate::agents::change_condition;
+use crate::batch::{Hex, ids, json};
 use crate::dependents;
 use crate::error::failed;
 use crate::events::{self, EventRow};
+use crate::rows::Reader;
 use crate::slots::Deltas;
 
 /// A run that ends, and how.
@@ -20,6 +24,8 @@ pub struct Run {
     pub event_seq: i64,
     pub started_at: Option<Timestamp>,
     pub asks_for_labels: bool,
+    /// What it says of the agent that had it.
+    pub agent: Outcome,
     /// The job's fence from now on.
     pub fence: i64,
 }
@@ -122,8 +128,35 @@ pub async fn end(
             .map_err(failed)?;
     }
     events::write(connection, &happened).await?;
+    give_agents_back(connection, runs, now).await?;
     let ended = runs.iter().map(|run| (run.job, run.settlement.state));
     dependents::tell(connection, ended.filter(|(_, state)| state.is_finished())).await
+}
+
+/// Gives back the agents' slots, and keeps what the runs say of their agents.
+async fn give_agents_back(
+    connection: &mut SqliteConnection,
+    runs: &[Run],
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let given_back = sqlx::query(
+        "DELETE FROM agent_slots WHERE job_id IN (SELECT unhex(value) FROM json_each(?)) RETURNING job_id, agent_id",
+    )
+    .bind(ids(runs.iter().map(|run| run.job.as_uuid()))?)
+    .fetch_all(&mut *connection)
+    .await
+    .map_err(failed)?;
+    for row in &given_back {
+        let row = Reader(row);
+        let (job, agent) = (
+            row.job_id("job_id")?,
+            AgentId::from_uuid(row.get("agent_id")?),
+        );
+        let run = runs.iter().find(|run| run.job == job);
+        let outcome = run.map_or(Outcome::Nothing, |run| run.agent);
+        change_condition(connection, agent, |condition| condition.after(outcome, now)).await?;
+    }
+    Ok(())
 }
 
 const WRITE_JOBS: &str = "

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use application::ports::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, LeaseError, Moved, NewWorker, Promoted,
-    Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, LeaseError, Moved, NewWorker,
+    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
 };
 use async_trait::async_trait;
 use domain::{JobId, JobKind, Labels, QueueKey, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
@@ -125,6 +125,10 @@ impl EngineStore for SqliteStore {
 
     async fn next_fence(&self, resource: &str) -> Result<i64, StoreError> {
         fences::next_fence(self, resource).await
+    }
+
+    async fn is_latest_fence(&self, guard: &Guard) -> Result<bool, StoreError> {
+        fences::is_latest(self, guard).await
     }
 
     async fn slots(&self, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError> {

@@ -25,6 +25,18 @@ pub async fn next_fence(store: &SqliteStore, resource: &str) -> Result<i64, Stor
     Ok(fence)
 }
 
+pub async fn is_latest(store: &SqliteStore, guard: &Guard) -> Result<bool, StoreError> {
+    let row = sqlx::query(
+        "SELECT EXISTS (SELECT 1 FROM resource_fences WHERE resource = ? AND fence = ?) AS latest",
+    )
+    .bind(&guard.resource)
+    .bind(guard.fence)
+    .fetch_one(&store.readers)
+    .await
+    .map_err(failed)?;
+    Reader(&row).get("latest")
+}
+
 /// The present fences of resources that runs are guarded by.
 #[derive(Debug, Default)]
 pub struct Fences(HashMap<String, i64>);

@@ -49,6 +49,7 @@ pub async fn finish(
                     event_seq: held.event_seq,
                     started_at: held.started_at,
                     asks_for_labels: held.asks_for_labels,
+                    agent: finish.agent,
                     fence: finish.fence,
                 });
             }

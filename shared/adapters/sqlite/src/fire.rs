@@ -125,8 +125,7 @@ async fn note(
             .map_err(failed)?;
         return Ok(());
     };
-    let refused = fired.refused.as_ref().map(ToString::to_string);
-    let error = firing.error.clone().or(refused);
+    let error = fired.error(firing);
     sqlx::query(
         "UPDATE schedules SET next_at = ?, last_tick_at = ?, last_job = coalesce(?, last_job), last_error = ?,
                 last_error_at = ?

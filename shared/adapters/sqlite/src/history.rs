@@ -133,6 +133,7 @@ fn attempt(row: &Reader<'_>) -> Result<Attempt, StoreError> {
     Ok(Attempt {
         number: row.count("number")?,
         worker: row.worker_id("worker_id")?,
+        agent: row.get("agent_name")?,
         started_at: row.time("started_at")?,
         finished_at: row.maybe_time("finished_at")?,
         outcome: row

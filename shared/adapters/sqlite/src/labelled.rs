@@ -43,11 +43,11 @@ const WISHES: &str = "
         LIMIT +?3)
     SELECT tenant_id, kind, requires FROM wishes WHERE ?1 IS NULL OR (tenant_id = ?1 AND kind = ?2)";
 
-/// What is asked for in a queue, or in all, and met by these labels.
-async fn wishes(
+/// What is asked for in a queue, or in all, and can be met.
+pub async fn wishes(
     executor: impl SqliteExecutor<'_>,
     queue: Option<QueueKey>,
-    labels: &Labels,
+    can_be_met: impl Fn(&Labels) -> bool,
 ) -> Result<Vec<Wish>, StoreError> {
     let rows = sqlx::query(WISHES)
         .bind(queue.map(|queue| queue.tenant.as_uuid()))
@@ -59,7 +59,7 @@ async fn wishes(
     let mut met = Vec::new();
     for row in &rows {
         let row = Reader(row);
-        if row.json::<Labels>("requires")?.are_met_by(labels) {
+        if can_be_met(&row.json("requires")?) {
             met.push(Wish {
                 queue: row.queue()?,
                 requires: row.get("requires")?,
@@ -76,7 +76,7 @@ pub async fn labelled(
     limit: u32,
     now: Timestamp,
 ) -> Result<Vec<(QueueKey, u32)>, StoreError> {
-    let mut wishes = wishes(&store.readers, None, labels).await?;
+    let mut wishes = wishes(&store.readers, None, |wish| wish.are_met_by(labels)).await?;
     wishes.retain(|wish| kinds.contains(&wish.queue.kind));
     if wishes.is_empty() {
         return Ok(Vec::new());
@@ -155,7 +155,10 @@ pub async fn next(
     count: u32,
     now: Timestamp,
 ) -> Result<Vec<i64>, StoreError> {
-    let wishes = wishes(&mut *connection, Some(queue), labels).await?;
+    let wishes = wishes(&mut *connection, Some(queue), |wish| {
+        wish.are_met_by(labels)
+    })
+    .await?;
     if wishes.is_empty() {
         return Ok(Vec::new());
     }

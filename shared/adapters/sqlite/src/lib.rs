@@ -7,6 +7,7 @@
 //!
 //! Nothing here decides what becomes of a job: that is the domain's.
 
+mod agents;
 mod batch;
 mod checkpoints;
 mod claim;
@@ -40,6 +41,7 @@ mod release;
 mod replay_step;
 mod replays;
 mod report;
+mod routed;
 mod rows;
 mod schedules;
 mod slots;

@@ -1,4 +1,4 @@
-//! What new jobs wait for: the edges of `job_dependencies`.
+//! What new jobs wait for, the edges of `job_dependencies`, and belong to.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use crate::batch::{Hex, ids, json};
 use crate::error::failed;
 use crate::rows::Reader;
 
-/// The states of stored jobs that submissions wait for, by tenant: another tenant's job is not known.
+/// The states of stored jobs that submissions wait for or belong to, by tenant: another tenant's job is not known.
 #[derive(Debug, Default)]
 pub struct Known(BTreeMap<(TenantId, JobId), JobState>);
 
@@ -21,7 +21,9 @@ impl Known {
         submissions: &[Submission],
     ) -> Result<Self, StoreError> {
         let jobs = submissions.iter().flat_map(|submission| &submission.jobs);
-        let wanted: BTreeSet<JobId> = jobs.flat_map(|job| &job.depends_on).copied().collect();
+        let wanted: BTreeSet<JobId> = jobs
+            .flat_map(|job| job.depends_on.iter().copied().chain(job.parent))
+            .collect();
         if wanted.is_empty() {
             return Ok(Self::default());
         }
@@ -42,8 +44,12 @@ impl Known {
         .map(Self)
     }
 
-    /// Every prerequisite is the tenant's, stored or of the same submission.
+    /// Every parent is the tenant's, and every prerequisite is, stored or of the same submission.
     pub fn check(&self, submission: &Submission) -> Result<(), Refused> {
+        let mut parents = submission.jobs.iter().filter_map(|job| job.parent);
+        if let Some(unknown) = parents.find(|id| !self.0.contains_key(&(submission.tenant, *id))) {
+            return Err(Refused::ParentUnknown(unknown));
+        }
         let mut own: Option<BTreeSet<JobId>> = None;
         for prerequisite in submission.jobs.iter().flat_map(|job| &job.depends_on) {
             if self.0.contains_key(&(submission.tenant, *prerequisite)) {

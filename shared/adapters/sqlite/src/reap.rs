@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use application::ports::{Reaped, StoreError};
-use domain::{Ending, Job, JobError, Status, Timestamp, WorkerRef, settle};
+use domain::{Ending, Job, JobError, Outcome, Status, Timestamp, WorkerRef, settle};
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
@@ -110,6 +110,8 @@ fn give_back(stored: &Stored, now: Timestamp) -> Result<Run, StoreError> {
         event_seq: stored.event_seq,
         started_at: job.started_at,
         asks_for_labels: !job.requires.is_empty(),
+        // Its worker was lost, which says nothing of the agent.
+        agent: Outcome::Nothing,
         fence: job.fence + 1,
     })
 }

@@ -76,8 +76,18 @@ impl Backlog {
         if !self.active {
             return Err(Refused::TenantInactive(tenant));
         }
-        let draining = self.draining.iter().find(|kind| kinds.contains(kind));
-        draining.map_or(Ok(()), |kind| Err(Refused::QueueDraining(*kind)))
+        let Some(kind) = self.draining.iter().find(|kind| kinds.contains(kind)) else {
+            return Ok(());
+        };
+        let is_it = |slot: &&SlotSnapshot| slot.queue.kind == *kind;
+        Err(Refused::QueueDraining {
+            kind: *kind,
+            paused: self
+                .slots
+                .iter()
+                .find(is_it)
+                .is_some_and(|slot| slot.paused),
+        })
     }
 
     fn take(&mut self, offered: u32) -> Result<(), Refused> {

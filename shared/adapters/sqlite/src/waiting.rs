@@ -6,8 +6,9 @@ use domain::{Job, JobId, JobKind, JobState, Labels, QueueKey, TenantId, Timestam
 use sqlx::SqliteConnection;
 
 use crate::SqliteStore;
-use crate::batch::ids;
+use crate::batch::{ids, json};
 use crate::error::{corrupt, failed};
+use crate::labelled::wishes;
 use crate::rows::{Reader, job};
 use crate::slots::snapshot;
 
@@ -29,8 +30,11 @@ pub async fn waiting(
     };
     let job = job(&row)?;
     let queue = job.queue();
+    let requires = job.requires.clone().without_agent();
     let slot = sqlx::query(
-        "SELECT s.*, t.weight, t.active FROM tenant_slots AS s JOIN tenants AS t ON t.id = s.tenant_id
+        "SELECT s.*, t.weight, t.active,
+                NOT EXISTS (SELECT 1 FROM tenant_slots WHERE tenant_id = s.tenant_id AND NOT paused) AS all_paused
+         FROM tenant_slots AS s JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.tenant_id = ? AND s.kind = ?",
     )
     .bind(tenant.as_uuid())
@@ -39,14 +43,16 @@ pub async fn waiting(
     .await
     .map_err(failed)?
     .ok_or_else(|| corrupt(format!("tenant {tenant} has no slots of kind {}", queue.kind)))?;
-    let (workers, free_worker_slots) = workers(&mut tx, queue.kind, &job.requires, now).await?;
+    let live = live_workers(&mut tx, queue.kind, now).await?;
+    let (workers, free_worker_slots) = fitting(&live, &requires);
     let flags = Reader(&slot);
     let waiting = Waiting {
         slots: snapshot(&slot)?,
         tenant_active: flags.get("active")?,
         queue_paused: flags.get("paused")?,
+        all_queues_paused: flags.get("all_paused")?,
         draining: flags.get("draining")?,
-        ahead: ahead(&mut tx, &job).await?,
+        ahead: ahead(&mut tx, &job, &live).await?,
         holders: holders(&mut tx, queue).await?,
         prerequisites: prerequisites(&mut tx, &job).await?,
         workers,
@@ -58,31 +64,52 @@ pub async fn waiting(
     Ok(Some(waiting))
 }
 
-/// Labelled jobs are before a labelled job only: plain jobs get free slots first.
-async fn ahead(connection: &mut SqliteConnection, job: &Job) -> Result<u32, StoreError> {
+/// Labelled jobs are before a labelled job only: plain jobs get free slots first. Those that no live worker could run hold
+/// nobody up.
+async fn ahead(
+    connection: &mut SqliteConnection,
+    job: &Job,
+    live: &[LiveWorker],
+) -> Result<u32, StoreError> {
     let Some(turn) = job.turn.filter(|_| job.state() == JobState::Queued) else {
         return Ok(0);
     };
-    let row = sqlx::query(
-        "SELECT (SELECT count(*) FROM (
-                     SELECT 1 FROM jobs INDEXED BY jobs_turns
-                     WHERE state = 'queued' AND due AND requires IS NULL AND tenant_id = ?1 AND kind = ?2
-                       AND (turn, id) < (?3, ?4) LIMIT +?5))
-              + (SELECT count(*) FROM (
-                     SELECT 1 FROM jobs INDEXED BY jobs_labelled
-                     WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = ?1 AND kind = ?2
-                       AND (turn, id) < (?3, ?4) AND ?6 LIMIT +?5)) AS ahead",
-    )
-    .bind(job.tenant.as_uuid())
-    .bind(job.kind().as_str())
-    .bind(turn.timestamp_micros())
-    .bind(job.id.as_uuid())
-    .bind(Waiting::COUNTED)
-    .bind(!job.requires.is_empty())
-    .fetch_one(connection)
-    .await
-    .map_err(failed)?;
-    Ok(Reader(&row).count("ahead")?.min(Waiting::COUNTED))
+    let plain = sqlx::query(
+        "SELECT count(*) AS ahead FROM (
+             SELECT 1 FROM jobs INDEXED BY jobs_turns
+             WHERE state = 'queued' AND due AND requires IS NULL AND tenant_id = ?1 AND kind = ?2
+               AND (turn, id) < (?3, ?4) LIMIT +?5)",
+    );
+    let plain = before(plain, job, turn).fetch_one(&mut *connection).await;
+    let mut ahead = Reader(&plain.map_err(failed)?).count("ahead")?;
+    if !job.requires.is_empty() {
+        let can_run = |wish: &Labels| live.iter().any(|worker| wish.are_met_by(&worker.labels));
+        let wishes = wishes(&mut *connection, Some(job.queue()), can_run).await?;
+        let wishes: Vec<&str> = wishes.iter().map(|wish| wish.requires.as_str()).collect();
+        let labelled = sqlx::query(
+            "SELECT count(*) AS ahead FROM (
+                 SELECT 1 FROM json_each(?6) AS w
+                 CROSS JOIN jobs INDEXED BY jobs_labelled
+                 WHERE state = 'queued' AND due AND requires IS NOT NULL AND tenant_id = ?1 AND kind = ?2
+                   AND requires = w.value AND (turn, jobs.id) < (?3, ?4) LIMIT +?5)",
+        );
+        let labelled = before(labelled, job, turn).bind(json(&wishes)?);
+        let labelled = labelled.fetch_one(connection).await.map_err(failed)?;
+        ahead += Reader(&labelled).count("ahead")?;
+    }
+    Ok(ahead.min(Waiting::COUNTED))
+}
+
+type Query<'q> = sqlx::query::Query<'q, sqlx::Sqlite, sqlx::sqlite::SqliteArguments>;
+
+/// Of the job's queue (`?1`, `?2`), those whose turn is before its own (`?3`, `?4`), so many at most (`?5`).
+fn before<'q>(query: Query<'q>, job: &Job, turn: Timestamp) -> Query<'q> {
+    query
+        .bind(job.tenant.as_uuid())
+        .bind(job.kind().as_str())
+        .bind(turn.timestamp_micros())
+        .bind(job.id.as_uuid())
+        .bind(Waiting::COUNTED)
 }
 
 async fn holders(
@@ -139,13 +166,17 @@ async fn prerequisites(
     .collect()
 }
 
-/// How many live workers take such jobs, and how many slots they have free.
-async fn workers(
+struct LiveWorker {
+    labels: Labels,
+    free: u32,
+}
+
+/// Live workers that take such jobs.
+async fn live_workers(
     connection: &mut SqliteConnection,
     kind: JobKind,
-    requires: &Labels,
     now: Timestamp,
-) -> Result<(u32, u32), StoreError> {
+) -> Result<Vec<LiveWorker>, StoreError> {
     let rows = sqlx::query(
         "SELECT kinds, labels, capacity, (SELECT count(*) FROM jobs INDEXED BY jobs_running
                                           WHERE worker_id = w.id AND state IN ('running', 'degraded')) AS running
@@ -155,17 +186,27 @@ async fn workers(
     .fetch_all(connection)
     .await
     .map_err(failed)?;
-    let (mut workers, mut free) = (0_u32, 0_u32);
+    let mut live = Vec::new();
     for row in &rows {
         let row = Reader(row);
-        let takes = row.json::<Vec<JobKind>>("kinds")?.contains(&kind);
-        if takes && requires.are_met_by(&row.json("labels")?) {
-            workers += 1;
-            let has_free = row.count("capacity")?.saturating_sub(row.count("running")?);
-            free = free.saturating_add(has_free);
+        if row.json::<Vec<JobKind>>("kinds")?.contains(&kind) {
+            live.push(LiveWorker {
+                labels: row.json("labels")?,
+                free: row.count("capacity")?.saturating_sub(row.count("running")?),
+            });
         }
     }
-    Ok((workers, free))
+    Ok(live)
+}
+
+/// How many of them have what is required, and how many slots those have free.
+fn fitting(live: &[LiveWorker], requires: &Labels) -> (u32, u32) {
+    let fit = live
+        .iter()
+        .filter(|worker| requires.are_met_by(&worker.labels));
+    fit.fold((0, 0), |(workers, free), worker| {
+        (workers + 1, u32::saturating_add(free, worker.free))
+    })
 }
 
 async fn recent_seconds(

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use adapter_agents::Environment;
-use adapter_agents::guard::{GuardCommand, PATIENCE};
+use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::Roots;
 use adapter_training::SubprocessTrainer;
@@ -94,11 +94,7 @@ struct Run<'a> {
 impl Run<'_> {
     async fn end(&self) -> Result<TrainingReport, HandlerError> {
         let provider = SubprocessTrainer::new(
-            GuardCommand {
-                program: HELPER.into(),
-                args: vec!["guard".to_owned()],
-                patience: PATIENCE,
-            },
+            GuardCommand::new(HELPER, &["guard"]),
             self.place.trainer.clone(),
             Environment::new(std::env::vars_os(), &[], &[]),
             Roots::new(vec![self.place.folder.path().join("root")]),

@@ -36,12 +36,16 @@ pub struct AgentTask {
     pub agent: AgentSpec,
     /// A worktree or an empty folder, of this run alone.
     pub directory: PathBuf,
+    /// The wall-clock limit of this run.
+    pub max_duration_seconds: u32,
     /// What the latest run left to go on from.
     pub checkpoint: Option<Value>,
     /// The directory holds what a run that was paused had changed.
     pub restored: bool,
     /// What is wrong with the work that the agent did in this same directory, in words for whoever works there.
     pub feedback: Option<String>,
+    /// How often the agent was told so in this run.
+    pub round: u32,
     /// The agent may be asked to go on after it said that it is done: what it needs for that is kept.
     pub may_go_on: bool,
     /// The JSON schema of the output that the agent is to hand over.

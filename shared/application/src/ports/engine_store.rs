@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    Artifact, Job, JobId, JobKind, Labels, LogChunk, Progress, QueueKey, Settlement, SlotSnapshot,
-    TenantId, Timestamp, WorkerRef, WorkerView,
+    Artifact, Job, JobId, JobKind, Labels, LogChunk, Outcome, Progress, QueueKey, Settlement,
+    SlotSnapshot, TenantId, Timestamp, WorkerRef, WorkerView,
 };
 
 use super::{StoreError, Wakeups};
@@ -122,6 +122,9 @@ pub trait EngineStore: Send + Sync {
     /// just got the lock; a write that is guarded by an older one is refused.
     async fn next_fence(&self, resource: &str) -> Result<i64, StoreError>;
 
+    /// Nobody was given a later fence of the resource since.
+    async fn is_latest_fence(&self, guard: &Guard) -> Result<bool, StoreError>;
+
     /// Every queue with something waiting or running: what coordination is rebuilt from. At most `limit`.
     async fn slots(&self, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError>;
 
@@ -218,6 +221,8 @@ pub struct Finish {
     pub fence: i64,
     pub attempt: u32,
     pub settlement: Settlement,
+    /// What the run says of the registered agent that did the work; nothing of one that was not routed.
+    pub agent: Outcome,
     /// What the run said last, written with its end: most runs are short, and a transaction for a line is dear.
     pub logs: Vec<LogChunk>,
     /// Locks under which the run worked, with their fences: when one of them was given to somebody else meanwhile, the

@@ -13,7 +13,8 @@ pub trait JobStore: Send + Sync {
     /// SUBMIT. One transaction for many clients' submissions; each is taken whole or refused whole.
     ///
     /// Per submission: the tenant exists and is active, and its backlog (all kinds, pending ones included) has room.
-    /// Every job that one of them waits for must be the tenant's, stored already or of the same submission.
+    /// Every job that one of them waits for must be the tenant's, stored already or of the same submission; so must be a
+    /// parent, and stored already.
     ///
     /// Writes the jobs with their `created` (and `queued`) events and raises the counts of `tenant_slots`. As far as the
     /// relay's window has room ([`SlotSnapshot::to_relay`]), wake-ups for jobs that are due are counted as published at
@@ -155,6 +156,14 @@ pub struct Submitted {
     pub to_release: bool,
 }
 
+const fn draining_words(paused: bool) -> &'static str {
+    if paused {
+        "being drained, and paused,"
+    } else {
+        "being drained"
+    }
+}
+
 /// Why a submission was not taken.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
@@ -162,10 +171,16 @@ pub enum Refused {
     TenantUnknown(TenantId),
     #[error("tenant {0} is not active")]
     TenantInactive(TenantId),
-    #[error("the queue of {0} jobs is being drained and takes no new ones; resume it first")]
-    QueueDraining(JobKind),
+    #[error("the queue of {kind} jobs is {} and takes no new ones; resume it first", draining_words(*.paused))]
+    QueueDraining {
+        kind: JobKind,
+        /// It starts none either.
+        paused: bool,
+    },
     #[error("the tenant has no job {0} to wait for")]
     PrerequisiteUnknown(JobId),
+    #[error("the tenant has no job {0} to belong to")]
+    ParentUnknown(JobId),
     #[error(
         "{waiting} jobs wait already and {offered} were offered; the tenant's limit is {limit}"
     )]
@@ -240,6 +255,10 @@ pub enum QueueAction {
 
 /// What the store knows of why a job waits; [`crate::use_cases::why`] makes words of it.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of their own, any mix of them"
+)]
 pub struct Waiting {
     pub job: Job,
     /// Of the job's queue.
@@ -247,9 +266,11 @@ pub struct Waiting {
     pub tenant_active: bool,
     /// The queue itself, whatever the tenant is.
     pub queue_paused: bool,
+    /// And all other queues of the tenant.
+    pub all_queues_paused: bool,
     pub draining: bool,
     /// Due jobs of its queue whose turn comes before its own, counted up to [`Waiting::COUNTED`]. Those that ask for
-    /// labels are before a job that asks for some only.
+    /// labels are before a job that asks for some only, and only when a live worker could run them: others hold nobody up.
     pub ahead: u32,
     /// Runs of its queue, the oldest first, at most [`Waiting::HOLDERS`].
     pub holders: Vec<Holder>,

@@ -4,6 +4,7 @@
 //! tenant first, so that a query without one cannot be written; only [`EngineStore`] crosses tenants.
 
 mod agent;
+mod agent_store;
 mod blobs;
 mod bus;
 mod clock;
@@ -23,6 +24,7 @@ mod training;
 mod workspace;
 
 pub use agent::{Agent, AgentReport, AgentTask};
+pub use agent_store::{AGENTS_MAX, AgentError, AgentStore};
 pub use blobs::{BlobError, Blobs};
 pub use bus::{BusError, EventBus, Interest, Signal, SignalStream};
 pub use clock::Clock;
@@ -61,6 +63,7 @@ pub struct Ports {
     pub engine: Arc<dyn EngineStore>,
     pub tenants: Arc<dyn TenantStore>,
     pub keys: Arc<dyn KeyStore>,
+    pub agents: Arc<dyn AgentStore>,
     pub replays: Arc<dyn ReplayStore>,
     pub schedules: Arc<dyn ScheduleStore>,
     pub queue: Arc<dyn JobQueue>,

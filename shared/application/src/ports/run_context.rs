@@ -66,6 +66,9 @@ pub enum HandlerError {
     /// It gives way to another run that holds what it needs, and is tried again a little later. Not a failure.
     #[error("gives way: {0}")]
     Yield(String),
+    /// This worker cannot do it, another one can: it is tried again after a longer while. Not a failure.
+    #[error("not here: {0}")]
+    Elsewhere(String),
     /// It ended because it was told to.
     #[error("interrupted: {0:?}")]
     Interrupted(Interruption),

@@ -111,3 +111,15 @@ pub struct Fired {
     pub overlaps: Option<JobId>,
     pub submitted: Submitted,
 }
+
+impl Fired {
+    /// Why the ticks of `firing` did not make all their jobs, as the schedule is to say it; `None` when they did.
+    pub fn error(&self, firing: &Firing) -> Option<String> {
+        let refused = || self.refused.as_ref().map(ToString::to_string);
+        let overlaps = || {
+            let words = |job| format!("the previous job {job} had not ended, and overlap is skip");
+            self.overlaps.map(words)
+        };
+        firing.error.clone().or_else(refused).or_else(overlaps)
+    }
+}

@@ -18,8 +18,8 @@ pub trait Workspaces: Send + Sync {
         repository: Option<&Repository>,
     ) -> Result<Box<dyn Workspace>, HandlerError>;
 
-    /// The one name of the branch (or tag, or commit) that `repository` means, whatever words it is named by: what
-    /// exclusive sessions take turns at. Fails like `open`.
+    /// The one name of the branch or tag that `repository` means, whatever words it is named by: what exclusive
+    /// sessions take turns at. Fails like `open`, and for a bare commit, which is on any number of branches.
     async fn branch(&self, repository: &Repository) -> Result<String, HandlerError>;
 }
 

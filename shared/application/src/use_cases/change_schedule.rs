@@ -2,6 +2,7 @@
 
 use domain::{Schedule, ScheduleChange, ScheduleId, TenantId, Violations};
 
+use super::create_schedule::unknown_parent;
 use crate::Timetable;
 use crate::ports::{Ports, StoreError};
 
@@ -35,6 +36,11 @@ pub async fn change_schedule(
             return Err(ChangeScheduleError::VersionMoved(before.version));
         }
         let after = changed(ports, before.clone(), change.clone())?;
+        if change.template.is_some()
+            && let Some(wrong) = unknown_parent(ports, &after).await?
+        {
+            return Err(wrong.into());
+        }
         if ports.schedules.change_schedule(&before, &after).await? {
             return Ok(Some(after));
         }

@@ -3,7 +3,7 @@
 use domain::{NewSchedule, Schedule, ScheduleId, TenantId, Violations};
 
 use crate::Timetable;
-use crate::ports::{Ports, ScheduleStoreError};
+use crate::ports::{Ports, ScheduleStoreError, StoreError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum CreateScheduleError {
@@ -34,6 +34,30 @@ pub async fn create_schedule(
             return Err(violations.into());
         }
     };
+    if let Some(wrong) = unknown_parent(ports, &schedule)
+        .await
+        .map_err(ScheduleStoreError::from)?
+    {
+        return Err(wrong.into());
+    }
     ports.schedules.create_schedule(schedule.clone()).await?;
     Ok(schedule)
+}
+
+/// What is wrong with the job that its jobs are to belong to. Jobs are never deleted, so what is true now stays so; a tick
+/// is checked again all the same.
+pub(super) async fn unknown_parent(
+    ports: &Ports,
+    schedule: &Schedule,
+) -> Result<Option<Violations>, StoreError> {
+    let Some(parent) = schedule.template.parent else {
+        return Ok(None);
+    };
+    if ports.jobs.get(schedule.tenant, parent).await?.is_some() {
+        return Ok(None);
+    }
+    let mut violations = Violations::default();
+    let pointer = format!("/{}/parent_id", schedule.template.spec.kind());
+    violations.add(pointer, format!("there is no job {parent} to belong to"));
+    Ok(Some(violations))
 }

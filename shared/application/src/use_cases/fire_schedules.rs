@@ -12,6 +12,10 @@ use crate::ports::{Fired, Firing, Ids, NextTick, Ports, Signal, StoreError};
 /// Schedules of one round; a round is short enough to be broken off between two of them.
 pub const FIRE_BATCH: u32 = 100;
 
+/// What a schedule says of a tick that [`domain::MissedTicks::Skip`] leaves out.
+const MISSED: &str =
+    "it was missed: no worker looked for more than a minute after it, and missed is skip";
+
 /// What one round did.
 #[derive(Debug, Default)]
 pub struct FireRound {
@@ -21,6 +25,8 @@ pub struct FireRound {
     pub refused: u32,
     /// Ticks that made no job because of the previous one.
     pub overlapped: u32,
+    /// Ticks that were seen too late, of schedules that make nothing up.
+    pub missed: u32,
     /// As many were due as one round takes: there may be more.
     pub full: bool,
     /// When the next tick comes, as far as is known now.
@@ -98,6 +104,7 @@ pub(crate) fn firing(ids: &dyn Ids, schedule: &Schedule, now: Timestamp) -> Opti
         .map(|tick| job(ids, schedule, Some(tick), now))
         .collect();
     let (jobs, error) = match made {
+        Ok(jobs) if jobs.is_empty() => (jobs, Some(MISSED.to_owned())),
         Ok(jobs) => (jobs, None),
         Err(violations) => (
             Vec::new(),
@@ -131,6 +138,11 @@ pub(crate) fn job(
 fn count(round: &mut FireRound, schedule: &Schedule, fired: &Fired, error: Option<String>) {
     round.jobs += u32::try_from(fired.jobs.len()).unwrap_or(u32::MAX);
     if fired.moved {
+        return;
+    }
+    if error.as_deref() == Some(MISSED) {
+        round.missed += 1;
+        tracing::info!(schedule = %schedule.id, name = %schedule.name, "a tick was missed and makes no job");
         return;
     }
     let refused = fired.refused.as_ref().map(ToString::to_string);

@@ -1,5 +1,6 @@
 //! One verb, one file.
 
+mod agent_heartbeat;
 mod authenticate;
 mod change_schedule;
 mod change_tenant;
@@ -9,15 +10,18 @@ mod create_tenant;
 mod dispatch;
 pub(crate) mod fire_schedules;
 mod link_offers;
+mod register_agent;
 mod release_jobs;
 mod replay_dead_letters;
 mod restore_checkpoint;
+mod route_task;
 mod run_schedule;
 mod steer_job;
 mod steer_queues;
 mod submit_jobs;
 mod why;
 
+pub use agent_heartbeat::{HeartbeatError, agent_heartbeat};
 pub use authenticate::{AuthError, Authenticator};
 pub use change_schedule::{ChangeScheduleError, change_schedule};
 pub use change_tenant::change_tenant;
@@ -27,9 +31,11 @@ pub use create_tenant::create_tenant;
 pub use dispatch::Dispatcher;
 pub use fire_schedules::{FIRE_BATCH, FireRound, fire_schedules};
 pub use link_offers::Offer;
+pub use register_agent::{RegisterError, register_agent, register_external};
 pub use release_jobs::release_jobs;
 pub use replay_dead_letters::{replay_dead_letters, step_replay};
 pub use restore_checkpoint::restore_checkpoint;
+pub use route_task::route_task;
 pub use run_schedule::{RunScheduleError, run_schedule};
 pub use steer_job::steer_job;
 pub use steer_queues::steer_queues;

@@ -127,6 +127,8 @@ fn missed_ticks_make_the_jobs_that_were_asked_for() {
     assert_eq!(fire(Latest, Overlap::Allow, &[1, 2, 3], late), [hours(3)]);
     assert!(fire(Skip, Overlap::Allow, &[1, 2, 3], late).is_empty());
     assert_eq!(fire(Skip, Overlap::Allow, &[1, 2, 3], on_time), [hours(3)]);
+    let missed = hours(3) + MissedTicks::ON_TIME;
+    assert!(fire(Skip, Overlap::Allow, &[1, 2, 3], missed).is_empty());
     let all = [hours(1), hours(2), hours(3)];
     assert_eq!(fire(All, Overlap::Allow, &[1, 2, 3], late), all);
     assert_eq!(fire(All, Overlap::Skip, &[1, 2, 3], late), [hours(3)]);

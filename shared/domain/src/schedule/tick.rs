@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use super::Schedule;
 use crate::Timestamp;
 
-/// What becomes of ticks that passed while nobody was there to see them.
+/// What becomes of ticks that nobody saw in time ([`MissedTicks::ON_TIME`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MissedTicks {
@@ -57,7 +57,8 @@ impl MissedTicks {
     /// After a long absence, the jobs of more ticks than these would only be in the way of what is due now.
     pub const ALL_MAX: usize = 100;
 
-    /// A tick that is younger was not missed: workers look every few seconds, and a new one takes over within a minute.
+    /// A tick that is younger when it is seen was not missed: workers look every few seconds, another takes over from one
+    /// that died within a quarter of a minute, and one that is restarted is back within a minute.
     pub const ON_TIME: Duration = Duration::from_mins(1);
 
     pub const fn as_str(self) -> &'static str {

@@ -26,6 +26,8 @@ pub(super) struct Worked {
     pub pushed: Option<Pushed>,
     /// Absent when nothing was there to judge the work, or it was not judged any more.
     pub success: Option<bool>,
+    /// What failed is not the agent's work but what was done beside it: no other agent would fare better.
+    pub failed_beside: bool,
 }
 
 /// What the work was held against.
@@ -72,7 +74,11 @@ pub(super) async fn work(
     meter: Meter,
 ) -> (Result<(), HandlerError>, Worked) {
     if let Err(error) = verify::allowed(worker, demands) {
-        return (Err(error), Worked::default());
+        let made = Worked {
+            failed_beside: true,
+            ..Worked::default()
+        };
+        return (Err(error), made);
     }
     task.may_go_on = demands.judge();
     task.output_schema = demands.output.as_ref().map(|output| output.schema.clone());
@@ -114,7 +120,9 @@ async fn go_round(
         if !demands.judge() {
             return Ok(());
         }
-        let complaint = judge(worker, demands, &task, context, told, made).await?;
+        let judged = judge(worker, demands, &task, context, told, made).await;
+        made.failed_beside = judged.is_err();
+        let complaint = judged?;
         let Some(complaint) = complaint else {
             made.success = Some(true);
             return Ok(());
@@ -130,6 +138,7 @@ async fn go_round(
         context.log(LogStream::System, &line).await;
         task.checkpoint = ear.latest().or(task.checkpoint);
         task.feedback = Some(complaint.words);
+        task.round += 1;
     }
 }
 

@@ -3,6 +3,7 @@
 //! What the command sees: the allowed environment, a home and a temporary folder of its own, and
 //!
 //! - `ORCHESTRATOR_JOB_ID`, `ORCHESTRATOR_ATTEMPT`
+//! - `ORCHESTRATOR_WORKER`: of use to the worker only, which finds what a dead one left by it
 //! - `ORCHESTRATOR_PROMPT_FILE`: the session's prompt; `ORCHESTRATOR_PROMPT` holds it as well while it is short
 //! - `ORCHESTRATOR_CHECKPOINT`: a JSON file with the last checkpoint, when there is one
 //! - `ORCHESTRATOR_FEEDBACK_FILE`: what is wrong with the work that the command did here before, when it is run again to
@@ -80,6 +81,7 @@ impl CommandAgent {
                 job: task.job,
                 attempt: task.attempt,
             },
+            confined: Some(private.confine(&task.directory)),
         };
         let started = self.guard.start(launch).await;
         let started = started.map_err(|error| {

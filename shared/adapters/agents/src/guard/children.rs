@@ -17,12 +17,21 @@ const KILL_PATIENCE: Duration = Duration::from_secs(5);
 const FAST_ROUNDS: u32 = 20;
 const ROUND_PAUSE: Duration = Duration::from_millis(2);
 
+/// The id of the first process of a process namespace.
+const FIRST: i32 = 1;
+const EVERYBODY: i32 = -1;
+
 /// Kills until nothing is left; returns how many could not be killed.
 pub(super) fn kill_all() -> usize {
     let start = Instant::now();
+    let all_is_ours = getpid().as_raw() == FIRST;
     for round in 0_u32.. {
         if reap_until_alive() {
             return 0;
+        }
+        if all_is_ours {
+            // All but us, at one moment: nobody can fork away from it.
+            let _ = kill(Pid::from_raw(EVERYBODY), Signal::SIGKILL);
         }
         let children = list();
         for &child in &children {

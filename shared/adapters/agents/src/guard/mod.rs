@@ -10,9 +10,13 @@
 //! says regularly that it is there, and a guard that hears nothing for its patience kills everything too. Nothing can
 //! be done while the guard is frozen with the worker; when it goes on and the worker does not, it kills then.
 //!
+//! Where a run is confined, the guard enters its control group and its namespaces first and is the first process of
+//! the latter: nobody in there can end it, it can end all of them at once, and the kernel does so when it is gone.
+//!
 //! The guard never reads a configuration, starts no runtime, and touches no file but `/proc`.
 
 mod children;
+mod enter;
 mod exec;
 mod process;
 mod protocol;
@@ -26,7 +30,9 @@ use std::time::Duration;
 pub use process::{Control, Guard, Launch, RunLost, RunMark, StartError, Started};
 pub use protocol::Exit;
 
-use protocol::{STAGE_EXEC, STAGE_SUPERVISE};
+use protocol::{STAGE_ENTER, STAGE_EXEC, STAGE_SUPERVISE};
+
+use crate::isolation::Isolation;
 
 /// How long a guard goes without a word of its worker where nothing else was chosen: as long as a worker's usual lease,
 /// since that is when its runs stop being its own.
@@ -39,21 +45,33 @@ pub struct GuardCommand {
     pub args: Vec<String>,
     /// A worker silent for this long has lost its runs: the length of its lease.
     pub patience: Duration,
+    /// What keeps runs to themselves that say what they may touch.
+    pub isolation: Isolation,
 }
 
 impl GuardCommand {
-    /// The worker's own binary, also after the file was replaced by a newer one.
-    pub fn of_this_program(args: &[&str]) -> Self {
+    pub fn new(program: impl Into<std::path::PathBuf>, args: &[&str]) -> Self {
         Self {
-            program: std::path::PathBuf::from("/proc/self/exe"),
+            program: program.into(),
             args: args.iter().map(|&arg| arg.to_owned()).collect(),
             patience: PATIENCE,
+            isolation: Isolation::none(),
         }
+    }
+
+    /// The worker's own binary, also after the file was replaced by a newer one.
+    pub fn of_this_program(args: &[&str]) -> Self {
+        Self::new("/proc/self/exe", args)
     }
 
     #[must_use]
     pub fn with_patience(self, patience: Duration) -> Self {
         Self { patience, ..self }
+    }
+
+    #[must_use]
+    pub fn with_isolation(self, isolation: Isolation) -> Self {
+        Self { isolation, ..self }
     }
 }
 
@@ -61,13 +79,25 @@ impl GuardCommand {
 /// parses the command line, starts a thread or reads standard input.
 pub fn main(argv: &[OsString]) -> ExitCode {
     match argv {
-        [stage, patience, command @ ..] if stage == STAGE_SUPERVISE && !command.is_empty() => {
+        [stage, rest @ ..] if stage == STAGE_ENTER => enter::main(argv, rest),
+        [stage, patience, processes, command @ ..]
+            if stage == STAGE_SUPERVISE && !command.is_empty() =>
+        {
             match patience.to_str().and_then(|millis| millis.parse().ok()) {
-                Some(millis) => supervisor::main(argv, Duration::from_millis(millis), command),
+                Some(millis) => {
+                    supervisor::main(argv, Duration::from_millis(millis), processes, command)
+                }
                 None => ExitCode::from(2),
             }
         }
         [stage, rest @ ..] if stage == STAGE_EXEC => exec::main(rest),
         _ => ExitCode::from(2),
     }
+}
+
+/// What this program was started with before `argv`: the words that make it a guard.
+fn own_arguments(argv: &[OsString]) -> Vec<OsString> {
+    let all: Vec<OsString> = std::env::args_os().collect();
+    let own = all.get(1..all.len().saturating_sub(argv.len()));
+    own.unwrap_or_default().to_vec()
 }

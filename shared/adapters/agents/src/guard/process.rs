@@ -19,8 +19,11 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::MissedTickBehavior;
 
-use super::protocol::{Exit, Order, Report, STAGE_SUPERVISE};
+use super::protocol::{Exit, NO_NUMBER, Order, Report, STAGE_ENTER, STAGE_SUPERVISE};
 use super::{GuardCommand, strays};
+use crate::isolation::{
+    Confined, Group, LimitHit, Prepared, WORKER_VARIABLE, Watch, of_this_process,
+};
 
 /// A report is far shorter; more is not from a guard.
 const REPORT_BYTES: u64 = 4096;
@@ -28,6 +31,8 @@ const REPORT_BYTES: u64 = 4096;
 const WORDS: u32 = 4;
 /// A guard cannot have less, and no worker could keep a lease as short.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
+/// A guard that could not be has said why before it ended.
+const WORDS_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a guard may take to say that the program started. Long, since a busy machine is slow to execute.
 const START_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -54,6 +59,8 @@ pub struct Launch {
     pub directory: PathBuf,
     pub variables: Vec<(OsString, OsString)>,
     pub mark: RunMark,
+    /// What the program may touch, where the worker can see to it; `None` for one that is the operator's own.
+    pub confined: Option<Confined>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -128,34 +135,55 @@ impl Control {
 pub struct Guard {
     reports: BufReader<OwnedReadHalf>,
     child: Child,
-    group: Option<Pid>,
+    /// The program's process group, where its id is one of ours.
+    leader: Option<Pid>,
+    own_processes: bool,
+    group: Option<Group>,
+    watch: Watch,
+    hit: Option<LimitHit>,
     mark: RunMark,
 }
 
 impl GuardCommand {
     /// Returns when the program runs.
     pub async fn start(&self, launch: Launch) -> Result<Started, StartError> {
+        let prepared = match &launch.confined {
+            Some(confined) => self.isolation.prepare(&launch.mark, confined),
+            None => Ok(Prepared::default()),
+        };
+        let prepared = prepared.map_err(StartError::Guard)?;
         let (own, theirs) = std::os::unix::net::UnixStream::pair().map_err(StartError::Guard)?;
         own.set_nonblocking(true).map_err(StartError::Guard)?;
         let own = UnixStream::from_std(own).map_err(StartError::Guard)?;
-        let mut child = self.spawn(&launch, theirs.into()).map_err(spawn_error)?;
-        let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
+        let mut child = self
+            .spawn(&launch, &prepared, theirs.into())
+            .map_err(spawn_error)?;
+        let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(StartError::Guard(io::ErrorKind::BrokenPipe.into()));
         };
         let (read, write) = own.into_split();
         let mut guard = Guard {
             reports: BufReader::new(read),
             child,
-            group: None,
+            leader: None,
+            own_processes: prepared.own_processes,
+            group: prepared.group,
+            watch: prepared.watch,
+            hit: None,
             mark: launch.mark,
         };
         match tokio::time::timeout(START_PATIENCE, guard.report()).await {
-            Ok(Some(Report::Started { pid })) => guard.group = Some(Pid::from_raw(pid)),
+            // A number of another process namespace means somebody else here.
+            Ok(Some(Report::Started { .. })) if guard.own_processes => {}
+            Ok(Some(Report::Started { pid })) => guard.leader = Some(Pid::from_raw(pid)),
             Ok(Some(Report::Refused { errno })) => {
                 return Err(refusal(Errno::from_raw(errno)));
             }
             Ok(Some(Report::Ended { .. } | Report::Unheard { .. }) | None) => {
-                return Err(StartError::Guard(io::ErrorKind::UnexpectedEof.into()));
+                return Err(StartError::Guard(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    last_words(&mut stderr).await,
+                )));
             }
             Err(_) => return Err(StartError::Guard(io::ErrorKind::TimedOut.into())),
         }
@@ -174,22 +202,43 @@ impl GuardCommand {
         self.patience.max(LEAST_PATIENCE)
     }
 
-    fn spawn(&self, launch: &Launch, control: OwnedFd) -> io::Result<Child> {
-        Command::new(&self.program)
-            .args(&self.args)
+    fn spawn(&self, launch: &Launch, prepared: &Prepared, control: OwnedFd) -> io::Result<Child> {
+        let processes = prepared.processes.map(|number| number.to_string());
+        let mut command = Command::new(&self.program);
+        command.args(&self.args);
+        if !prepared.orders.is_empty() {
+            command.arg(STAGE_ENTER).args(&prepared.orders);
+        }
+        command
             .arg(STAGE_SUPERVISE)
             .arg(self.patience().as_millis().to_string())
+            .arg(processes.as_deref().unwrap_or(NO_NUMBER))
             .args(&launch.argv)
             .current_dir(&launch.directory)
             .env_clear()
             .envs(launch.variables.iter().map(|(name, value)| (name, value)))
             .envs(launch.mark.variables())
+            .env(WORKER_VARIABLE, of_this_process())
             .stdin(Stdio::from(control))
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // Away from the worker's own group, so that Ctrl-C on a terminal reaches the worker alone.
             .process_group(0)
             .spawn()
+    }
+}
+
+/// Why there is no guard, as those said who were to become it.
+async fn last_words(stderr: &mut ChildStderr) -> String {
+    let mut words = Vec::new();
+    let mut bounded = stderr.take(REPORT_BYTES);
+    let reading = bounded.read_to_end(&mut words);
+    let _ = tokio::time::timeout(WORDS_PATIENCE, reading).await;
+    let words = String::from_utf8_lossy(&words).trim().to_owned();
+    if words.is_empty() {
+        "it ended at once".to_owned()
+    } else {
+        words
     }
 }
 
@@ -230,9 +279,29 @@ impl Guard {
                 "processes of a run hang in the kernel and could not be killed yet"
             );
         }
-        // It has said its last word; this only takes its exit status.
+        // It has said its last word; where it had a namespace of its own, nothing of that is left after this.
         let _ = self.child.wait().await;
+        self.close().await;
         end
+    }
+
+    /// What the run uses, to be looked at while it goes on.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// The limit that the run had gone beyond when it ended.
+    pub(crate) fn hit(&self) -> Option<LimitHit> {
+        self.hit
+    }
+
+    /// A last look, and the end of the control group.
+    async fn close(&mut self) {
+        self.hit = self.watch.look().await;
+        self.watch = Watch::default();
+        if let Some(group) = self.group.take() {
+            let _ = tokio::task::spawn_blocking(move || group.end()).await;
+        }
     }
 
     /// The guard's next report; `None` when it is gone or says something else.
@@ -245,10 +314,14 @@ impl Guard {
 
     async fn kill_strays(&mut self) {
         let _ = self.child.start_kill();
-        let (group, mark) = (self.group, self.mark);
+        let (leader, group, mark) = (self.leader, self.group.clone(), self.mark);
+        self.hit = self.watch.look().await;
         let search = tokio::task::spawn_blocking(move || {
+            if let Some(leader) = leader {
+                let _ = killpg(leader, Signal::SIGKILL);
+            }
             if let Some(group) = group {
-                let _ = killpg(group, Signal::SIGKILL);
+                group.end();
             }
             strays::kill_marked(&mark);
         });

@@ -7,8 +7,13 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+pub(super) const STAGE_ENTER: &str = "enter";
 pub(super) const STAGE_SUPERVISE: &str = "supervise";
 pub(super) const STAGE_EXEC: &str = "exec";
+/// Where a process finds its open descriptors by number.
+pub(super) const OPEN_FILES: &str = "/proc/self/fd/";
+/// Stands for a number that was not given.
+pub(super) const NO_NUMBER: &str = "-";
 
 /// Worker to guard. The end of the socket means [`Order::Kill`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

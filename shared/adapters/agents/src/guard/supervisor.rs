@@ -1,8 +1,8 @@
 //! The first stage: starts the program, obeys the worker, and leaves nothing behind.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
@@ -13,10 +13,10 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, close, getpid};
 
-use super::children;
-use super::protocol::{Exit, Order, Report, STAGE_EXEC};
+use super::protocol::{Exit, OPEN_FILES, Order, Report, STAGE_EXEC};
+use super::{children, own_arguments};
 
 struct Leader {
     /// The program's process, for as long as its id is surely its own.
@@ -25,8 +25,15 @@ struct Leader {
     unheard: bool,
 }
 
-/// `argv` is all that [`super::main`] was given, `command` the program and its arguments.
-pub(super) fn main(argv: &[OsString], patience: Duration, command: &[OsString]) -> ExitCode {
+/// `argv` is all that [`super::main`] was given, `processes` how many the user may have, `command` the program and its
+/// arguments.
+pub(super) fn main(
+    argv: &[OsString],
+    patience: Duration,
+    processes: &OsStr,
+    command: &[OsString],
+) -> ExitCode {
+    close_own_program();
     // Signals to the guard change nothing: it ends when the program has, or when the worker is gone or silent.
     let blocked = SigSet::all().thread_block();
     let Ok(control) = std::io::stdin().as_fd().try_clone_to_owned() else {
@@ -37,8 +44,12 @@ pub(super) fn main(argv: &[OsString], patience: Duration, command: &[OsString]) 
     if control.set_read_timeout(Some(patience)).is_err() {
         return ExitCode::from(2);
     }
-    let report = match blocked.and_then(|()| prctl::set_child_subreaper(true)) {
-        Ok(()) => supervise(&control, argv, command),
+    // In a namespace of its own the program finds this process; it is not to look into it, nor to steer it.
+    let ready = blocked
+        .and_then(|()| prctl::set_child_subreaper(true))
+        .and_then(|()| prctl::set_dumpable(false));
+    let report = match ready {
+        Ok(()) => supervise(&control, argv, processes, command),
         Err(errno) => Report::Refused {
             errno: errno as i32,
         },
@@ -47,9 +58,26 @@ pub(super) fn main(argv: &[OsString], patience: Duration, command: &[OsString]) 
     ExitCode::SUCCESS
 }
 
-fn supervise(control: &UnixStream, argv: &[OsString], command: &[OsString]) -> Report {
+/// Inside a run's namespaces this program was executed from an open descriptor. The run is not to have it: behind it
+/// lies the worker's own file, outside.
+fn close_own_program() {
+    let name = std::env::args_os().next();
+    let number = name
+        .as_ref()
+        .and_then(|it| it.to_str()?.strip_prefix(OPEN_FILES)?.parse().ok());
+    if let Some(number) = number {
+        let _: Result<(), Errno> = close::<RawFd>(number);
+    }
+}
+
+fn supervise(
+    control: &UnixStream,
+    argv: &[OsString],
+    processes: &OsStr,
+    command: &[OsString],
+) -> Report {
     // From the main thread: the program is bound to the life of the thread that starts it.
-    let mut child = match start(argv, command) {
+    let mut child = match start(argv, processes, command) {
         Ok(child) => child,
         Err(errno) => {
             children::kill_all();
@@ -82,15 +110,14 @@ fn supervise(control: &UnixStream, argv: &[OsString], command: &[OsString]) -> R
 }
 
 /// Starts the second stage of this same program, and waits until it has become the program or says why not.
-fn start(argv: &[OsString], command: &[OsString]) -> Result<Child, i32> {
+fn start(argv: &[OsString], processes: &OsStr, command: &[OsString]) -> Result<Child, i32> {
     let unknown = Errno::EINVAL as i32;
-    let own: Vec<OsString> = std::env::args_os().collect();
-    let leading = own.get(1..own.len().saturating_sub(argv.len()));
     let (mut reasons, reason) = std::io::pipe().map_err(|e| e.raw_os_error().unwrap_or(unknown))?;
     let child = Command::new("/proc/self/exe")
-        .args(leading.unwrap_or_default())
+        .args(own_arguments(argv))
         .arg(STAGE_EXEC)
         .arg(getpid().to_string())
+        .arg(processes)
         .args(command)
         .stdin(reason)
         .process_group(0)

@@ -3,34 +3,19 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use super::call::{CallError, Called, accepted, for_url, read, unreachable};
 use super::events::Events;
+use super::permissions::Rules;
 use super::rules::Rule;
 
 /// The first call in a directory reads its whole configuration, on a machine that may be busy.
-const CALL_LIMIT: Duration = Duration::from_mins(1);
-/// Of what a refusal says.
-const REFUSAL_CHARS: usize = 500;
+const CALL_LIMIT: Duration = Duration::from_mins(2);
 const USER: &str = "opencode";
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
-    /// It did not answer, or not in its language: the server is gone or ill.
-    #[error("OpenCode's server did not answer: {0}")]
-    Unreachable(String),
-    #[error("OpenCode's server refused to {what}: {status}: {said}")]
-    Refused {
-        what: &'static str,
-        status: StatusCode,
-        said: String,
-    },
-}
-
-pub(super) type Called<T> = Result<T, CallError>;
 
 #[derive(Clone)]
 pub(super) struct Client {
@@ -45,6 +30,8 @@ pub(super) struct Client {
 pub(super) struct Session {
     pub id: String,
     pub directory: String,
+    #[serde(default)]
+    pub permission: Vec<Rule>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,7 +51,7 @@ struct Provider {
 }
 
 /// A message with its parts.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Message {
     pub info: Value,
     #[serde(default)]
@@ -72,16 +59,25 @@ pub(super) struct Message {
 }
 
 impl Client {
-    pub(super) fn new(port: u16, password: &str, directory: &Path) -> Called<Self> {
+    /// `base`: scheme, host and port.
+    pub(super) fn new(base: String, password: &str, directory: &Path) -> Called<Self> {
         // Nothing here speaks TLS, but the client wants to know who would; somebody may have said so already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().no_proxy().build();
         Ok(Self {
             http: http.map_err(|error| unreachable(&error))?,
-            base: format!("http://127.0.0.1:{port}"),
+            base,
             password: password.to_owned(),
             directory: for_url(directory),
         })
+    }
+
+    /// The same server, about another directory.
+    pub(super) fn at(&self, directory: &Path) -> Self {
+        Self {
+            directory: for_url(directory),
+            ..self.clone()
+        }
     }
 
     pub(super) async fn version(&self) -> Called<String> {
@@ -106,6 +102,18 @@ impl Client {
         Ok(names.collect())
     }
 
+    /// What the rules of the server itself allow and deny.
+    pub(super) async fn rules(&self) -> Called<Vec<Rule>> {
+        let config: Rules = self.ask("show its rules", self.get("/config")).await?;
+        Ok(config.permission.0)
+    }
+
+    /// The names of what lies in the client's directory.
+    pub(super) async fn files(&self) -> Called<Vec<Value>> {
+        // An empty path is the directory itself.
+        self.ask("list files", self.get("/file?path=")).await
+    }
+
     /// `None` when the server does not know it.
     pub(super) async fn session(&self, id: &str) -> Called<Option<Session>> {
         let found = self
@@ -122,6 +130,20 @@ impl Client {
         let body = json!({"title": title, "permission": rules});
         self.ask("open a session", self.post("/session", &body))
             .await
+    }
+
+    /// All that the server knows of a session itself, as its `import` takes it back.
+    pub(super) async fn session_info(&self, id: &str) -> Called<Value> {
+        self.ask("show a session", self.get(&format!("/session/{id}")))
+            .await
+    }
+
+    /// Adds rules to those of a session; the last ones count.
+    pub(super) async fn add_rules(&self, id: &str, rules: &[Rule]) -> Called<()> {
+        let path = format!("/session/{id}");
+        let call = self.request(Method::PATCH, &path);
+        let call = call.json(&json!({"permission": rules}));
+        self.send("take rules", call).await.map(|_| ())
     }
 
     /// Lets a session of an earlier run work in this client's directory.
@@ -146,11 +168,8 @@ impl Client {
     }
 
     pub(super) async fn messages(&self, id: &str) -> Called<Vec<Message>> {
-        self.ask(
-            "show the messages",
-            self.get(&format!("/session/{id}/message")),
-        )
-        .await
+        let call = self.get(&format!("/session/{id}/message"));
+        self.ask("show the messages", call).await
     }
 
     /// True while the session works or waits for its provider.
@@ -165,6 +184,12 @@ impl Client {
     pub(super) async fn abort(&self, id: &str) -> Called<()> {
         let call = self.post(&format!("/session/{id}/abort"), &json!({}));
         self.send("end its work", call).await.map(|_| ())
+    }
+
+    /// What the session's tools wait to be allowed.
+    pub(super) async fn questions(&self) -> Called<Vec<Value>> {
+        self.ask("list its questions", self.get("/permission"))
+            .await
     }
 
     pub(super) async fn answer(&self, request: &str, allow: bool, words: &str) -> Called<()> {
@@ -197,7 +222,8 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}{path}?directory={}", self.base, self.directory);
+        let mark = if path.contains('?') { '&' } else { '?' };
+        let url = format!("{}{path}{mark}directory={}", self.base, self.directory);
         self.http
             .request(method, url)
             .basic_auth(USER, Some(&self.password))
@@ -214,56 +240,6 @@ impl Client {
         call: RequestBuilder,
     ) -> Called<T> {
         let response = self.send(what, call).await?;
-        response.json().await.map_err(|error| unreachable(&error))
-    }
-}
-
-async fn accepted(what: &'static str, response: Response) -> Called<Response> {
-    let status = response.status();
-    if status.is_success() {
-        return Ok(response);
-    }
-    let said = response.text().await.unwrap_or_default();
-    Err(CallError::Refused {
-        what,
-        status,
-        said: said.chars().take(REFUSAL_CHARS).collect(),
-    })
-}
-
-fn unreachable(error: &reqwest::Error) -> CallError {
-    use std::error::Error as _;
-    // Its own words say only which URL; the cause is what matters.
-    let cause = error
-        .source()
-        .map_or_else(|| error.to_string(), ToString::to_string);
-    CallError::Unreachable(cause)
-}
-
-fn for_url(path: &Path) -> String {
-    use std::fmt::Write as _;
-    use std::os::unix::ffi::OsStrExt;
-    let mut out = String::new();
-    for &byte in path.as_os_str().as_bytes() {
-        if byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            let _ = write!(out, "%{byte:02X}");
-        }
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn any_path_fits_into_a_url() {
-        assert_eq!(for_url(Path::new("/srv/a-b_c.d")), "/srv/a-b_c.d");
-        assert_eq!(
-            for_url(Path::new("/größe & ?")),
-            "/gr%C3%B6%C3%9Fe%20%26%20%3F"
-        );
+        read(response).await
     }
 }

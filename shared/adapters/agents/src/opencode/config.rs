@@ -9,15 +9,15 @@ use std::path::{Path, PathBuf};
 
 use application::ports::HandlerError;
 use domain::OpenCode;
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::rules::{Action, Permissions, Rule};
+use super::permissions::{Permissions, Rules};
+use super::references::{References, bounded};
+use super::rules::{self, Action, Answers, Rule};
 use crate::failure::fail;
 
 /// Providers and models fit many times.
 const FILE_BYTES: u64 = 1024 * 1024;
-const KEY_BYTES: u64 = 64 * 1024;
 
 /// Where the operator keeps the configuration, and the variables that it may refer to.
 #[derive(Clone)]
@@ -33,10 +33,32 @@ pub(super) struct Config {
     pub json: String,
     /// What no log may show.
     pub secrets: Vec<String>,
-    /// The session's rules, then those of the operator, who has the last word.
-    pub rules: Vec<Rule>,
+    /// What the session and the operator allow and deny.
+    pub answers: Answers,
     /// `provider/model` of the operator's choice.
     pub model: Option<String>,
+}
+
+/// Those that are text.
+pub(super) fn texts(
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> BTreeMap<String, String> {
+    let text = |(name, value): (OsString, OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    variables.into_iter().filter_map(text).collect()
+}
+
+impl Config {
+    /// For a server that somebody else configures.
+    pub(super) fn of_session(spec: &OpenCode) -> Self {
+        Self {
+            json: String::new(),
+            secrets: Vec::new(),
+            answers: Answers::of(spec, Vec::new()),
+            model: None,
+        }
+    }
 }
 
 impl ConfigFile {
@@ -44,12 +66,9 @@ impl ConfigFile {
         path: Option<PathBuf>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Self {
-        let text = |(name, value): (OsString, OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
         Self {
             path,
-            variables: variables.into_iter().filter_map(text).collect(),
+            variables: texts(variables),
         }
     }
 
@@ -77,50 +96,35 @@ impl ConfigFile {
             .map_err(|error| format!("it is not a JSON object: {error}"))?;
         let ordered: Rules = serde_json::from_str(&text)
             .map_err(|error| format!("its `permission` is not understood: {error}"))?;
-        let mut references = References {
-            folder: path.parent().unwrap_or(Path::new("/")),
-            variables: &self.variables,
-            secrets: Vec::new(),
-        };
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let mut references = References::new(folder, &self.variables);
         for value in config.values_mut() {
             references.resolve(value)?;
         }
-        let secrets = references.secrets;
+        let secrets = references.into_secrets();
         complete(&mut config);
         instruct(&mut config, directory);
         let model = config
             .get("model")
             .and_then(Value::as_str)
             .map(str::to_owned);
-        // Nobody is there to answer.
-        let question = Rule::new("question", Action::Deny);
         let operator = ordered.permission.0;
-        let mut rules: Vec<Rule> = spec.permissions.iter().map(Rule::from).collect();
-        rules.extend(operator.iter().cloned());
-        rules.push(question.clone());
         let mut common = Vec::new();
         if !operator.iter().any(|rule| rule.permission == "*") {
             common.push(Rule::new("*", Action::Allow));
         }
-        common.extend(operator);
-        common.push(question);
+        common.extend(operator.iter().cloned());
+        common.push(rules::no_questions());
         config.remove("permission");
         let json = with_permission(&config, &Permissions(common));
         let json = json.map_err(|error| format!("it cannot be written again: {error}"))?;
         Ok(Config {
             json,
             secrets,
-            rules,
+            answers: Answers::of(spec, operator),
             model,
         })
     }
-}
-
-/// What of the file needs its order.
-#[derive(Deserialize)]
-struct Rules {
-    #[serde(default)]
-    permission: Permissions,
 }
 
 #[derive(serde::Serialize)]
@@ -165,84 +169,6 @@ fn instruct(config: &mut Map<String, Value>, directory: &Path) {
     if let Value::Array(items) = list {
         items.push(file.to_string_lossy().into());
     }
-}
-
-/// `{env:NAME}` and `{file:PATH}` in texts.
-struct References<'a> {
-    /// What relative paths start from.
-    folder: &'a Path,
-    variables: &'a BTreeMap<String, String>,
-    secrets: Vec<String>,
-}
-
-impl References<'_> {
-    fn resolve(&mut self, value: &mut Value) -> Result<(), String> {
-        match value {
-            Value::String(text) => *text = self.resolved(text)?,
-            Value::Array(items) => {
-                for item in items {
-                    self.resolve(item)?;
-                }
-            }
-            Value::Object(members) => {
-                for member in members.values_mut() {
-                    self.resolve(member)?;
-                }
-            }
-            Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-        Ok(())
-    }
-
-    fn resolved(&mut self, text: &str) -> Result<String, String> {
-        let mut out = String::new();
-        let mut rest = text;
-        while let Some((before, kind, name, after)) = first_reference(rest) {
-            out.push_str(before);
-            let value = match kind {
-                Kind::Variable => self.variables.get(name).cloned().ok_or_else(|| {
-                    format!(
-                        "it refers to the variable {name}, which the worker's environment lacks"
-                    )
-                })?,
-                Kind::File => bounded(&self.folder.join(name), KEY_BYTES)?
-                    .trim()
-                    .to_owned(),
-            };
-            out.push_str(&value);
-            self.secrets.push(value);
-            rest = after;
-        }
-        out.push_str(rest);
-        Ok(out)
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Kind {
-    Variable,
-    File,
-}
-
-/// What stands before it, what it is, its name, and what follows.
-fn first_reference(text: &str) -> Option<(&str, Kind, &str, &str)> {
-    let found = [("{env:", Kind::Variable), ("{file:", Kind::File)]
-        .into_iter()
-        .filter_map(|(mark, kind)| Some((text.find(mark)?, mark, kind)))
-        .min_by_key(|(at, ..)| *at);
-    let (at, mark, kind) = found?;
-    let (name, after) = text[at + mark.len()..].split_once('}')?;
-    Some((&text[..at], kind, name, after))
-}
-
-fn bounded(path: &Path, limit: u64) -> Result<String, String> {
-    let shown = path.display();
-    let size =
-        std::fs::metadata(path).map_err(|error| format!("{shown} cannot be read: {error}"))?;
-    if size.len() > limit {
-        return Err(format!("{shown} has more than {limit} bytes"));
-    }
-    std::fs::read_to_string(path).map_err(|error| format!("{shown} cannot be read: {error}"))
 }
 
 #[cfg(test)]
@@ -320,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn the_operator_has_the_last_word_and_questions_are_denied() {
+    fn rules_are_put_together_and_questions_are_denied() {
         let spec = OpenCode {
             model: None,
             permissions: vec![domain::PermissionRule {
@@ -331,10 +257,11 @@ mod tests {
         };
         let text = r#"{"permission":{"webfetch":"deny","bash":{"curl *":"deny"}}}"#;
         let config = load(text, &[], &spec).unwrap();
-        let said: Vec<(&str, &str, Action)> = config
-            .rules
-            .iter()
-            .map(|rule| (rule.permission.as_str(), rule.pattern.as_str(), rule.action))
+        let said: Vec<(String, String, Action)> = config
+            .answers
+            .together()
+            .into_iter()
+            .map(|rule| (rule.permission, rule.pattern, rule.action))
             .collect();
         let expected = [
             ("bash", "*", Action::Allow),
@@ -342,8 +269,10 @@ mod tests {
             ("bash", "curl *", Action::Deny),
             ("question", "*", Action::Deny),
         ];
+        let expected =
+            expected.map(|(name, pattern, action)| (name.to_owned(), pattern.to_owned(), action));
         assert_eq!(said, expected);
-        let written = r#""permission":{"*":{"*":"allow"},"webfetch":{"*":"deny"},"bash":{"curl *":"deny"},"question":{"*":"deny"}}"#;
+        let written = r#""permission":{"*":"allow","webfetch":"deny","bash":{"curl *":"deny"},"question":"deny"}"#;
         assert!(config.json.contains(written), "{}", config.json);
     }
 }

@@ -1,19 +1,22 @@
 //! One prompt to its end: opens the session or goes on with one, follows what happens, and judges how it ended.
 
-use std::fmt::Write as _;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use application::ports::{AgentReport, HandlerError};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::client::{CallError, Called, Client, Message};
+use super::call::Called;
+use super::client::{Client, Message};
 use super::events::{Event, Events};
-use super::outcome::{SUMMARY_CHARS, Verdict, cut, failure, judge};
+use super::opening::Opening;
+use super::outcome::{SUMMARY_CHARS, Verdict, cut, failure, judge, printed_too_much, unavailable};
+use super::rules::Answers;
+use super::run::Run;
 use super::server::Hearing;
 use super::shown::Shown;
 use super::spending::Spending;
-use super::{CHECKPOINT, Run, rules};
 use crate::failure::{fail, retry};
 use crate::handed;
 use crate::output::Console;
@@ -29,25 +32,30 @@ const PROVIDER_TRIES: u64 = 5;
 const PROVIDER_PATIENCE: Duration = Duration::from_mins(2);
 /// A session that neither works nor has ended.
 const STALL_PATIENCE: Duration = Duration::from_mins(1);
+/// Parts that a model makes, so its provider is up again.
+const ANSWERED: [&str; 4] = ["text", "reasoning", "tool", "step-finish"];
 /// An abort takes a tenth of a second.
 const ABORT_PATIENCE: Duration = Duration::from_secs(5);
-const MODELS_NAMED: usize = 20;
 const WORDS_CHARS: usize = 300;
 
 /// The end of a conversation, or why the server could not be talked to.
 pub(super) type Told = Called<Result<AgentReport, HandlerError>>;
 
 pub(super) struct Conversation<'a> {
-    run: &'a Run<'a>,
-    client: &'a Client,
-    console: &'a Console<'a>,
+    pub(super) run: &'a Run<'a>,
+    pub(super) client: &'a Client,
+    pub(super) console: &'a Console<'a>,
     shown: Shown<'a>,
-    spending: Spending,
+    pub(super) spending: Spending,
     /// Its server died in this same run.
-    interrupted: bool,
-    session: String,
+    pub(super) interrupted: bool,
+    /// OpenCode's own name of it.
+    pub(super) session: String,
     /// How many messages there were before the prompt.
-    before: usize,
+    pub(super) before: usize,
+    pub(super) answers: Answers,
+    /// Questions that need no further answer.
+    pub(super) answered: HashSet<String>,
     /// An error of the session that no message tells.
     error: Option<Value>,
     retrying_since: Option<Instant>,
@@ -77,6 +85,8 @@ impl<'a> Conversation<'a> {
             interrupted,
             session: String::new(),
             before: 0,
+            answers: run.config.answers.clone(),
+            answered: HashSet::new(),
             error: None,
             retrying_since: None,
             idle_since: None,
@@ -93,8 +103,11 @@ impl<'a> Conversation<'a> {
         if let Err(error) = self.check_model().await? {
             return Ok(Err(error));
         }
-        let (prompt, again) = self.open().await?;
-        let how = if again { "goes on with" } else { "opens" };
+        if self.run.agent.servers.is_some() {
+            self.answers = Answers::of(self.run.spec, self.client.rules().await?);
+        }
+        let Opening { prompt, goes_on } = self.open().await?;
+        let how = if goes_on { "goes on with" } else { "opens" };
         let line = format!("OpenCode {version} {how} session {}", self.session);
         self.console.say(&line).await;
         // Before the prompt, so that nothing is missed.
@@ -104,113 +117,6 @@ impl<'a> Conversation<'a> {
         let ended = self.follow(events).await?;
         self.shown.finish().await;
         Ok(ended)
-    }
-
-    /// A model that is not there is an event at best, so it is asked for first.
-    async fn check_model(&self) -> Called<Result<(), HandlerError>> {
-        let wanted = self
-            .run
-            .spec
-            .model
-            .as_ref()
-            .or(self.run.config.model.as_ref());
-        let known = self.client.models().await?;
-        let Some(wanted) = wanted else {
-            return Ok(Ok(()));
-        };
-        if known.contains(wanted) {
-            return Ok(Ok(()));
-        }
-        let named: Vec<&str> = known
-            .iter()
-            .take(MODELS_NAMED)
-            .map(String::as_str)
-            .collect();
-        let named = if named.is_empty() {
-            "none".to_owned()
-        } else {
-            named.join(", ")
-        };
-        Ok(Err(fail(
-            "MODEL_UNKNOWN",
-            format!("the worker's OpenCode does not know the model {wanted}; it knows {named}"),
-        )))
-    }
-
-    /// Opens a session, or finds the one that an earlier run left. Returns what to say, and whether it goes on.
-    async fn open(&mut self) -> Called<(String, bool)> {
-        let task = self.run.task;
-        if let Some(id) = self.run.session()
-            && let Some(session) = self.client.session(&id).await?
-        {
-            self.session = session.id;
-            let moved = session.directory != task.directory.to_string_lossy();
-            if moved {
-                self.client
-                    .move_here(&self.session, &task.directory)
-                    .await?;
-            }
-            let messages = self.client.messages(&self.session).await?;
-            self.before = messages.len();
-            self.spending.note_all(&messages);
-            if self.before > 0 {
-                return Ok((self.go_on(), true));
-            }
-            return Ok((self.begin(), false));
-        }
-        let rules = &self.run.config.rules;
-        let session = self.client.create_session(&task.title, rules).await?;
-        self.session = session.id;
-        self.run.set_session(&self.session);
-        let checkpoint = json!({CHECKPOINT: self.session});
-        self.console.context().checkpoint(checkpoint).await;
-        Ok((self.begin(), false))
-    }
-
-    /// What a model is told first.
-    fn begin(&self) -> String {
-        let task = self.run.task;
-        let mut words = task.prompt.clone();
-        if let Some(schema) = &task.output_schema {
-            let _ = write!(
-                words,
-                "\n\nWhen all is done, end your last message with a block of JSON, begun by ```json, that fits this JSON \
-                 schema:\n\n{schema}"
-            );
-        }
-        if let Some(feedback) = &task.feedback {
-            let _ = write!(words, "\n\n{feedback}");
-        }
-        words
-    }
-
-    /// What a model is told whose run was cut off, or whose work is found to lack something.
-    fn go_on(&self) -> String {
-        let task = self.run.task;
-        if self.interrupted {
-            return format!(
-                "You were interrupted; the files are as you left them. Look at what is done, go on, and complete the \
-                 task:\n\n{}",
-                self.begin()
-            );
-        }
-        if let Some(feedback) = &task.feedback {
-            return feedback.clone();
-        }
-        if task.restored {
-            return format!(
-                "You were paused, and now work in the folder {}, which holds what you had changed; paths from before are \
-                 gone. Look at what is done, go on, and complete the task:\n\n{}",
-                task.directory.display(),
-                self.begin()
-            );
-        }
-        format!(
-            "You were interrupted, and now work in a fresh copy, the folder {}. Changes that you made before are not in \
-             it, and paths from before are gone. Look at what is there, go on, and complete the task:\n\n{}",
-            task.directory.display(),
-            self.begin()
-        )
     }
 
     async fn follow(&mut self, mut events: Events) -> Called<Result<AgentReport, HandlerError>> {
@@ -239,6 +145,9 @@ impl<'a> Conversation<'a> {
                     look = until_look == 0;
                 }
             }
+            if self.console.is_over_limit() {
+                return self.give_up(printed_too_much()).await;
+            }
             if look {
                 until_look = LOOK_EVERY;
                 if let Some(ended) = self.look().await? {
@@ -262,12 +171,18 @@ impl<'a> Conversation<'a> {
         let is_own = properties["sessionID"] == self.session.as_str();
         match event.kind.as_str() {
             "message.updated" => self.message(&properties["info"]).await,
-            "message.part.updated" => self.shown.part(&properties["part"]).await,
+            "message.part.updated" => {
+                let part = &properties["part"];
+                if ANSWERED.contains(&part["type"].as_str().unwrap_or_default()) {
+                    self.retrying_since = None;
+                }
+                self.shown.part(part).await;
+            }
             "message.part.delta" => {
                 self.retrying_since = None;
                 self.shown.delta(properties).await;
             }
-            "permission.asked" => self.decide(properties).await?,
+            "permission.asked" => self.answer(properties).await?,
             "session.status" if is_own => return Ok(self.status(&properties["status"]).await),
             "session.idle" if is_own => return Ok(Asked::Look),
             "session.error" if is_own => {
@@ -294,34 +209,6 @@ impl<'a> Conversation<'a> {
             .await;
     }
 
-    /// Answers at once: nobody is there who would, and what no rule of the session allows is denied.
-    async fn decide(&self, request: &Value) -> Called<()> {
-        let Some(id) = request["id"].as_str() else {
-            return Ok(());
-        };
-        let permission = request["permission"].as_str().unwrap_or_default();
-        let patterns = request["patterns"].as_array();
-        let patterns: Vec<&str> = patterns
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect();
-        let allowed = rules::allows(&self.run.spec.permissions, permission, &patterns);
-        if !allowed {
-            let what = cut(&patterns.join(", "), WORDS_CHARS);
-            let line = format!(
-                "{permission}: denied, since the worker asks and no rule allows it: {what}"
-            );
-            self.console.say(&line).await;
-        }
-        let words = "This is not allowed here, and nobody can be asked. Find another way.";
-        match self.client.answer(id, allowed, words).await {
-            // It was answered or given up meanwhile.
-            Err(CallError::Refused { .. }) | Ok(()) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
     async fn status(&mut self, status: &Value) -> Asked {
         match status["type"].as_str() {
             Some("retry") => {
@@ -344,12 +231,15 @@ impl<'a> Conversation<'a> {
     async fn look(&mut self) -> Called<Option<Result<AgentReport, HandlerError>>> {
         if self.client.is_busy(&self.session).await? {
             self.idle_since = None;
+            self.answer_all().await?;
             return Ok(None);
         }
         let messages = self.client.messages(&self.session).await?;
         self.spending.note_all(&messages);
         let since: &[Message] = messages.get(self.before..).unwrap_or_default();
         if let Some(verdict) = judge(since) {
+            // Their events may be on their way still.
+            self.shown.all_of(since).await;
             let progress = self.spending.progress();
             self.console.context().progress(progress).await;
             return Ok(Some(self.report(verdict)));
@@ -412,11 +302,4 @@ impl<'a> Conversation<'a> {
         let _ = tokio::time::timeout(ABORT_PATIENCE, self.client.abort(&self.session)).await;
         Ok(Err(self.readable(error)))
     }
-}
-
-fn unavailable(how: &str) -> HandlerError {
-    retry(
-        "PROVIDER_UNAVAILABLE",
-        format!("the model's provider failed {how}"),
-    )
 }

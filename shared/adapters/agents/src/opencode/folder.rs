@@ -19,6 +19,8 @@ const KEPT: Duration = Duration::from_hours(24);
 /// Held by one run at a time.
 pub(super) struct JobFolder {
     root: PathBuf,
+    /// No run of the job was here before.
+    pub is_new: bool,
     lock_path: PathBuf,
     _lock: File,
 }
@@ -36,10 +38,12 @@ impl JobFolder {
                 continue;
             };
             // The lock file's age is the conversation's: it is written by every run.
+            let is_new = !root.exists();
             let made = held.set_modified_now().and_then(|()| private_folder(&root));
             made.map_err(|error| failure::io("create the folder", &root, &error))?;
             return Ok(Self {
                 root,
+                is_new,
                 lock_path,
                 _lock: held,
             });
@@ -51,6 +55,10 @@ impl JobFolder {
                 parent.join(job.to_string()).display()
             ),
         ))
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Where the server keeps its things.
@@ -84,6 +92,7 @@ pub(super) fn forget(parent: &Path, job: JobId) {
         Ok(Some(held)) => JobFolder {
             root,
             lock_path,
+            is_new: false,
             _lock: held,
         }
         .remove(),
@@ -134,6 +143,7 @@ fn sweep_older_than(parent: &Path, age: Duration) -> io::Result<usize> {
         };
         let folder = JobFolder {
             root: lock_path.with_extension(""),
+            is_new: false,
             lock_path,
             _lock: held,
         };
@@ -155,6 +165,7 @@ mod tests {
     fn a_job_finds_its_folder_again_and_nobody_else_has_it_meanwhile() {
         let base = tempfile::tempdir().unwrap();
         let first = JobFolder::open(base.path(), job(1), 1).unwrap();
+        assert!(first.is_new);
         let root = first.root.clone();
         fs::write(root.join("kept"), "x").unwrap();
         let beside = JobFolder::open(base.path(), job(1), 2).unwrap();
@@ -162,7 +173,7 @@ mod tests {
         beside.remove();
         drop(first);
         let again = JobFolder::open(base.path(), job(1), 3).unwrap();
-        assert!(again.root.join("kept").exists());
+        assert!(again.root.join("kept").exists() && !again.is_new);
         again.remove();
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     }

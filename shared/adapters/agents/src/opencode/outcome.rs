@@ -5,6 +5,7 @@ use domain::JobError;
 use serde_json::Value;
 
 use super::client::Message;
+use crate::failure::{fail, retry};
 
 /// A summary is read in lists.
 pub(super) const SUMMARY_CHARS: usize = 2000;
@@ -98,6 +99,18 @@ fn provider_failure(status: Option<u64>, said: &str) -> HandlerError {
             format!("the model's provider did not answer: {said}"),
         )),
     }
+}
+
+pub(super) fn printed_too_much() -> HandlerError {
+    fail("OUTPUT_LIMIT", "the run printed too much and was ended")
+}
+
+/// Of a provider that fails again and again.
+pub(super) fn unavailable(how: &str) -> HandlerError {
+    retry(
+        "PROVIDER_UNAVAILABLE",
+        format!("the model's provider failed {how}"),
+    )
 }
 
 pub(super) fn cut(text: &str, limit: usize) -> String {

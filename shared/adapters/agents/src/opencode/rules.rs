@@ -1,12 +1,10 @@
 //! Which uses of a tool are allowed: rules in the order in which they count, from the operator's file and from the
 //! session. Decides nothing that `OpenCode` decides by itself; what it asks about is answered here.
 
-use std::fmt;
+use domain::{OpenCode, PermissionAction, PermissionRule};
+use serde::{Deserialize, Serialize};
 
-use domain::{PermissionAction, PermissionRule};
-use serde::de::{MapAccess, Visitor};
-use serde::ser::SerializeMap;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use super::wildcard::fits;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -17,7 +15,7 @@ pub(super) enum Action {
 }
 
 /// As `OpenCode`'s API takes it with a session.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Rule {
     pub permission: String,
     pub pattern: String,
@@ -47,149 +45,80 @@ impl From<&PermissionRule> for Rule {
     }
 }
 
-/// The member `permission` of a configuration file. The order of its members counts, so it is kept, which a map would
-/// not do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Permissions(pub Vec<Rule>);
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum OneOrPatterns {
-    One(Action),
-    Patterns(Ordered<Action>),
+/// Nobody is there to answer what the agent would ask.
+pub(super) fn no_questions() -> Rule {
+    Rule::new("question", Action::Deny)
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum WordOrMembers {
-    Word(Action),
-    Members(Ordered<OneOrPatterns>),
+/// How questions about the use of a tool are answered.
+#[derive(Debug, Clone)]
+pub(super) struct Answers {
+    session: Vec<Rule>,
+    operator: Vec<Rule>,
 }
 
-/// The members of a JSON object as they stand.
-struct Ordered<T>(Vec<(String, T)>);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Ordered<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Members<T>(std::marker::PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
-            type Value = Ordered<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some(member) = map.next_entry()? {
-                    members.push(member);
-                }
-                Ok(Ordered(members))
-            }
+impl Answers {
+    pub(super) fn of(spec: &OpenCode, operator: Vec<Rule>) -> Self {
+        Self {
+            session: spec.permissions.iter().map(Rule::from).collect(),
+            operator,
         }
-        deserializer.deserialize_map(Members(std::marker::PhantomData))
     }
-}
 
-impl<'de> Deserialize<'de> for Permissions {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = match WordOrMembers::deserialize(deserializer)? {
-            WordOrMembers::Word(action) => return Ok(Self(vec![Rule::new("*", action)])),
-            WordOrMembers::Members(members) => members.0,
-        };
-        let mut rules = Vec::new();
-        for (permission, value) in members {
-            match value {
-                OneOrPatterns::One(action) => rules.push(Rule::new(&permission, action)),
-                OneOrPatterns::Patterns(patterns) => {
-                    rules.extend(patterns.0.into_iter().map(|(pattern, action)| Rule {
-                        permission: permission.clone(),
-                        pattern,
-                        action,
-                    }));
-                }
-            }
+    /// One list of the session's rules and the operator's, of which the last one that fits decides, so that what either
+    /// denies is denied.
+    ///
+    /// The operator's come last. Where they allow something, the session's own denials follow once more: as questions,
+    /// when the session also allows, since a single list cannot say which of its denials have exceptions.
+    /// [`Answers::allow`] can.
+    pub(super) fn together(&self) -> Vec<Rule> {
+        let allows = |rules: &[Rule]| rules.iter().any(|rule| rule.action == Action::Allow);
+        let mut rules = [&self.session[..], &self.operator].concat();
+        if allows(&self.operator) {
+            let action = if allows(&self.session) {
+                Action::Ask
+            } else {
+                Action::Deny
+            };
+            let denials = self
+                .session
+                .iter()
+                .filter(|rule| rule.action == Action::Deny);
+            rules.extend(denials.map(|rule| Rule {
+                action,
+                ..rule.clone()
+            }));
         }
-        Ok(Self(rules))
-    }
-}
-
-/// As `OpenCode`'s configuration has it. The rules of one permission stand together, as they do when they were read.
-impl Serialize for Permissions {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        struct Patterns<'a>(&'a [Rule]);
-
-        impl Serialize for Patterns<'_> {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                let mut map = serializer.serialize_map(Some(self.0.len()))?;
-                for rule in self.0 {
-                    map.serialize_entry(&rule.pattern, &rule.action)?;
-                }
-                map.end()
-            }
-        }
-        let mut map = serializer.serialize_map(None)?;
-        for rules in self
-            .0
-            .chunk_by(|one, next| one.permission == next.permission)
-        {
-            map.serialize_entry(&rules[0].permission, &Patterns(rules))?;
-        }
-        map.end()
-    }
-}
-
-/// True when the session's own rules allow all of it. Nobody is there to be asked, so what they do not name is denied.
-pub(super) fn allows(rules: &[PermissionRule], permission: &str, patterns: &[&str]) -> bool {
-    let decided = |pattern: &str| {
+        rules.push(no_questions());
         rules
-            .iter()
-            .rfind(|rule| fits(permission, &rule.permission) && fits(pattern, &rule.pattern))
-    };
-    !patterns.is_empty()
-        && patterns
-            .iter()
-            .all(|pattern| decided(pattern).is_some_and(|it| it.action == PermissionAction::Allow))
-}
+    }
 
-/// `*` stands for any text and `?` for one character; `rm *` fits `rm` alone too.
-fn fits(text: &str, pattern: &str) -> bool {
-    if pattern.strip_suffix(" *") == Some(text) {
-        return true;
+    /// True when somebody's rules allow all of it, and nobody's deny any of it.
+    pub(super) fn allow(&self, permission: &str, patterns: &[&str]) -> bool {
+        !patterns.is_empty()
+            && patterns
+                .iter()
+                .all(|pattern| self.allows_one(permission, pattern))
     }
-    let (text, pattern): (Vec<char>, Vec<char>) =
-        (text.chars().collect(), pattern.chars().collect());
-    let (mut at, mut place) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while at < text.len() {
-        match pattern.get(place) {
-            Some('*') => {
-                star = Some((place, at));
-                place += 1;
-            }
-            Some(&one) if one == '?' || one == text[at] => {
-                at += 1;
-                place += 1;
-            }
-            _ => {
-                let Some((start, taken)) = star else {
-                    return false;
-                };
-                star = Some((start, taken + 1));
-                (place, at) = (start + 1, taken + 1);
-            }
-        }
+
+    fn allows_one(&self, permission: &str, pattern: &str) -> bool {
+        let decided = |rules: &[Rule]| {
+            let last = rules
+                .iter()
+                .rfind(|rule| fits(permission, &rule.permission) && fits(pattern, &rule.pattern));
+            last.map(|rule| rule.action)
+        };
+        let said = [decided(&self.session), decided(&self.operator)];
+        !said.contains(&Some(Action::Deny)) && said.contains(&Some(Action::Allow))
     }
-    pattern[place..].iter().all(|&rest| rest == '*')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn rule(permission: &str, pattern: &str, action: PermissionAction) -> PermissionRule {
-        PermissionRule {
+    fn rule(permission: &str, pattern: &str, action: Action) -> Rule {
+        Rule {
             permission: permission.to_owned(),
             pattern: pattern.to_owned(),
             action,
@@ -197,53 +126,76 @@ mod tests {
     }
 
     #[test]
-    fn the_order_of_a_file_is_kept() {
-        let text = r#"{"webfetch":{"*":"deny"},"bash":{"*":"ask","git *":"allow","a *":"deny"}}"#;
-        let read: Permissions = serde_json::from_str(text).unwrap();
-        assert_eq!(read.0.len(), 4);
-        assert_eq!(serde_json::to_string(&read).unwrap(), text);
-        let short: Permissions = serde_json::from_str(r#""ask""#).unwrap();
-        assert_eq!(short.0, [Rule::new("*", Action::Ask)]);
-        assert!(serde_json::from_str::<Permissions>(r#"{"bash":"perhaps"}"#).is_err());
-    }
-
-    #[test]
-    fn only_what_a_rule_allows_is_allowed_and_the_last_rule_decides() {
-        use PermissionAction::{Allow, Deny};
-        let rules = [
-            rule("bash", "*", Allow),
-            rule("bash", "rm *", Deny),
-            rule("mcp_*", "*", Allow),
-        ];
-        assert!(allows(&rules, "bash", &["git status"]));
-        assert!(allows(&rules, "mcp_issues", &["any"]));
+    fn a_question_is_answered_yes_when_somebody_allows_it_and_nobody_denies_it() {
+        use Action::{Allow, Ask, Deny};
+        let answers = Answers {
+            session: vec![
+                rule("bash", "*", Allow),
+                rule("bash", "rm *", Deny),
+                rule("edit", "*", Deny),
+                rule("mcp_*", "*", Allow),
+            ],
+            operator: vec![
+                rule("*", "*", Ask),
+                rule("edit", "*", Allow),
+                rule("bash", "curl *", Deny),
+                rule("read", "*", Allow),
+            ],
+        };
+        for (permission, patterns) in [
+            ("bash", &["git status"][..]),
+            ("mcp_issues", &["any"]),
+            ("read", &["a.txt"]),
+        ] {
+            assert!(
+                answers.allow(permission, patterns),
+                "{permission} {patterns:?}"
+            );
+        }
         for (permission, patterns) in [
             ("bash", &["rm -r x"][..]),
             ("bash", &["rm"]),
             ("bash", &["ls", "rm x"]),
+            ("bash", &["curl x"]),
             ("bash", &[]),
             ("edit", &["a.txt"]),
+            ("webfetch", &["http://x"]),
         ] {
             assert!(
-                !allows(&rules, permission, patterns),
+                !answers.allow(permission, patterns),
                 "{permission} {patterns:?}"
             );
         }
     }
 
     #[test]
-    fn patterns_fit_as_wildcards_do() {
-        for (text, pattern) in [
-            ("abc", "a*c"),
-            ("abc", "???"),
-            ("", "*"),
-            ("a.b.c", "*.c"),
-            ("xaab", "*a?"),
+    fn what_either_denies_is_not_allowed_by_the_other() {
+        use Action::{Allow, Ask, Deny};
+        let deny = [rule("bash", "*", Deny)];
+        let but_git = [rule("bash", "*", Deny), rule("bash", "git *", Allow)];
+        let open = [rule("*", "*", Allow)];
+        let last = |rules: Vec<Rule>, pattern: &str| {
+            let found = rules
+                .iter()
+                .rfind(|rule| fits("bash", &rule.permission) && fits(pattern, &rule.pattern));
+            found.map(|rule| rule.action)
+        };
+        for (session, operator, pattern, expected) in [
+            (&deny[..], &open[..], "ls", Some(Deny)),
+            (&open, &deny, "ls", Some(Deny)),
+            (&open, &but_git, "git log", Some(Allow)),
+            (&but_git, &[], "git log", Some(Allow)),
+            (&but_git, &[], "ls", Some(Deny)),
+            // Answered by both lists.
+            (&but_git, &open, "git log", Some(Ask)),
+            (&but_git, &open, "ls", Some(Ask)),
+            (&[], &[], "ls", None),
         ] {
-            assert!(fits(text, pattern), "{text} {pattern}");
-        }
-        for (text, pattern) in [("abc", "a*d"), ("ab", "???"), ("", "?"), ("a", "")] {
-            assert!(!fits(text, pattern), "{text} {pattern}");
+            let answers = Answers {
+                session: session.to_vec(),
+                operator: operator.to_vec(),
+            };
+            assert_eq!(last(answers.together(), pattern), expected);
         }
     }
 }

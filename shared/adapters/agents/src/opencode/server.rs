@@ -1,27 +1,25 @@
-//! One server of OpenCode for one run, below a guard: started, heard until it listens, and never shared.
+//! The server of OpenCode that a run talks to: one of its own below a guard, started and heard until it listens, or one that
+//! runs already.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use application::ports::{AgentTask, HandlerError};
+use application::ports::HandlerError;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::client::{CallError, Called, Client};
-use super::config::Config;
-use super::folder::JobFolder;
-use crate::environment::Environment;
+use super::call::{CallError, Called};
+use super::client::Client;
+use super::program;
+use super::run::Run;
 use crate::failure;
-use crate::guard::{Control, Guard, GuardCommand, Launch, RunMark, Started};
+use crate::guard::{Control, Guard, Started};
 use crate::output::{Records, Redactor};
-use crate::private::PrivateFolder;
-use crate::supervise::refused;
 
 /// What it says once it can be called; a call before that may hang for good.
 const LISTENING: &str = "opencode server listening on";
@@ -33,29 +31,20 @@ const LAST_LINES: usize = 5;
 const LAST_LINE_CHARS: usize = 300;
 const READ_BYTES: usize = 4096;
 
-/// What an unattended server is not to do. The repository's own `opencode.json` is left out as well: it could start
-/// programs, or send the worker's keys to a provider of its choice.
-const SWITCHED_OFF: [&str; 9] = [
-    "OPENCODE_DISABLE_MODELS_FETCH",
-    "OPENCODE_DISABLE_AUTOUPDATE",
-    "OPENCODE_DISABLE_LSP_DOWNLOAD",
-    "OPENCODE_DISABLE_SHARE",
-    "OPENCODE_DISABLE_DEFAULT_PLUGINS",
-    "OPENCODE_DISABLE_CLAUDE_CODE",
-    "OPENCODE_DISABLE_EXTERNAL_SKILLS",
-    "OPENCODE_DISABLE_PROJECT_CONFIG",
-    "OPENCODE_DISABLE_TERMINAL_TITLE",
-];
-
-/// A server that was started and may not listen yet.
+/// A server that may not listen yet.
 pub(super) struct Server {
-    pub control: Control,
-    pub guard: Guard,
+    /// Of one that was started for this run.
+    pub own: Option<Own>,
     pub client: Client,
     pub redactor: Redactor,
     pub hearing: Hearing,
     /// Read what it prints; end with this.
     _readers: JoinSet<()>,
+}
+
+pub(super) struct Own {
+    pub control: Control,
+    pub guard: Guard,
 }
 
 /// What a server says on its own account.
@@ -66,48 +55,37 @@ pub(super) struct Hearing {
 }
 
 impl Server {
-    pub(super) async fn start(
-        guard: &GuardCommand,
-        program: &Path,
-        environment: &Environment,
-        task: &AgentTask,
-        config: &Config,
-        folder: &JobFolder,
-    ) -> Result<Self, HandlerError> {
-        let private = PrivateFolder::beside(&task.directory);
-        private.create()?;
-        let written = private.write("opencode.json", config.json.as_bytes())?;
-        let password = password()?;
-        let port = free_port().map_err(|error| {
-            failure::retry("OPENCODE_NOT_STARTED", format!("no free port: {error}"))
-        })?;
-        let mut variables = environment.variables().to_vec();
-        variables.extend(private.variables());
-        variables.extend(folder.variables());
-        variables.extend(SWITCHED_OFF.map(|name| (name.into(), "1".into())));
-        variables.push(("OPENCODE_CONFIG".into(), written.into()));
-        variables.push(("OPENCODE_SERVER_PASSWORD".into(), OsString::from(&password)));
-        let mut argv = vec![program.as_os_str().to_owned()];
-        let port_text = port.to_string();
-        argv.extend(["serve", "--hostname", "127.0.0.1", "--port", &port_text].map(OsString::from));
-        let launch = Launch {
-            argv,
-            directory: task.directory.clone(),
-            variables,
-            mark: RunMark {
-                job: task.job,
-                attempt: task.attempt,
-            },
+    /// One of those that run already, where the operator named some, or else one for this run alone.
+    pub(super) async fn open(run: &Run<'_>) -> Result<Self, HandlerError> {
+        let Some(servers) = &run.agent.servers else {
+            return Self::start(run).await;
         };
-        let name = program.display().to_string();
-        let codes = ("OPENCODE_NOT_FOUND", "OPENCODE_NOT_STARTED");
-        let started = guard.start(launch).await;
-        let started = started.map_err(|error| refused(&error, &name, codes))?;
-        let client = Client::new(port, &password, &task.directory);
-        let client =
-            client.map_err(|error| failure::retry("OPENCODE_NOT_STARTED", error.to_string()))?;
-        let secrets = config.secrets.iter().cloned().chain([password]);
-        let redactor = environment.redactor().and(secrets);
+        let found = servers.find(run).await?;
+        Ok(Self {
+            own: None,
+            client: found.client,
+            redactor: run.agent.environment.redactor().and(found.secrets),
+            hearing: Hearing {
+                listens: watch::channel(true).1,
+                last_lines: Arc::default(),
+            },
+            _readers: JoinSet::new(),
+        })
+    }
+
+    async fn start(run: &Run<'_>) -> Result<Self, HandlerError> {
+        let password = password()?;
+        let not_started = |why: String| failure::retry("OPENCODE_NOT_STARTED", why);
+        let port = free_port().map_err(|error| not_started(format!("no free port: {error}")))?;
+        let base = format!("http://127.0.0.1:{port}");
+        let client = Client::new(base, &password, &run.task.directory);
+        let client = client.map_err(|error| not_started(error.to_string()))?;
+        let port = port.to_string();
+        let words = ["serve", "--hostname", "127.0.0.1", "--port", &port];
+        let started =
+            program::start(run, words.map(OsString::from).to_vec(), Some(&password)).await?;
+        let secrets = run.config.secrets.iter().cloned().chain([password]);
+        let redactor = run.agent.environment.redactor().and(secrets);
         Ok(Self::of(started, client, redactor))
     }
 
@@ -127,8 +105,7 @@ impl Server {
         readers.spawn(hearing.clone().follow(stdout, Some(listening)));
         readers.spawn(hearing.clone().follow(stderr, None));
         Self {
-            control,
-            guard,
+            own: Some(Own { control, guard }),
             client,
             redactor,
             hearing,

@@ -5,6 +5,8 @@ use std::collections::{HashMap, HashSet};
 use domain::LogStream;
 use serde_json::Value;
 
+use super::asking::REFUSAL;
+use super::client::Message;
 use super::outcome::cut;
 use crate::output::{Console, LineText};
 
@@ -82,6 +84,21 @@ impl<'a> Shown<'a> {
         }
     }
 
+    /// Shows what no event has told of these messages yet.
+    pub(super) async fn all_of(&mut self, messages: &[Message]) {
+        for message in messages {
+            if message.info["role"] != "assistant" {
+                continue;
+            }
+            if let Some(id) = message.info["id"].as_str() {
+                self.own_message(id);
+            }
+            for part in &message.parts {
+                self.part(part).await;
+            }
+        }
+    }
+
     /// Shows what can be shown of an unfinished line.
     pub(super) async fn idle(&mut self) {
         let ready = self.text.idle();
@@ -154,7 +171,7 @@ fn result(state: &Value) -> String {
         };
     }
     let error = state["error"].as_str().unwrap_or("it did not say why");
-    if error.contains(FORBIDDEN) {
+    if error.contains(FORBIDDEN) || error.contains(REFUSAL) {
         return "denied by the rules of the session or its worker".to_owned();
     }
     format!("failed: {}", one_line(error, REASON_CHARS))

@@ -42,7 +42,7 @@ pub struct Console<'a> {
     context: &'a dyn RunContext,
     redactor: Redactor,
     limits: OutputLimits,
-    control: Control,
+    control: Option<Control>,
     printed: AtomicU64,
     shown: AtomicU64,
     muted: AtomicBool,
@@ -54,13 +54,13 @@ impl<'a> Console<'a> {
         context: &'a dyn RunContext,
         redactor: Redactor,
         limits: OutputLimits,
-        control: Control,
+        control: impl Into<Option<Control>>,
     ) -> Self {
         Self {
             context,
             redactor,
             limits,
-            control,
+            control: control.into(),
             printed: AtomicU64::new(0),
             shown: AtomicU64::new(0),
             muted: AtomicBool::new(false),
@@ -102,8 +102,11 @@ impl<'a> Console<'a> {
     /// Counts what a run printed; kills it when that is too much.
     pub fn count(&self, bytes: usize) {
         let before = self.printed.fetch_add(bytes as u64, Ordering::Relaxed);
-        if before <= self.limits.killed_bytes && self.is_over_limit() {
-            self.control.kill();
+        if before <= self.limits.killed_bytes
+            && self.is_over_limit()
+            && let Some(control) = &self.control
+        {
+            control.kill();
         }
     }
 

@@ -98,12 +98,15 @@ impl Mirrors {
         let what = format!("read {}", source.repository.display());
         let said = self.git.ask(command, &what, 4096).await?;
         let name = line(&said.stdout);
-        // A commit has no name but its own.
-        let name = if said.success && !name.is_empty() {
-            name
-        } else {
-            source.commit.clone()
-        };
+        if !said.success || name.is_empty() {
+            let message = format!(
+                "an exclusive session takes its turn at a branch or tag, and `{}` of {} is neither; name the branch that \
+                 the commit is on",
+                wanted.reference,
+                source.repository.display()
+            );
+            return Err(fail("REVISION_NOT_A_BRANCH", message));
+        }
         Ok(format!("{}@{name}", source.repository.display()))
     }
 

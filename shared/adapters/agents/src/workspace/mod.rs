@@ -40,6 +40,9 @@ use git::Git;
 use mirror::{Mirrors, Source};
 use tree::Checkout;
 
+/// The folder of all mirrors, below the base folder.
+const MIRRORS: &str = "mirrors";
+
 /// Checkouts with git, below one base folder. Several workers may share the folder.
 pub struct GitWorkspaces {
     runs: PathBuf,
@@ -57,7 +60,7 @@ impl GitWorkspaces {
         Self {
             runs: base.join("runs"),
             roots,
-            mirrors: Mirrors::new(base.join("mirrors"), Arc::clone(&git)),
+            mirrors: Mirrors::new(base.join(MIRRORS), Arc::clone(&git)),
             git,
             author: Author::default(),
         }
@@ -130,6 +133,18 @@ impl Workspaces for GitWorkspaces {
         let source = self.mirrors.locate(repository, &self.roots).await?;
         self.mirrors.branch(&source, repository).await
     }
+}
+
+/// The folder of the mirror that the repository in a run's `directory` borrows objects from. A run may have written
+/// anything there, so nothing but one of our mirrors is believed.
+pub(crate) fn borrowed_objects(directory: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(directory.join(".git/objects/info/alternates")).ok()?;
+    let objects = Path::new(text.lines().next()?).canonicalize().ok()?;
+    // runs/<run>/tree
+    let base = directory.ancestors().nth(3)?.canonicalize().ok()?;
+    let mirrors = base.join(MIRRORS);
+    let is_ours = objects.starts_with(mirrors) && objects.ends_with("objects");
+    is_ours.then_some(objects)
 }
 
 struct RunWorkspace {

@@ -7,11 +7,11 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use adapter_agents::guard::{GuardCommand, PATIENCE};
+use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::{CommandAgent, Environment};
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError};
@@ -53,9 +53,11 @@ impl Run {
             prompt: "do it".to_owned(),
             agent: AgentSpec::Command(command),
             directory,
+            max_duration_seconds: 60,
             checkpoint: None,
             restored: false,
             feedback: None,
+            round: 0,
             may_go_on: false,
             output_schema: None,
         };
@@ -93,11 +95,7 @@ pub fn new_job() -> JobId {
 }
 
 pub fn guard_command() -> GuardCommand {
-    GuardCommand {
-        program: PathBuf::from(HELPER),
-        args: vec!["guard".to_owned()],
-        patience: PATIENCE,
-    }
+    GuardCommand::new(HELPER, &["guard"])
 }
 
 pub fn environment(more: &[(&str, &str)], allowed: &[&str], secrets: &[&str]) -> Environment {

@@ -98,6 +98,8 @@ impl SubprocessTrainer {
                 job: task.job,
                 attempt: task.attempt,
             },
+            // The operator's own program, on data that lies wherever the roots are.
+            confined: None,
         };
         let codes = ("TRAINER_NOT_FOUND", "TRAINER_NOT_STARTED");
         let started = self.guard.start(launch).await;

@@ -47,6 +47,7 @@ pub async fn a_claimed_job_runs_on_its_worker(store: StoreUnderTest) {
     let open = Attempt {
         number: 1,
         worker: worker.id,
+        agent: None,
         started_at: world.now(),
         finished_at: None,
         outcome: None,
@@ -121,6 +122,34 @@ pub async fn turns_go_by_priority_then_by_age(store: StoreUnderTest) {
     }
     assert_eq!(got, expected);
     world.no_drift().await;
+}
+
+/// It waited for its queue while the job came to it.
+pub async fn a_late_claim_starts_no_job_before_what_happened_last(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let worker = world.worker().await;
+    let asked = world.now();
+    world.pass(Duration::from_secs(3));
+    let job = world.submitted(&tenant, make::new_session("one")).await;
+    let request = ClaimRequest {
+        queue: job.queue(),
+        wakeups: 1,
+        labelled: 0,
+    };
+    let engine = &world.store.engine;
+    let claimed = engine.claim(worker, vec![request], asked).await;
+    let [started] = &claimed.expect("the lease holds").jobs[..] else {
+        panic!("one job waits");
+    };
+    assert_eq!(started.started_at, Some(world.now()));
+    let history = world.store.jobs.events(job.tenant, job.id, 0, 10).await;
+    let history = history.expect("the store works").expect("it is there");
+    let times: Vec<_> = history.iter().map(|event| event.at).collect();
+    assert_eq!(times, [world.now(); 3]);
+    let attempts = world.store.jobs.attempts(job.tenant, job.id).await;
+    let attempts = attempts.expect("the store works").expect("it ran");
+    assert_eq!(attempts[0].started_at, world.now());
 }
 
 /// Nothing waits behind later jobs for ever.

@@ -202,6 +202,38 @@ pub async fn only_a_tenants_own_jobs_can_be_waited_for(store: StoreUnderTest) {
     world.counts_are_right(&tenant).await;
 }
 
+pub async fn only_a_tenants_own_job_can_be_a_parent(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let other = world.tenant("other").await;
+    let theirs = world.submitted(&other, make::new_session("theirs")).await;
+    let own = world.submitted(&tenant, make::new_session("own")).await;
+    let nothing = JobId::from_uuid(world.ids.next(world.now()));
+    let below = |parent| NewJob {
+        parent: Some(parent),
+        ..make::new_session("child")
+    };
+    for unknown in [theirs.id, nothing] {
+        let jobs = vec![
+            world.job(&tenant, below(own.id)),
+            world.job(&tenant, below(unknown)),
+        ];
+        let first = jobs[0].id;
+        let submission = Submission {
+            tenant: tenant.id,
+            jobs,
+        };
+        let submitted = world.store.jobs.submit(vec![submission], world.now()).await;
+        let outcomes = submitted.expect("the store works").outcomes;
+        assert_eq!(outcomes, [Err(Refused::ParentUnknown(unknown))]);
+        let stored = world.store.jobs.get(tenant.id, first).await;
+        assert_eq!(stored.expect("the store works"), None, "whole or not");
+    }
+    let child = world.submitted(&tenant, below(own.id)).await;
+    assert_eq!(world.get(&child).await.parent, Some(own.id));
+    world.counts_are_right(&tenant).await;
+}
+
 pub async fn a_submission_may_be_a_chain(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant("acme").await;

@@ -31,6 +31,25 @@ pub async fn fences_only_rise(store: StoreUnderTest) {
     assert!(next(&world, "gpu:0 'x'; \u{1F600}").await > strange);
 }
 
+pub async fn only_the_latest_fence_is_the_latest(store: StoreUnderTest) {
+    let world = World::new(store);
+    let old = next(&world, "repository:a").await;
+    let is_latest = async |fence| {
+        let asked = guard("repository:a", fence);
+        let latest = world.store.engine.is_latest_fence(&asked).await;
+        latest.expect("the store works")
+    };
+    assert!(is_latest(old).await);
+    next(&world, "repository:b").await;
+    assert!(is_latest(old).await, "another resource has its own");
+    let new = next(&world, "repository:a").await;
+    assert!(!is_latest(old).await);
+    assert!(is_latest(new).await);
+    let unknown = guard("repository:c", 1);
+    let latest = world.store.engine.is_latest_fence(&unknown).await;
+    assert!(!latest.expect("the store works"));
+}
+
 fn guard(resource: &str, fence: i64) -> Guard {
     Guard {
         resource: resource.to_owned(),

@@ -5,6 +5,7 @@
 //!
 //! [`store_contract!`]: crate::store_contract
 
+pub mod agents;
 pub mod claim;
 mod clockwork;
 pub mod deadlines;
@@ -20,6 +21,7 @@ pub mod reconcile;
 pub mod relay;
 pub mod replays;
 pub mod report;
+pub mod routed;
 pub mod schedules;
 pub mod steer;
 pub mod submit;
@@ -32,7 +34,9 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use crate::ports::{EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore, TenantStore};
+use crate::ports::{
+    AgentStore, EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore, TenantStore,
+};
 
 pub use world::World;
 
@@ -42,6 +46,7 @@ pub struct StoreUnderTest {
     pub jobs: Arc<dyn JobStore>,
     pub engine: Arc<dyn EngineStore>,
     pub tenants: Arc<dyn TenantStore>,
+    pub agents: Arc<dyn AgentStore>,
     pub keys: Arc<dyn KeyStore>,
     pub schedules: Arc<dyn ScheduleStore>,
     pub replays: Arc<dyn ReplayStore>,
@@ -51,12 +56,20 @@ pub struct StoreUnderTest {
 impl StoreUnderTest {
     pub fn new<S>(store: Arc<S>) -> Self
     where
-        S: JobStore + EngineStore + TenantStore + KeyStore + ReplayStore + ScheduleStore + 'static,
+        S: AgentStore
+            + JobStore
+            + EngineStore
+            + TenantStore
+            + KeyStore
+            + ReplayStore
+            + ScheduleStore
+            + 'static,
     {
         Self {
             jobs: store.clone(),
             engine: store.clone(),
             tenants: store.clone(),
+            agents: store.clone(),
             replays: store.clone(),
             schedules: store.clone(),
             keys: store,
@@ -86,6 +99,20 @@ impl fmt::Debug for StoreUnderTest {
 macro_rules! store_contract {
     ($make:path) => {
         $crate::store_contract! { @each $make;
+            agents:
+                an_agent_reads_back_as_it_was_registered,
+                an_agent_is_its_tenants_own_or_shared,
+                agents_are_listed_by_name,
+                an_agents_name_is_taken_once,
+                an_external_agent_may_register_again,
+                an_agents_change_of_an_old_version_is_refused,
+                a_heartbeat_is_kept_and_an_older_one_is_not;
+            routed:
+                a_routed_session_is_claimed_with_the_best_agent,
+                an_agent_gets_no_more_than_its_capacity,
+                routed_sessions_keep_to_quotas_and_pauses,
+                a_session_fails_over_and_the_breaker_opens,
+                a_dead_workers_agent_is_free_again;
             replays:
                 dead_letters_are_grouped_by_what_they_share,
                 all_that_match_are_queued_again_step_by_step,
@@ -141,7 +168,8 @@ macro_rules! store_contract {
                 labelled_jobs_wait_for_a_worker_that_has_their_labels,
                 labelled_jobs_share_the_free_slots,
                 labelled_work_is_found_where_the_least_runs,
-                a_worker_without_its_lease_claims_nothing;
+                a_worker_without_its_lease_claims_nothing,
+                a_late_claim_starts_no_job_before_what_happened_last;
             report:
                 a_report_is_kept_in_all_its_parts,
                 one_call_brings_reports_of_many_jobs,
@@ -177,6 +205,7 @@ macro_rules! store_contract {
                 a_failed_prerequisite_fails_who_waits,
                 prerequisites_may_have_ended_before,
                 only_a_tenants_own_jobs_can_be_waited_for,
+                only_a_tenants_own_job_can_be_a_parent,
                 a_submission_may_be_a_chain,
                 a_waiting_job_is_steered_by_a_person,
                 every_end_of_a_prerequisite_is_told,
@@ -199,11 +228,14 @@ macro_rules! store_contract {
             waiting:
                 a_waiting_job_sees_what_is_before_it,
                 labelled_jobs_are_before_labelled_ones_only,
+                jobs_that_no_live_worker_could_run_are_before_nobody,
+                a_run_that_lost_its_lease_is_no_measure,
                 a_waiting_job_sees_who_could_run_it,
                 a_waiting_job_sees_its_prerequisites_and_its_queue,
                 another_tenant_learns_nothing_of_a_waiting_job;
             guards:
                 fences_only_rise,
+                only_the_latest_fence_is_the_latest,
                 an_end_under_an_old_guard_is_refused;
             reconcile:
                 right_counts_are_left_alone,

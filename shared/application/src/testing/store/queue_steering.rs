@@ -68,7 +68,11 @@ pub async fn a_draining_queue_starts_what_it_has_and_takes_no_more(store: StoreU
     later.start = false;
     let later = world.submitted(&tenant, later).await;
     steer(&world, &tenant, Some(JobKind::Session), QueueAction::Drain).await;
-    let refused = Refused::QueueDraining(JobKind::Session);
+    let draining = |paused| Refused::QueueDraining {
+        kind: JobKind::Session,
+        paused,
+    };
+    let refused = draining(false);
     let offered = offer(&world, &tenant, make::new_session("too late")).await;
     assert_eq!(offered, Err(refused.clone()));
     let start = world
@@ -91,6 +95,9 @@ pub async fn a_draining_queue_starts_what_it_has_and_takes_no_more(store: StoreU
         let drained = view.queue.kind == JobKind::Session;
         assert_eq!((view.draining, view.paused), (drained, false));
     }
+    steer(&world, &tenant, Some(JobKind::Session), QueueAction::Pause).await;
+    let offered = offer(&world, &tenant, make::new_session("nor now")).await;
+    assert_eq!(offered, Err(draining(true)), "it works nothing off");
     steer(&world, &tenant, Some(JobKind::Session), QueueAction::Resume).await;
     let offered = offer(&world, &tenant, make::new_session("again")).await;
     assert_eq!(offered, Ok(()));

@@ -110,7 +110,8 @@ pub async fn missed_ticks_become_what_was_asked_for(store: StoreUnderTest) {
             "{missed}"
         );
         assert_eq!(after.last_job, fired.jobs.last().copied(), "{missed}");
-        assert_eq!(after.last_error, None, "{missed}");
+        let why = after.last_error.map(|error| error.message);
+        assert_eq!(why.is_some(), fired.jobs.is_empty(), "{missed}: {why:?}");
     }
     assert!(it.due().await.is_empty());
 }
@@ -188,12 +189,17 @@ pub async fn a_tick_does_not_overlap_where_it_must_not(store: StoreUnderTest) {
     assert_eq!((second.overlaps, second.jobs), (Some(first), vec![]));
     let after = it.get(&schedule).await;
     assert_eq!(after.last_tick_at, Some(Clockwork::on_the_hour(2)));
-    assert_eq!((after.last_job, after.last_error), (Some(first), None));
+    assert_eq!(after.last_job, Some(first));
+    let error = after.last_error.expect("it is told");
+    assert_eq!(error.at, it.world.now());
+    let told = error.message.contains(&first.to_string());
+    assert!(told, "{}", error.message);
     let ending = Ending::Completed(make::session_result("done"));
     it.world.finish(worker, &running, ending).await;
     it.world.pass(HOUR);
     let third = it.tick(&schedule).await;
     assert_eq!((third.overlaps, third.jobs.len()), (None, 1));
+    assert_eq!(it.get(&schedule).await.last_error, None, "it made a job");
 }
 
 pub async fn a_refused_tick_is_told_and_the_next_one_comes(store: StoreUnderTest) {
@@ -242,7 +248,7 @@ pub async fn a_tick_of_a_closed_queue_or_tenant_is_refused(store: StoreUnderTest
     steer(QueueAction::Drain).await.expect(OK);
     it.world.pass(HOUR);
     let refused = it.tick(&schedule).await.refused;
-    assert!(matches!(refused, Some(Refused::QueueDraining(_))));
+    assert!(matches!(refused, Some(Refused::QueueDraining { .. })));
     steer(QueueAction::Resume).await.expect(OK);
     let off = |active| TenantChange {
         active: Some(active),

@@ -57,6 +57,9 @@ pub async fn a_waiting_job_sees_what_is_before_it(store: StoreUnderTest) {
 pub async fn labelled_jobs_are_before_labelled_ones_only(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant("acme").await;
+    let labels = |text: &str| text.parse::<Labels>().expect("labels");
+    world.worker_with(labels("gpu=h100,disk=big")).await;
+    world.worker_with(labels("region=eu")).await;
     let mut ahead = Vec::new();
     for (title, requires) in [
         ("labelled", "gpu=h100"),
@@ -80,6 +83,51 @@ pub async fn labelled_jobs_are_before_labelled_ones_only(store: StoreUnderTest) 
         ("labelled again", 4),
     ];
     assert_eq!(ahead, expected);
+}
+
+/// They wait for a worker to come and take nobody's slot meanwhile.
+pub async fn jobs_that_no_live_worker_could_run_are_before_nobody(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let labels = |text: &str| text.parse::<Labels>().expect("labels");
+    let asking = |text: &str| NewJob {
+        requires: labels(text),
+        ..make::new_session(&format!("asks for {text}"))
+    };
+    for text in ["gpu=a100", "gpu=a100", "region=us", "gpu=h100"] {
+        world.submitted(&tenant, asking(text)).await;
+    }
+    world.submitted(&tenant, make::new_session("plain")).await;
+    let job = world.submitted(&tenant, asking("gpu=h100")).await;
+    assert_eq!(waiting(&world, &job).await.ahead, 1, "the plain one");
+    world.worker_with(labels("gpu=h100,region=eu")).await;
+    assert_eq!(waiting(&world, &job).await.ahead, 2, "its like too");
+    world.pass(Duration::from_secs(1));
+    world.worker_with(labels("gpu=a100")).await;
+    assert_eq!(waiting(&world, &job).await.ahead, 4, "they share a quota");
+    world.pass(super::world::LEASE + Duration::from_secs(1));
+    assert_eq!(
+        waiting(&world, &job).await.ahead,
+        1,
+        "their workers are gone"
+    );
+}
+
+/// What a run that was given up took says nothing of how long such jobs take.
+pub async fn a_run_that_lost_its_lease_is_no_measure(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let (worker, job) = world.running(&tenant, make::new_session("stalls")).await;
+    world.pass(Duration::from_secs(5));
+    world.finish(worker, &job, Ending::LeaseLost).await;
+    let facts = waiting(&world, &job).await;
+    assert!(facts.recent_seconds.is_empty(), "{facts:?}");
+    world.relay(10).await;
+    let again = world.run(worker, &job).await;
+    world.pass(Duration::from_secs(2));
+    let ending = Ending::Completed(make::session_result("done"));
+    world.finish(worker, &again, ending).await;
+    assert_eq!(waiting(&world, &job).await.recent_seconds, [2.0]);
 }
 
 pub async fn a_waiting_job_sees_who_could_run_it(store: StoreUnderTest) {
@@ -130,10 +178,16 @@ pub async fn a_waiting_job_sees_its_prerequisites_and_its_queue(store: StoreUnde
         assert!(steered.expect("the store works").is_some());
     }
     let facts = waiting(&world, &job).await;
+    assert!(facts.all_queues_paused, "it was said of all");
     assert_eq!(facts.prerequisites, [(open.id, JobState::Queued)]);
     assert!(facts.queue_paused && facts.draining && facts.tenant_active);
     assert_eq!(facts.recent_seconds, [5.0, 3.0], "the latest first");
     assert_eq!(facts.holders, []);
+    let training = Some(domain::JobKind::Training);
+    let resumed = jobs.steer_queues(tenant.id, training, QueueAction::Resume);
+    assert!(resumed.await.expect("the store works").is_some());
+    let facts = waiting(&world, &job).await;
+    assert_eq!((facts.queue_paused, facts.all_queues_paused), (true, false));
 }
 
 pub async fn another_tenant_learns_nothing_of_a_waiting_job(store: StoreUnderTest) {

@@ -208,6 +208,7 @@ impl World {
             fence: job.fence,
             attempt: job.attempt,
             settlement: settle(job, ending, self.now(), 1.0).expect("the job runs"),
+            agent: domain::Outcome::Nothing,
             logs: Vec::new(),
             guards: Vec::new(),
         }

@@ -1,0 +1,122 @@
+//! How a worker keeps sessions to themselves: what the operator set, on what the machine gives.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use adapter_agents::isolation::{Demand, Isolation, IsolationSetup, Limits, sweep_processes};
+use adapter_agents::workspace::GitWorkspaces;
+use anyhow::{Context as _, bail};
+use domain::AgentKind;
+
+use crate::config::{self, IsolationDemand, Network, Settings};
+
+/// How soon what a killed worker left is found by another one. Looking reads all of `/proc`.
+const SWEEP_EVERY: Duration = Duration::from_mins(1);
+
+/// Tries what the machine gives. `as_worker`: this process may be moved into a control group below its own.
+pub async fn detect(settings: &Settings, as_worker: bool) -> anyhow::Result<Isolation> {
+    let setup = setup(settings)?;
+    let detected = tokio::task::spawn_blocking(move || Isolation::detect(setup, as_worker));
+    detected.await.context("isolation could not be looked for")
+}
+
+/// The isolation of a worker that is about to start.
+pub async fn of_worker(settings: &Settings) -> anyhow::Result<Isolation> {
+    let is_off = settings.network == Network::Off;
+    if is_off && settings.isolation == IsolationDemand::None {
+        bail!("--network off takes isolation: leave --isolation none out, or the other");
+    }
+    let agents = settings.agents.as_deref().unwrap_or_default();
+    if is_off && agents.contains(&AgentKind::OpenCode) {
+        bail!(
+            "--network off and the agent opencode do not go together: a model is reached over the network. Name the others: --agents echo,command"
+        );
+    }
+    let isolation = detect(settings, true).await?;
+    isolation.check()?;
+    tracing::info!(level = isolation.level(), "isolation of sessions");
+    Ok(isolation)
+}
+
+fn setup(settings: &Settings) -> anyhow::Result<IsolationSetup> {
+    let defaults = Limits::default();
+    let limit = |given: Option<u64>, default| match given {
+        Some(0) => None,
+        Some(number) => Some(number),
+        None => default,
+    };
+    let path = config::variables().find(|(name, _)| name == "PATH");
+    Ok(IsolationSetup {
+        demand: match settings.isolation {
+            IsolationDemand::Auto => Demand::Auto,
+            IsolationDemand::None => Demand::None,
+            IsolationDemand::Required => Demand::Required,
+        },
+        without_network: settings.network == Network::Off,
+        limits: Limits {
+            memory_bytes: limit(settings.memory_limit_bytes, defaults.memory_bytes),
+            processes: limit(settings.pids_limit, defaults.processes),
+            cpu_percent: limit(settings.cpu_limit_percent, defaults.cpu_percent),
+            disk_bytes: limit(settings.disk_limit_bytes, defaults.disk_bytes),
+        },
+        hidden: hidden(settings)?,
+        readable: real(settings.readable.as_deref().unwrap_or_default())?,
+        home: config::home(),
+        path: path.map(|(_, value)| value).unwrap_or_default(),
+    })
+}
+
+/// What holds other sessions' files, keys and passwords of ours.
+fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
+    let artifacts = settings.artifacts_dir();
+    let own = [
+        settings.data_dir.as_path(),
+        &artifacts,
+        Path::new(config::FILE),
+    ];
+    let given = settings.hidden.iter().flatten().map(PathBuf::as_path);
+    let all: Vec<PathBuf> = own.into_iter().chain(given).map(Path::to_owned).collect();
+    real(&all)
+}
+
+/// Where the paths lead to; as they are where nothing is yet.
+fn real(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let real = |path: &PathBuf| match path.canonicalize() {
+        Ok(path) => Ok(path),
+        Err(_) => std::path::absolute(path),
+    };
+    let all: Result<Vec<PathBuf>, _> = paths.iter().map(real).collect();
+    all.context("a path of the isolation's settings cannot be used")
+}
+
+/// Removes what runs of dead workers left, now and then, for as long as this process runs: their processes, control
+/// groups, worktrees and private folders.
+pub async fn sweep_for_ever(workspaces: Arc<GitWorkspaces>, isolation: Isolation) {
+    let mut ticks = tokio::time::interval(SWEEP_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        sweep(&workspaces, &isolation).await;
+    }
+}
+
+async fn sweep(workspaces: &GitWorkspaces, isolation: &Isolation) {
+    let isolation = isolation.clone();
+    let processes = tokio::task::spawn_blocking(move || {
+        let groups = isolation.sweep_groups();
+        (groups, sweep_processes())
+    });
+    match processes.await {
+        Ok((0, 0)) => {}
+        Ok((groups, processes)) => {
+            tracing::info!(groups, processes, "ended what dead workers' runs had left");
+        }
+        Err(error) => tracing::warn!(%error, "processes of dead runs may be left"),
+    }
+    match workspaces.sweep().await {
+        Ok(0) => {}
+        Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),
+        Err(error) => tracing::warn!(%error, "worktrees of dead runs may be left"),
+    }
+}

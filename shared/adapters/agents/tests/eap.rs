@@ -1,0 +1,278 @@
+//! Stories of runs that an external agent does: the sample agent where it is about time and processes, a played one where
+//! it is about what may be answered.
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test may panic as the test does"
+)]
+
+mod common;
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use adapter_agents::eap::{ConfiguredEndpoints, EapAgent, TokenSource};
+use application::ports::{Agent as _, AgentReport, HandlerError, Interruption};
+use application::testing::run_context::RecordingContext;
+use common::{Run, environment, error_of, eventually};
+use domain::{AgentSpec, Eap, LogStream};
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+const TOKEN: &str = "secret-of-a-story";
+
+fn agent(url: &str) -> EapAgent {
+    let source = TokenSource::Variable("TOKEN".to_owned());
+    let agents = [("played".to_owned(), url.to_owned(), source)];
+    let known = ConfiguredEndpoints::new(agents, [("TOKEN".into(), TOKEN.into())]).unwrap();
+    EapAgent::new(Arc::new(known), &environment(&[], &[], &[]))
+}
+
+fn run() -> Run {
+    let mut run = Run::shell("true");
+    run.task.agent = AgentSpec::Eap(Eap {
+        name: "played".to_owned(),
+        ..Eap::default()
+    });
+    run
+}
+
+async fn by(run: &Run, agent: &EapAgent) -> Result<AgentReport, HandlerError> {
+    agent.run(run.task.clone(), run.context.clone()).await
+}
+
+/// The real one, ended with the story.
+struct Sample {
+    process: Child,
+    url: String,
+    journal: tempfile::TempDir,
+}
+
+impl Sample {
+    fn start(flags: &[&str]) -> Self {
+        let journal = tempfile::tempdir().unwrap();
+        let program =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../examples/agent/agent.py");
+        let mut process = Command::new(program)
+            .args(["--port", "0", "--journal"])
+            .arg(journal.path().join("journal"))
+            .args(flags)
+            .env("EAP_TOKEN", TOKEN)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the sample agent needs python3");
+        let mut line = String::new();
+        let mut said = BufReader::new(process.stdout.take().unwrap());
+        said.read_line(&mut line).unwrap();
+        let url = line.trim().rsplit(' ').next().unwrap().to_owned();
+        Self {
+            process,
+            url,
+            journal,
+        }
+    }
+
+    fn count(&self, what: &str) -> usize {
+        let text = std::fs::read_to_string(self.journal.path().join("journal")).unwrap_or_default();
+        text.lines().filter(|line| line.starts_with(what)).count()
+    }
+}
+
+impl Drop for Sample {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[tokio::test]
+async fn only_work_that_nobody_wants_is_ended() {
+    for (why, deletes) in [
+        (Interruption::Stop, 1),
+        (Interruption::Deadline, 1),
+        (Interruption::LockLost, 1),
+        (Interruption::Drain, 0),
+        (Interruption::LeaseLost, 0),
+    ] {
+        let sample = Sample::start(&["--slow", "2"]);
+        let agent = agent(&sample.url);
+        let mut run = run();
+        let context = Arc::clone(&run.context);
+        let interrupting = async {
+            let begins = || (sample.count("begin") == 1).then_some(());
+            eventually("the agent begins", begins).await;
+            context.interrupt(why);
+            Instant::now()
+        };
+        let (result, told) = tokio::join!(
+            async { (by(&run, &agent).await, Instant::now()) },
+            interrupting
+        );
+        let (result, ended) = result;
+        assert!(
+            matches!(result, Err(HandlerError::Interrupted(said)) if said == why),
+            "{result:?}"
+        );
+        let took = ended.saturating_duration_since(told);
+        assert!(took < Duration::from_secs(1), "{why:?}: {took:?}");
+        assert_eq!(sample.count("DELETE"), deletes, "{why:?}");
+
+        // The next run joins what goes on, and begins anew what was ended.
+        run.context = Arc::new(RecordingContext::default());
+        let report = by(&run, &agent).await.unwrap();
+        assert_eq!(report.summary.as_deref(), Some("files written: 1"));
+        assert_eq!(sample.count("begin"), 1 + deletes, "{why:?}");
+        assert!(run.directory().join("AGENT.md").is_file());
+    }
+}
+
+/// Status, further headers, body.
+type Reply = (u16, &'static str, String);
+
+/// An agent that answers what a story says, by the number of the call and its first line.
+struct Played {
+    url: String,
+    calls: Arc<Mutex<Vec<String>>>,
+}
+
+impl Played {
+    async fn start(script: impl Fn(usize, &str) -> Reply + Send + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let calls: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = Arc::clone(&calls);
+        tokio::spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let call = read_call(&mut stream).await;
+                let number = {
+                    let mut kept = kept.lock().unwrap();
+                    kept.push(call.clone());
+                    kept.len()
+                };
+                let (status, headers, body) = script(number, &call);
+                let length = body.len();
+                let answer = format!(
+                    "HTTP/1.1 {status} Said\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
+                );
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        });
+        Self { url, calls }
+    }
+
+    /// `POST`, `GET`, ... in order.
+    fn methods(&self) -> Vec<String> {
+        let calls = self.calls.lock().unwrap();
+        let first = |call: &String| call.split(' ').next().unwrap_or_default().to_owned();
+        calls.iter().map(first).collect()
+    }
+}
+
+/// The whole call; what is played has bodies with a length.
+async fn read_call(stream: &mut TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head
+                .lines()
+                .find_map(|line| line.strip_prefix("content-length: "))
+                .map_or(0, |length| length.parse().unwrap());
+            if body.len() >= length {
+                return text;
+            }
+        }
+        if stream.read_buf(&mut bytes).await.unwrap() == 0 {
+            return text;
+        }
+    }
+}
+
+fn id(run: &Run) -> String {
+    run.task.job.to_string()
+}
+
+#[tokio::test]
+async fn a_task_says_what_the_protocol_wants() {
+    let run = run();
+    let result = json!({"task_id": id(&run), "status": "completed"}).to_string();
+    let played = Played::start(move |_, _| (200, "", result.clone())).await;
+    let report = by(&run, &agent(&played.url)).await.unwrap();
+    assert_eq!(report, AgentReport::default());
+    let call = played.calls.lock().unwrap()[0].clone();
+    let (head, body) = call.split_once("\r\n\r\n").unwrap();
+    assert!(head.starts_with("POST /task HTTP/1.1"), "{head}");
+    assert!(head.contains(&format!("x-agent-token: {TOKEN}")), "{head}");
+    assert!(head.contains("content-type: application/json"), "{head}");
+    let body: serde_json::Value = serde_json::from_str(body).unwrap();
+    let expected = json!({
+        "task_id": id(&run), "session_id": id(&run), "task_type": "coding",
+        "context": {
+            "title": "a story", "prompt": "do it", "attempt": 1, "repository": false, "files": [],
+        },
+        "input_data": {},
+        "requirements": {
+            "max_artifacts": 200, "max_artifact_bytes": 4 * 1024 * 1024,
+            "max_answer_bytes": 16 * 1024 * 1024,
+        },
+        "timeout_seconds": 60,
+    });
+    assert_eq!(body, expected);
+}
+
+#[tokio::test]
+async fn what_passes_is_waited_for_as_long_as_the_agent_says() {
+    let run = run();
+    let result = json!({"task_id": id(&run), "status": "completed"}).to_string();
+    let played = Played::start(move |number, _| match number {
+        1 => (429, "retry-after: 1\r\n", "busy".to_owned()),
+        2 => (408, "", String::new()),
+        3 => (202, "retry-after: 0\r\n", String::new()),
+        4 => (500, "", String::new()),
+        _ => (200, "", result.clone()),
+    })
+    .await;
+    let began = Instant::now();
+    by(&run, &agent(&played.url)).await.unwrap();
+    assert!(began.elapsed() >= Duration::from_secs(1));
+    assert_eq!(played.methods(), ["POST", "POST", "POST", "GET", "GET"]);
+    let log = run.context.recorded().text(LogStream::System);
+    assert!(log.contains("try 1 of 6: it answered 429"), "{log}");
+    // It had answered in between.
+    assert!(log.contains("try 1 of 6: it answered 500"), "{log}");
+}
+
+#[tokio::test]
+async fn an_agent_that_always_forgets_is_given_up() {
+    let played = Played::start(|_, call| {
+        let status = if call.starts_with("POST") { 202 } else { 404 };
+        (status, "retry-after: 0\r\n", String::new())
+    })
+    .await;
+    let error = by(&run(), &agent(&played.url)).await;
+    assert!(matches!(error, Err(HandlerError::Retry(_))), "{error:?}");
+    assert_eq!(error_of(error).code, "EAP_UNAVAILABLE");
+    assert_eq!(played.methods().len(), 8);
+}
+
+#[tokio::test]
+async fn a_failed_task_fails_for_good_and_its_cost_is_shown() {
+    let run = run();
+    let result = json!({
+        "task_id": id(&run), "status": "failed", "error_message": format!("I lost {TOKEN}"),
+        "tokens_used": 5, "cost_usd": 0.25, "artifacts": [{"path": "a", "content": "b"}],
+    });
+    let played = Played::start(move |_, _| (200, "", result.to_string())).await;
+    let failed = by(&run, &agent(&played.url)).await;
+    assert!(matches!(failed, Err(HandlerError::Fail(_))), "{failed:?}");
+    let error = error_of(failed);
+    assert_eq!(error.code, "AGENT_FAILED");
+    assert_eq!(error.message, "the agent `played` says: I lost [redacted]");
+    let shown = run.context.recorded().progress.pop().unwrap();
+    assert_eq!(shown.data["output_tokens"], 5);
+    assert_eq!(shown.data["cost"], 0.25);
+    assert!(!run.directory().join("a").exists());
+}

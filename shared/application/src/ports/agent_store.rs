@@ -1,0 +1,90 @@
+use async_trait::async_trait;
+use domain::{
+    AgentChange, AgentId, Beat, Candidate, RegisteredAgent, RoutedOffer, TenantId, Timestamp,
+    Violations, WorkerRef,
+};
+
+use super::{Claimed, KeyHash, LeaseError, StoreError};
+
+/// How many agents a tenant may have, and how many may be shared: routing looks at all of them.
+pub const AGENTS_MAX: u32 = 500;
+
+/// Registered agents. A tenant sees its own and the shared ones; `owner` is a tenant, or `None` for the shared ones, and
+/// whoever owns an agent is the only one who changes it.
+///
+/// An agent's row is locked after jobs and before nothing: who has it asks for no other lock but those of further agents,
+/// by id.
+#[async_trait]
+pub trait AgentStore: Send + Sync {
+    /// Stores a new agent. With a token it is an external one, and one that its owner has under this name already takes
+    /// its place ([`RegisteredAgent::registered_again`]): it keeps its id, and the token before is worth nothing any more.
+    async fn register_agent(
+        &self,
+        agent: RegisteredAgent,
+        token: Option<KeyHash>,
+    ) -> Result<RegisteredAgent, AgentError>;
+
+    /// One that the tenant may use.
+    async fn agent(&self, tenant: TenantId, id: AgentId) -> Result<Option<Candidate>, StoreError>;
+
+    /// The tenant's own before a shared one.
+    async fn agent_by_name(
+        &self,
+        tenant: TenantId,
+        name: &str,
+    ) -> Result<Option<Candidate>, StoreError>;
+
+    /// Those that the tenant may use, by name and id, beyond `after`, at most `limit`.
+    async fn agents(
+        &self,
+        tenant: TenantId,
+        after: Option<(String, AgentId)>,
+        limit: u32,
+    ) -> Result<Vec<Candidate>, StoreError>;
+
+    /// [`RegisteredAgent::change`] on the locked row. With `expected`, only if it is still at that version. `Ok(None)`: the
+    /// owner has no such agent.
+    async fn change_agent(
+        &self,
+        owner: Option<TenantId>,
+        id: AgentId,
+        change: AgentChange,
+        expected: Option<i64>,
+        now: Timestamp,
+    ) -> Result<Option<RegisteredAgent>, AgentError>;
+
+    /// The agent is gone; what it works on goes on to its end. False: the owner has no such agent.
+    async fn remove_agent(&self, owner: Option<TenantId>, id: AgentId) -> Result<bool, StoreError>;
+
+    /// The one lookup without a tenant: it says whose heartbeat it is. `None`: no such agent, or not an external one.
+    async fn agent_token(&self, id: AgentId) -> Result<Option<KeyHash>, StoreError>;
+
+    /// CLAIM of sessions that are routed. One transaction: the worker's lease is checked, and sessions that wait, the
+    /// tenants with the fewest runs for their weight first, are given the agents that suit them best among those that the
+    /// worker runs, within quotas, capacities and breakers; each takes a slot of its agent until its run ends. The jobs
+    /// come as they are to be run: with their agent's spec.
+    async fn claim_routed(
+        &self,
+        worker: WorkerRef,
+        offer: RoutedOffer,
+        now: Timestamp,
+    ) -> Result<Claimed, LeaseError>;
+
+    /// Keeps an external agent's heartbeat, unless a later one is there already. False: it is gone.
+    async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    #[error("an agent with the name `{0}` exists already")]
+    NameTaken(String),
+    #[error("there are {AGENTS_MAX} agents and there may not be more")]
+    TooMany,
+    /// Somebody else changed it meanwhile.
+    #[error("the agent is at version {0} now")]
+    VersionMoved(i64),
+    #[error(transparent)]
+    Invalid(#[from] Violations),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,316 @@
+//! Routing: from what a task asks for and how the agents are now to the one that gets it, and why the others do not.
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use super::RegisteredKind;
+use super::breaker::Breaker;
+use super::condition::{AgentStatus, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED};
+use super::definition::{RegisteredAgent, TIER_MAX, check_capabilities};
+use super::score::{Scored, score};
+use crate::{AgentId, Labels, Timestamp, Violations};
+
+/// Agents that are named beside the choice: enough to see what it was chosen over.
+pub const ALTERNATIVES: usize = 3;
+
+/// What a task asks of an agent.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct RouteRequest {
+    /// All of them.
+    #[serde(default)]
+    pub capabilities: BTreeSet<String>,
+    #[serde(default)]
+    pub min_tier: u8,
+    /// All of them.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
+    /// An agent's id or name; it gets a bonus, no privilege.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred_agent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preferred_kind: Option<RegisteredKind>,
+}
+
+impl RouteRequest {
+    pub fn check(&self, violations: &mut Violations) {
+        check_capabilities(&self.capabilities, violations);
+        violations.range("/min_tier", self.min_tier.into(), 0, TIER_MAX.into());
+        self.labels.check("/agent_labels", violations);
+        if let Some(preferred) = &self.preferred_agent {
+            violations.text("/preferred_agent", preferred, 1, 64);
+        }
+    }
+
+    pub(super) fn prefers(&self, agent: &RegisteredAgent) -> bool {
+        self.preferred_agent.as_deref().is_some_and(|preferred| {
+            preferred == agent.definition.name || preferred.parse() == Ok(agent.id)
+        })
+    }
+}
+
+/// An agent and how much it works on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Candidate {
+    pub agent: RegisteredAgent,
+    /// Slots that are taken.
+    pub in_use: u32,
+}
+
+/// What beside the request decides.
+#[derive(Debug, Clone, Copy)]
+pub struct RouteContext<'a> {
+    /// Kinds that can be run where the task would be; `None`: all.
+    pub kinds: Option<&'a [RegisteredKind]>,
+    /// Agents that failed this task already: they get it again only if nobody else would do.
+    pub failed: &'a [AgentId],
+    pub now: Timestamp,
+}
+
+/// Why an agent does not get the task.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    MissingCapabilities(Vec<String>),
+    TierTooLow {
+        tier: u8,
+        least: u8,
+    },
+    MissingLabels(Labels),
+    KindNotRun(RegisteredKind),
+    Draining,
+    NeverBeat,
+    Stale {
+        since: Timestamp,
+    },
+    Busy,
+    Offline,
+    BreakerOpen {
+        until: Timestamp,
+    },
+    /// Its breaker lets one task through at a time, and one is under way.
+    Probed,
+    Full {
+        capacity: u32,
+    },
+    FailedThisTask,
+}
+
+impl Refusal {
+    /// True where time may cure it: the agent suits the task and cannot take it now.
+    pub const fn passes(&self) -> bool {
+        !matches!(
+            self,
+            Self::MissingCapabilities(_)
+                | Self::TierTooLow { .. }
+                | Self::MissingLabels(_)
+                | Self::KindNotRun(_)
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::MissingCapabilities(missing) => write!(f, "cannot do {}", missing.join(", ")),
+            Self::TierTooLow { tier, least } => write!(f, "is of tier {tier}, below {least}"),
+            Self::MissingLabels(labels) => write!(f, "does not have the labels {labels}"),
+            Self::KindNotRun(kind) => write!(f, "no worker at hand runs agents of kind {kind}"),
+            Self::Draining => f.write_str("is draining"),
+            Self::NeverBeat => f.write_str("was never heard of since it registered"),
+            Self::Stale { since } => write!(
+                f,
+                "was last heard of at {since}; {HEARTBEATS_MISSED} beats, one every {} s, are missing",
+                HEARTBEAT_INTERVAL.as_secs()
+            ),
+            Self::Busy => f.write_str("says that it is busy"),
+            Self::Offline => f.write_str("says that it is offline"),
+            Self::BreakerOpen { until } => {
+                write!(f, "failed again and again; it is tried again after {until}")
+            }
+            Self::Probed => f.write_str(
+                "failed again and again; one task is under way that shows whether it works again",
+            ),
+            Self::Full { capacity } => write!(f, "works on as many tasks as it takes, {capacity}"),
+            Self::FailedThisTask => f.write_str("failed at this task already"),
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rejected {
+    pub agent: AgentId,
+    pub name: String,
+    pub why: Refusal,
+}
+
+/// Where a task would go.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Routing {
+    pub choice: Option<Scored>,
+    /// The next best, at most [`ALTERNATIVES`].
+    pub alternatives: Vec<Scored>,
+    pub rejected: Vec<Rejected>,
+}
+
+impl Routing {
+    /// The whole of it in a sentence, for people.
+    pub fn reason(&self) -> String {
+        if let Some(choice) = &self.choice {
+            let others = match self.alternatives.first() {
+                Some(next) => format!("; the next best is {} with {:.3}", next.name, next.score),
+                None => "; no other would do now".to_owned(),
+            };
+            return format!("{} scores {:.3}{others}", choice.name, choice.score);
+        }
+        if self.rejected.is_empty() {
+            return "no agent is registered".to_owned();
+        }
+        // Those that would do are what a person waits for.
+        let (suit, rest): (Vec<_>, Vec<_>) = self
+            .rejected
+            .iter()
+            .partition(|rejected| rejected.why.passes());
+        let named = if suit.is_empty() { &rest } else { &suit };
+        let shown = named
+            .iter()
+            .take(ALTERNATIVES)
+            .map(|rejected| format!("{} {}", rejected.name, rejected.why));
+        let more = named.len().saturating_sub(ALTERNATIVES);
+        let tail = if more == 0 {
+            String::new()
+        } else {
+            format!("; and {more} more")
+        };
+        let head = if suit.is_empty() {
+            "no agent suits"
+        } else {
+            "no agent that suits is free"
+        };
+        format!("{head}: {}{tail}", shown.collect::<Vec<_>>().join("; "))
+    }
+}
+
+/// Chooses among `candidates` by score; of equals the cheaper one, then the one that was registered first.
+pub fn route<'a>(
+    request: &RouteRequest,
+    candidates: impl IntoIterator<Item = &'a Candidate>,
+    context: RouteContext<'_>,
+) -> Routing {
+    let mut routing = Routing::default();
+    let mut failed = Vec::new();
+    let mut suitable = Vec::new();
+    for candidate in candidates {
+        let agent = &candidate.agent;
+        match refusal(request, candidate, context) {
+            Some(why) => routing.rejected.push(rejected(agent, why)),
+            None if context.failed.contains(&agent.id) => failed.push(candidate),
+            None => suitable.push(score(request, candidate, context.now)),
+        }
+    }
+    if suitable.is_empty() {
+        // Better the same once more than nobody.
+        suitable = failed
+            .iter()
+            .map(|candidate| score(request, candidate, context.now))
+            .collect();
+    } else {
+        let failed = failed
+            .iter()
+            .map(|it| rejected(&it.agent, Refusal::FailedThisTask));
+        routing.rejected.extend(failed);
+    }
+    suitable.sort_by(best_first);
+    let mut suitable = suitable.into_iter();
+    routing.choice = suitable.next();
+    routing.alternatives = suitable.take(ALTERNATIVES).collect();
+    routing
+}
+
+fn best_first(a: &Scored, b: &Scored) -> Ordering {
+    let cost = |scored: &Scored| scored.cost_usd.unwrap_or(f64::INFINITY);
+    b.score
+        .total_cmp(&a.score)
+        .then(cost(a).total_cmp(&cost(b)))
+        .then(a.agent.cmp(&b.agent))
+}
+
+fn rejected(agent: &RegisteredAgent, why: Refusal) -> Rejected {
+    Rejected {
+        agent: agent.id,
+        name: agent.definition.name.clone(),
+        why,
+    }
+}
+
+/// What it cannot do first, and then why not now.
+fn refusal(
+    request: &RouteRequest,
+    candidate: &Candidate,
+    context: RouteContext<'_>,
+) -> Option<Refusal> {
+    let agent = &candidate.agent;
+    let definition = &agent.definition;
+    let missing: Vec<String> = request
+        .capabilities
+        .difference(&definition.capabilities)
+        .cloned()
+        .collect();
+    if !missing.is_empty() {
+        return Some(Refusal::MissingCapabilities(missing));
+    }
+    if definition.tier < request.min_tier {
+        return Some(Refusal::TierTooLow {
+            tier: definition.tier,
+            least: request.min_tier,
+        });
+    }
+    if !request.labels.are_met_by(&definition.labels) {
+        return Some(Refusal::MissingLabels(request.labels.clone()));
+    }
+    let kind = agent.kind();
+    if context.kinds.is_some_and(|kinds| !kinds.contains(&kind)) {
+        return Some(Refusal::KindNotRun(kind));
+    }
+    candidate.unavailable(context.now)
+}
+
+impl Candidate {
+    /// Why it can take no task now, whatever the task. Asked again behind the agent's lock, before it gets one.
+    pub fn unavailable(&self, now: Timestamp) -> Option<Refusal> {
+        let agent = &self.agent;
+        if agent.draining {
+            return Some(Refusal::Draining);
+        }
+        if let Some(refusal) = silent(agent, now) {
+            return Some(refusal);
+        }
+        if !agent.condition.breaker.admits(self.in_use, now) {
+            return Some(match agent.condition.breaker {
+                Breaker::Open { until, .. } if until > now => Refusal::BreakerOpen { until },
+                _ => Refusal::Probed,
+            });
+        }
+        let capacity = agent.definition.capacity;
+        (self.in_use >= capacity).then_some(Refusal::Full { capacity })
+    }
+}
+
+/// What an external agent's last words say against it. Others are run by workers, who have leases of their own.
+fn silent(agent: &RegisteredAgent, now: Timestamp) -> Option<Refusal> {
+    if agent.kind() != RegisteredKind::External {
+        return None;
+    }
+    let Some(beat) = &agent.condition.beat else {
+        return Some(Refusal::NeverBeat);
+    };
+    if !beat.is_fresh(now) {
+        return Some(Refusal::Stale { since: beat.at });
+    }
+    match beat.status {
+        AgentStatus::Busy => Some(Refusal::Busy),
+        AgentStatus::Offline => Some(Refusal::Offline),
+        AgentStatus::Healthy | AgentStatus::Degraded => None,
+    }
+}
