@@ -15,8 +15,9 @@ const FAILING: [&str; 6] = [
     "workers/src",
 ];
 /// What environment variables that look like codes begin with.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 16] = [
     "AWS_",
+    "CARGO_PKG_",
     "GIT_ALTERNATE_",
     "GIT_ATTR_",
     "GIT_CEILING_",
@@ -26,8 +27,11 @@ const VARIABLES: [&str; 12] = [
     "GIT_OBJECT_",
     "GIT_OPTIONAL_",
     "GIT_TERMINAL_",
-    "MODEL_",
+    "MODEL_URL",
+    "OPENCODE_DISABLE_",
+    "OPENCODE_SERVER_",
     "ORCHESTRATOR_",
+    "XDG_",
 ];
 
 fn looks_like_code(text: &str) -> bool {
