@@ -4,6 +4,7 @@ mod agent;
 mod agent_check;
 mod client;
 mod dead_letter;
+mod demands;
 mod flags;
 mod schedule;
 mod server;
@@ -18,12 +19,13 @@ pub use agent::{AgentCommand, AgentRegisterArgs, AgentRouteArgs, OneAgent};
 pub use agent_check::AgentCheckArgs;
 pub use client::{Connection, Listing, OneQueue, QueueCommand, QueueListArgs, WorkersArgs};
 pub use dead_letter::{DeadLetterCommand, OneReplay, ReplayArgs};
+pub use demands::DemandArgs;
 pub use flags::{DataFlags, HttpFlags, LogFlags, MetricsFlags, WorkerFlags};
 pub use schedule::{OneSchedule, ScheduleCommand, ScheduleCreateArgs};
 pub use server::{DemoArgs, DevArgs, DoctorArgs, MigrateArgs, ProducerArgs, WorkerArgs};
 pub use session::{
-    AgentChoice, LogsArgs, OneSession, RunArgs, SessionCommand, SessionListArgs, WatchArgs,
-    WorkArgs,
+    AgentChoice, LogsArgs, OneSession, RestoreArgs, RunArgs, SessionCommand, SessionListArgs,
+    WatchArgs, WorkArgs,
 };
 pub use tenant::{
     KeyCommand, KeyCreateArgs, OneTenant, TenantCommand, TenantCreateArgs, TenantQuotaArgs,

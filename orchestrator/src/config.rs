@@ -87,6 +87,8 @@ pub struct Settings {
     pub opencode: Option<PathBuf>,
     /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
     pub opencode_config: Option<PathBuf>,
+    /// Who commits are by that sessions push, as `Name <address>`; when not set, `Orchestrator <orchestrator@localhost>`.
+    pub commit_author: Option<String>,
     /// A JSON file that lists running servers of OpenCode on this machine, which are used instead of the program.
     pub opencode_servers: Option<PathBuf>,
     /// External agents by their names, for the agent `eap`; only in the file.
@@ -174,6 +176,7 @@ impl Default for Settings {
             readable: None,
             opencode: None,
             opencode_config: None,
+            commit_author: None,
             opencode_servers: None,
             eap: BTreeMap::new(),
             agent_networks: None,

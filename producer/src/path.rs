@@ -17,6 +17,9 @@ pub(crate) struct JobPath(pub JobId);
 /// The artifact that an address names as `{id}` and `{artifact_id}`.
 pub(crate) struct ArtifactPath(pub JobId, pub ArtifactId);
 
+/// The checkpoint that an address names as `{id}` and `{number}`.
+pub(crate) struct CheckpointPath(pub JobId, pub u32);
+
 /// The key that an address names as `{id}`.
 pub(crate) struct KeyPath(pub ApiKeyId);
 
@@ -49,6 +52,17 @@ impl<S: Send + Sync> FromRequestParts<S> for ArtifactPath {
         let job = parse(parts, state, "id", missing).await?;
         let artifact = parse(parts, state, "artifact_id", &kinds::ARTIFACT_NOT_FOUND).await?;
         Ok(Self(job, artifact))
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for CheckpointPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let missing = no_such_job(parts);
+        let job = parse(parts, state, "id", missing).await?;
+        let number = parse(parts, state, "number", &kinds::CHECKPOINT_NOT_FOUND).await?;
+        Ok(Self(job, number))
     }
 }
 

@@ -36,6 +36,7 @@ kinds! {
     SESSION_NOT_FOUND: NOT_FOUND, "No such session";
     JOB_NOT_FOUND: NOT_FOUND, "No such job";
     ARTIFACT_NOT_FOUND: NOT_FOUND, "No such artifact";
+    CHECKPOINT_NOT_FOUND: NOT_FOUND, "No such checkpoint";
     DIFF_NOT_FOUND: NOT_FOUND, "The session has no diff";
     TENANT_NOT_FOUND: NOT_FOUND, "No such tenant";
     QUEUE_NOT_FOUND: NOT_FOUND, "No such queue";

@@ -98,7 +98,7 @@ impl Watch {
         let about = |signal: &Signal| match signal {
             Signal::JobChanged { job: it, .. } | Signal::LogWritten { job: it, .. } => *it == job,
             Signal::Missed => true,
-            Signal::StopRequested { .. } => false,
+            Signal::StopRequested { .. } | Signal::PauseRequested { .. } => false,
         };
         let signals = &mut self.signals;
         let signalled = async {

@@ -287,15 +287,22 @@ async fn steer(stage: &Stage) {
         return;
     }
     let (chosen, action) = stage.world.dice(|dice| {
-        const ACTIONS: [Action; 5] = [
+        const ACTIONS: [Action; 7] = [
             Action::Stop,
             Action::Stop,
             Action::Cancel,
             Action::Retry,
             Action::Start,
+            Action::Pause,
+            Action::Resume,
         ];
         let action = ACTIONS[dice.usize(..ACTIONS.len())];
-        let action = if stops { Action::Stop } else { action };
+        // Of those that run, most are stopped.
+        let action = match action {
+            Action::Pause => action,
+            _ if stops => Action::Stop,
+            _ => action,
+        };
         (dice.usize(..found.len()), action)
     });
     let (job, tenant, _) = found[chosen];

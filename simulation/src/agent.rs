@@ -129,7 +129,9 @@ impl Worker {
             Err(HandlerError::Fail(_)) => Ended::Failed,
             Err(HandlerError::Retry(_)) => Ended::Transient,
             Err(HandlerError::Yield(_) | HandlerError::Elsewhere(_)) => Ended::Yielded,
-            Err(HandlerError::Interrupted(_)) => Ended::Interrupted,
+            Err(HandlerError::Interrupted(_) | HandlerError::OverBudget { .. }) => {
+                Ended::Interrupted
+            }
         });
         result
     }
@@ -229,7 +231,7 @@ impl Worker {
         attempt: i64,
         context: &dyn RunContext,
     ) -> Result<(), HandlerError> {
-        if why == Interruption::Drain {
+        if matches!(why, Interruption::Drain | Interruption::Pause) {
             context
                 .checkpoint(json!({"attempt": attempt, "step": "drained"}))
                 .await;

@@ -12,14 +12,14 @@ CREATE TRIGGER audit_job_new AFTER INSERT ON jobs BEGIN
         hex(NEW.tenant_id), NEW.kind, NEW.state, NEW.attempt, NEW.failures, NEW.max_attempts, NEW.fence,
         hex(NEW.worker_id), NEW.event_seq, NEW.run_after, NEW.stop_requested_at, NEW.due, NEW.turn, NEW.queued_at,
         NEW.fingerprint IS NOT NULL, NEW.priority, NEW.deadline, NEW.if_prerequisite_fails,
-        json(coalesce(NEW.requires, '{}')), json(NEW.depends_on)));
+        json(coalesce(NEW.requires, '{}')), json(NEW.depends_on), NEW.pause_requested_at));
 END;
 CREATE TRIGGER audit_job_changed AFTER UPDATE ON jobs BEGIN
     INSERT INTO audit (what, id, says) VALUES ('job', NEW.id, json_array(
         hex(NEW.tenant_id), NEW.kind, NEW.state, NEW.attempt, NEW.failures, NEW.max_attempts, NEW.fence,
         hex(NEW.worker_id), NEW.event_seq, NEW.run_after, NEW.stop_requested_at, NEW.due, NEW.turn, NEW.queued_at,
         NEW.fingerprint IS NOT NULL, NEW.priority, NEW.deadline, NEW.if_prerequisite_fails,
-        json(coalesce(NEW.requires, '{}')), json(NEW.depends_on)));
+        json(coalesce(NEW.requires, '{}')), json(NEW.depends_on), NEW.pause_requested_at));
 END;
 CREATE TRIGGER audit_job_gone AFTER DELETE ON jobs BEGIN
     INSERT INTO audit (what, id, says) VALUES ('gone', OLD.id, '[]');

@@ -10,7 +10,7 @@ use domain::{Action, JobId, JobState, TenantChange, TenantId, Timestamp};
 use tokio_util::task::TaskTracker;
 
 use crate::acts::{self, Act};
-use crate::model::Broken;
+use crate::model::{Broken, JobRow};
 use crate::process::Life;
 use crate::stage::Stage;
 use crate::watch::{self, Calm};
@@ -111,7 +111,7 @@ async fn settle(stage: &Stage) -> Result<(), Broken> {
     let end = world.elapsed() + PEACE;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
-        start_pending(stage).await;
+        start_waiting(stage).await;
         if world.model(|model| model.unfinished()) == 0 {
             return Ok(());
         }
@@ -121,16 +121,21 @@ async fn settle(stage: &Stage) -> Result<(), Broken> {
     }
 }
 
-/// A job that waits to be started is started by somebody; one that waits for others is not.
-async fn start_pending(stage: &Stage) {
-    let pending: Vec<_> = stage.world.model(|model| {
+/// A job that waits to be started, or to be resumed, is by somebody; one that waits for others is not.
+async fn start_waiting(stage: &Stage) {
+    let waiting: Vec<_> = stage.world.model(|model| {
+        let action = |job: &JobRow| match job.state {
+            JobState::Pending if job.wishes.depends_on.is_empty() => Some(Action::Start),
+            JobState::Paused => Some(Action::Resume),
+            _ => None,
+        };
         let jobs = model.jobs.iter();
-        jobs.filter(|(_, job)| job.state == JobState::Pending && job.wishes.depends_on.is_empty())
-            .map(|(id, job)| (JobId::from_uuid(*id), TenantId::from_uuid(job.tenant)))
+        jobs.filter_map(|(id, job)| Some((*id, job.tenant, action(job)?)))
             .collect()
     });
-    for (job, tenant) in pending {
-        let _ = steer_job(&stage.producer().ports, tenant, job, Action::Start).await;
+    for (job, tenant, action) in waiting {
+        let (job, tenant) = (JobId::from_uuid(job), TenantId::from_uuid(tenant));
+        let _ = steer_job(&stage.producer().ports, tenant, job, action).await;
     }
 }
 

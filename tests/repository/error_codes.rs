@@ -15,12 +15,14 @@ const FAILING: [&str; 6] = [
     "workers/src",
 ];
 /// What environment variables that look like codes begin with.
-const VARIABLES: [&str; 16] = [
+const VARIABLES: [&str; 18] = [
     "AWS_",
     "CARGO_PKG_",
     "GIT_ALTERNATE_",
+    "GIT_AUTHOR_",
     "GIT_ATTR_",
     "GIT_CEILING_",
+    "GIT_COMMITTER_",
     "GIT_CONFIG_",
     "GIT_INDEX_",
     "GIT_NO_",

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Cli, Mode, Quota, Stand, Tenant};
+use crate::harness::{Cli, Mode, PATIENCE, Quota, Stand, Tenant, eventually};
 
 /// A member's key, which knows its tenant by itself.
 async fn member_key(tenant: &Tenant) -> String {
@@ -102,6 +102,39 @@ pub async fn sessions_are_steered_from_the_command_line(mode: Mode) {
     job.reaches_again("running").await;
     Cli::run(&stand, key, &["session", "stop", id]).await.expect(0);
     job.reaches_again("stopped").await;
+}
+
+pub async fn a_session_is_paused_and_goes_back_to_a_checkpoint(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    let key = &member_key(&tenant).await;
+    let line = r#"[ -z "$ORCHESTRATOR_CHECKPOINT" ] || { cat "$ORCHESTRATOR_CHECKPOINT"; exit 0; }
+        for n in 1 2 3; do printf '{"checkpoint": {"step": %d}}\n' $n > "$ORCHESTRATOR_PROGRESS"; done
+        while :; do sleep 0.1; done"#;
+    let detached = Cli::run(&stand, key, &["session", "run", "--run", line, "--detach"]).await.expect(0);
+    let id = detached.stdout.trim();
+    let job = tenant.job(id);
+    eventually("it has kept three checkpoints", PATIENCE, async || {
+        let list = job.part("checkpoints").await.expect(200).json();
+        (list["items"].as_array()?.len() == 3).then_some(())
+    })
+    .await;
+    let running = Cli::run(&stand, key, &["session", "restore", id, "1"]).await.expect(1);
+    assert!(running.stderr.contains("pause or stop it first"), "{}", running.stderr);
+    Cli::run(&stand, key, &["session", "pause", id]).await.expect(0);
+    job.reaches("paused").await;
+    Cli::run(&stand, key, &["session", "restore", id, "9"]).await.expect(4);
+    let restored = Cli::run(&stand, key, &["session", "restore", id, "1"]).await.expect(0);
+    assert!(restored.stdout.starts_with("checkpoint 4 is 1 again"), "{}", restored.stdout);
+    let list = Cli::run(&stand, key, &["session", "checkpoints", id]).await.expect(0);
+    assert_eq!(list.stdout.lines().count(), 5, "a head and four: {}", list.stdout);
+    Cli::run(&stand, key, &["session", "resume", id]).await.expect(0);
+    job.reaches("completed").await;
+    assert!(job.log().await.contains("{\"step\":1}"));
+    // Nobody else's business.
+    let other = stand.tenant().await;
+    let stranger = other.job(id).part("checkpoints").await;
+    stranger.expect_problem(404, "SESSION_NOT_FOUND");
 }
 
 pub async fn an_operator_makes_tenants_and_keys(mode: Mode) {

@@ -88,6 +88,21 @@ both {
         exit_75_asks_for_another_attempt,
         a_deadline_ends_a_session_that_does_not,
         a_command_on_a_full_disk_fails_with_that_reason;
+    verifying:
+        a_failed_check_is_told_to_the_agent_who_mends_it,
+        work_that_never_passes_fails_and_is_kept,
+        a_check_runs_only_where_the_operator_allows_commands;
+    pushing:
+        a_session_comes_back_as_a_branch,
+        a_branch_of_others_is_left_alone_and_its_own_is_renewed,
+        a_push_that_cannot_be_is_refused_at_once;
+    outputs:
+        a_command_hands_its_output_over,
+        a_schema_that_cannot_be_used_is_refused_at_once;
+    resuming:
+        a_paused_session_goes_on_with_its_changes,
+        a_paused_session_can_be_stopped,
+        a_budget_pauses_or_stops_what_uses_too_much;
     steering:
         a_stopped_session_is_dead_and_leaves_its_diff,
         a_queued_session_can_be_cancelled,
@@ -137,6 +152,7 @@ both {
         a_session_is_run_listed_and_read,
         exit_codes_say_how_it_ended,
         sessions_are_steered_from_the_command_line,
+        a_session_is_paused_and_goes_back_to_a_checkpoint,
         an_operator_makes_tenants_and_keys,
         doctor_tells_what_is_configured_and_no_secret;
 }
@@ -170,6 +186,12 @@ embedded {
     opencode:
         a_provider_that_refuses_fails_the_session_with_its_words,
         a_provider_that_is_down_is_not_asked_for_ever;
+    verifying:
+        a_model_mends_in_the_same_conversation;
+    outputs:
+        a_models_last_words_are_its_output;
+    resuming:
+        a_model_that_loops_is_held_by_its_budget;
     opencode_running:
         a_running_server_is_used_and_outlives_its_sessions;
 }

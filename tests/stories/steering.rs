@@ -97,9 +97,9 @@ pub async fn what_a_state_does_not_allow_is_refused(mode: Mode) {
     running.reaches("running").await;
     let pending = tenant.session(json!({"kind": "echo"}), json!({"start": false})).await;
     let cases = [
-        (&completed, "completed", &["start", "cancel", "stop", "retry"][..], json!([])),
-        (&running, "running", &["start", "cancel", "retry"], json!(["stop"])),
-        (&pending, "pending", &["stop", "retry"], json!(["start", "cancel"])),
+        (&completed, "completed", &["start", "cancel", "stop", "pause", "resume", "retry"][..], json!([])),
+        (&running, "running", &["start", "cancel", "retry", "resume"], json!(["stop", "pause"])),
+        (&pending, "pending", &["stop", "pause", "resume", "retry"], json!(["start", "cancel"])),
     ];
     for (job, state, actions, allowed) in cases {
         for action in actions {

@@ -96,11 +96,14 @@ async fn renew(worker: &Arc<Worker>, stranded: &mut Stranded) -> Result<(), Leas
     for job in renewal.stop_requested {
         worker.running.interrupt(job, Interruption::Stop);
     }
+    for job in renewal.pause_requested {
+        worker.running.interrupt(job, Interruption::Pause);
+    }
     stranded.look(worker, renewal.held);
     Ok(())
 }
 
-/// Hears of stops at once; what is missed here is seen at the next renewal.
+/// Hears of stops and pauses at once; what is missed here is seen at the next renewal.
 pub(crate) async fn listen(worker: Arc<Worker>) {
     loop {
         let subscribed = worker
@@ -116,6 +119,9 @@ pub(crate) async fn listen(worker: Arc<Worker>) {
                     signal = signals.next() => match signal {
                         Some(Signal::StopRequested { job, .. }) => {
                             worker.running.interrupt(job, Interruption::Stop);
+                        }
+                        Some(Signal::PauseRequested { job, .. }) => {
+                            worker.running.interrupt(job, Interruption::Pause);
                         }
                         Some(_) => {}
                         None => break,

@@ -199,9 +199,18 @@ fn ending(
     match (why, error) {
         (Some(Interruption::LeaseLost), _) | (None, HandlerError::Interrupted(_)) => None,
         (Some(Interruption::Stop), _) => Some(Ending::Stopped(handled.result)),
+        (Some(Interruption::Pause), _) => Some(Ending::Paused(handled.result)),
         (Some(Interruption::Drain), _) => Some(Ending::HandedBack),
         (Some(Interruption::Deadline), _) => Some(Ending::TimedOut(deadline_exceeded(job, now))),
-        (None, HandlerError::Fail(error)) => Some(Ending::Failed(error)),
+        (None, HandlerError::Fail(error)) => Some(match handled.result {
+            Some(result) if result.is_rejected() => Ending::Rejected { error, result },
+            _ => Ending::Failed(error),
+        }),
+        (None, HandlerError::OverBudget { error, stop }) => Some(Ending::OverBudget {
+            stop,
+            error,
+            result: handled.result,
+        }),
         (None, HandlerError::Retry(error)) => Some(Ending::Retry { error, after: None }),
         (Some(Interruption::LockLost), _) => Some(yielded(LOCK_LOST, GIVE_WAY)),
         (None, HandlerError::Yield(why)) => Some(yielded(&why, GIVE_WAY)),

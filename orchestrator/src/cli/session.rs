@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use domain::{DependencyRule, JobId, JobState, Labels, Priority, Timestamp};
 
-use super::Connection;
+use super::{Connection, DemandArgs};
 use crate::output::Format;
 
 #[derive(Debug, Subcommand)]
@@ -73,6 +73,26 @@ Examples:
         after_help = "Example:\n  orchestrator session cancel 0198c5a2-7e1b-7cc0-8000-0123456789ab"
     )]
     Cancel(OneSession),
+    /// Ask a running session to pause: it keeps its checkpoint and changes, and gives its slot back
+    #[command(
+        after_help = "Example:\n  orchestrator session pause 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Pause(OneSession),
+    /// Queue a paused session again; it goes on where it was, and a used up budget is granted once more
+    #[command(
+        after_help = "Example:\n  orchestrator session resume 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Resume(OneSession),
+    /// List the checkpoints that a session's runs kept
+    #[command(
+        after_help = "Example:\n  orchestrator session checkpoints 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Checkpoints(OneSession),
+    /// Let the next run of a session start from an earlier checkpoint
+    #[command(
+        after_help = "Example:\n  orchestrator session restore 0198c5a2-7e1b-7cc0-8000-0123456789ab 3"
+    )]
+    Restore(RestoreArgs),
     /// Queue a session again that failed, timed out or was stopped
     #[command(
         after_help = "Example:\n  orchestrator session retry 0198c5a2-7e1b-7cc0-8000-0123456789ab"
@@ -144,6 +164,17 @@ pub struct WorkArgs {
     /// Let no other exclusive session work on the same branch at the same time
     #[arg(long, requires = "repo")]
     pub exclusive: bool,
+    #[command(flatten)]
+    pub demands: DemandArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct RestoreArgs {
+    #[command(flatten)]
+    pub session: OneSession,
+    /// The checkpoint's number
+    #[arg(value_name = "NUMBER")]
+    pub number: u32,
 }
 
 #[derive(Debug, Args)]

@@ -30,6 +30,8 @@ pub struct Job {
     pub error: Option<JobError>,
     #[serde(default)]
     pub stop_requested: bool,
+    #[serde(default)]
+    pub pause_requested: bool,
     pub created_at: Timestamp,
     pub queued_at: Option<Timestamp>,
     pub started_at: Option<Timestamp>,

@@ -1,5 +1,7 @@
 //! `session ...`: each verb one request, or one stream.
 
+mod checkpoints;
+mod demands;
 mod describe;
 mod diff;
 mod follow;
@@ -26,6 +28,10 @@ pub async fn run(command: SessionCommand, loader: &Loader) -> anyhow::Result<Exi
         SessionCommand::Why(args) => why::run(args, loader).await,
         SessionCommand::Stop(args) => steer::run("stop", args, loader).await,
         SessionCommand::Cancel(args) => steer::run("cancel", args, loader).await,
+        SessionCommand::Pause(args) => steer::run("pause", args, loader).await,
+        SessionCommand::Resume(args) => steer::run("resume", args, loader).await,
+        SessionCommand::Checkpoints(args) => checkpoints::list(args, loader).await,
+        SessionCommand::Restore(args) => checkpoints::restore(args, loader).await,
         SessionCommand::Retry(args) => steer::run("retry", args, loader).await,
     }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use adapter_agents::eap::{ConfiguredEndpoints, EapAgent};
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
-use adapter_agents::workspace::{GitWorkspaces, Roots};
+use adapter_agents::workspace::{Author, GitWorkspaces, Roots};
 use adapter_agents::{CommandAgent, EchoAgent, Environment, OpenCodeAgent, OpenCodeSetup};
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
@@ -27,8 +27,13 @@ pub const TRAINER: &str = "reference-trainer";
 pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
     let environment = environment(settings);
+    let author = match &settings.commit_author {
+        Some(text) => text.parse().context("`commit_author` cannot be used")?,
+        None => Author::default(),
+    };
     let isolation = isolation::of_worker(settings).await?;
-    let workspaces = Arc::new(GitWorkspaces::new(work, roots.clone(), &environment));
+    let workspaces = GitWorkspaces::new(work, roots.clone(), &environment).with_author(author);
+    let workspaces = Arc::new(workspaces);
     // It ends with the process.
     tokio::spawn(isolation::sweep_for_ever(
         Arc::clone(&workspaces),

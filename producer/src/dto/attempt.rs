@@ -17,8 +17,8 @@ pub(crate) struct AttemptBody {
     pub agent: Option<String>,
     pub started_at: DateTime<Utc>,
     pub finished_at: Option<DateTime<Utc>>,
-    /// `completed`, `partially_completed`, `failed`, `timeout`, `stopped`, `handed_back` or `lease_lost`; null while it
-    /// runs.
+    /// `completed`, `partially_completed`, `failed`, `timeout`, `stopped`, `paused`, `handed_back` or `lease_lost`; null
+    /// while it runs.
     #[schema(example = "completed")]
     pub outcome: Option<&'static str>,
     pub error: Option<JobErrorBody>,

@@ -9,11 +9,13 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::demands::{BudgetBody, PushBody, VerifyBody};
 use super::new_job::{PriorityBody, RuleBody};
 use super::new_session::{AgentBody, RepositoryBody};
 use super::new_training::{DatasetBody, ProviderBody};
 
-/// A session or a training job. `prompt`, `agent`, `repository` and `keep` are a session's; `base_model`,
+/// A session or a training job. `prompt`, `agent`, `repository`, `keep`, `verify`, `push`, `output_schema`,
+/// `output_rounds` and `budget` are a session's; `base_model`,
 /// `target_model_name`, `provider`, `dataset` and `parameters` a training job's.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Job)]
@@ -39,12 +41,13 @@ pub(crate) struct JobBody {
     pub spec: SpecBody,
     /// What the run last said about itself.
     pub progress: Option<ProgressBody>,
-    /// What the run left behind: `summary`, `exit_code`, `diff` (`files`, `insertions`, `deletions`) and
-    /// `usage` (`input_tokens`, `output_tokens`, `cost`) of a session;
+    /// What the run left behind: `summary`, `exit_code`, `diff` (`files`, `insertions`, `deletions`),
+    /// `usage` (`input_tokens`, `output_tokens`, `cost`), `success`, `verify` (`exit_code`, `rounds`, `passed`), `output` and
+    /// `push` (`branch`, `commit`) of a session;
     /// `model_name`, `sha256`, `bytes`, `first_loss`, `last_loss` and `steps` of a training job.
     #[schema(value_type = Option<Object>)]
     pub result: Option<Map<String, Value>>,
-    /// Why the latest run failed.
+    /// Why the latest run failed, or was paused by its budget.
     pub error: Option<JobErrorBody>,
     /// Who runs it now.
     pub worker_id: Option<Uuid>,
@@ -61,6 +64,8 @@ pub(crate) struct JobBody {
     pub if_prerequisite_fails: RuleBody,
     /// True when a running job was asked to stop and its worker has not ended it yet.
     pub stop_requested: bool,
+    /// True when a running job was asked to pause and its worker has not ended the run yet.
+    pub pause_requested: bool,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     /// When it last began to wait.
@@ -79,6 +84,17 @@ pub(crate) enum SpecBody {
         agent: Box<AgentBody>,
         repository: Option<RepositoryBody>,
         keep: Vec<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        verify: Option<VerifyBody>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        push: Option<PushBody>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = Option<Object>)]
+        output_schema: Option<Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        output_rounds: Option<u32>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        budget: Option<BudgetBody>,
     },
     Training {
         base_model: String,
@@ -179,6 +195,7 @@ impl From<Job> for JobBody {
                 .collect(),
             if_prerequisite_fails: job.if_prerequisite_fails.into(),
             stop_requested: job.status.claim().is_some() && job.stop_requested_at.is_some(),
+            pause_requested: job.status.claim().is_some() && job.pause_requested_at.is_some(),
             created_at: job.created_at,
             updated_at: job.updated_at,
             queued_at: job.queued_at,
@@ -209,6 +226,11 @@ impl From<JobSpec> for SpecBody {
                 agent: Box::new(session.agent.into()),
                 repository: session.repository.map(RepositoryBody::from),
                 keep: session.keep,
+                verify: session.demands.verify.map(VerifyBody::from),
+                push: session.demands.push.map(PushBody::from),
+                budget: session.demands.budget.map(BudgetBody::from),
+                output_rounds: session.demands.output.as_ref().map(|output| output.rounds),
+                output_schema: session.demands.output.map(|output| output.schema),
             },
             JobSpec::Training(training) => Self::Training {
                 base_model: training.base_model,

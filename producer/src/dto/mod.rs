@@ -4,7 +4,9 @@
 pub(crate) mod agent;
 pub(crate) mod artifact;
 pub(crate) mod attempt;
+pub(crate) mod checkpoint;
 pub(crate) mod dead_letter;
+pub(crate) mod demands;
 pub(crate) mod event;
 pub(crate) mod external_agent;
 pub(crate) mod health;

@@ -13,6 +13,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::demands::{BudgetBody, PushBody, VerifyBody, demands};
 use super::new_job::{
     PriorityBody, RuleBody, default_attempts, default_duration, default_start, instant, labels,
     labels_once, offer,
@@ -68,6 +69,17 @@ pub(crate) struct NewSession {
     /// Files of the worktree to keep as artifacts, as relative paths.
     #[serde(default)]
     pub keep: Vec<String>,
+    /// Decides whether the agent's work is good: runs in the worktree when the agent is done.
+    pub verify: Option<VerifyBody>,
+    /// After success, pushes what changed to the repository, as one commit on a branch that nobody else uses.
+    pub push: Option<PushBody>,
+    /// A JSON schema that refers to nothing outside of itself, at most 64 KiB: the agent hands over JSON that fits it.
+    #[schema(value_type = Option<Object>)]
+    pub output_schema: Option<Value>,
+    /// How often, 0 to 5, what does not fit is told to the agent, which then goes on.
+    pub output_rounds: Option<u32>,
+    /// What it may use before it pauses to ask, or stops.
+    pub budget: Option<BudgetBody>,
     /// Not before this instant.
     #[serde(default, deserialize_with = "instant")]
     pub run_after: Option<DateTime<Utc>>,
@@ -191,6 +203,14 @@ impl NewSession {
         let mut violations = Violations::default();
         check_object("/metadata", &self.metadata, &mut violations);
         let agent = self.agent_spec(&mut violations);
+        let demands = demands(
+            self.verify,
+            self.push,
+            self.output_schema,
+            self.output_rounds,
+            self.budget,
+            &mut violations,
+        );
         let (Some(agent), true) = (agent, violations.0.is_empty()) else {
             return Err(violations);
         };
@@ -204,6 +224,7 @@ impl NewSession {
                 agent,
                 repository: self.repository.map(RepositoryBody::into_spec),
                 keep: self.keep,
+                demands: Box::new(demands),
             }),
             max_duration_seconds: self.max_duration_seconds,
             max_attempts: self.max_attempts,

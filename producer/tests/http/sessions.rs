@@ -21,7 +21,7 @@ async fn a_session_is_created_with_its_defaults() {
         "max_duration_seconds": 3600, "tags": [], "metadata": {}, "prompt": "",
         "agent": {"kind": "command", "argv": ["true"]}, "repository": null, "keep": [], "progress": null,
         "result": null, "error": null, "worker_id": null, "parent_id": null, "run_after": null,
-        "stop_requested": false, "created_at": job["created_at"], "updated_at": job["created_at"],
+        "stop_requested": false, "pause_requested": false, "created_at": job["created_at"], "updated_at": job["created_at"],
         "queued_at": job["created_at"], "started_at": null, "finished_at": null, "deadline": null, "requires": {},
         "depends_on": [], "if_prerequisite_fails": "fail",
     });

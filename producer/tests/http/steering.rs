@@ -47,7 +47,7 @@ async fn a_running_session_is_asked_to_stop_and_cannot_be_cancelled() {
     let problem = steer(&site, &id, "cancel")
         .await
         .problem(409, "INVALID_TRANSITION");
-    assert_eq!(problem["allowed"], json!(["stop"]));
+    assert_eq!(problem["allowed"], json!(["stop", "pause"]));
     assert!(problem["detail"].as_str().unwrap().contains("running"));
     for _ in 0..2 {
         let asked = steer(&site, &id, "stop").await.json();
@@ -98,8 +98,24 @@ async fn a_failed_session_is_retried() {
 }
 
 #[tokio::test]
-async fn pausing_is_not_offered_yet_and_not_half_there() {
+async fn a_running_session_is_asked_to_pause_and_a_queued_one_is_not() {
     let site = Site::start().await;
-    let id = site.session("a").await;
-    steer(&site, &id, "pause").await.problem(404, "NOT_FOUND");
+    let id = site.session("long").await;
+    let problem = steer(&site, &id, "pause")
+        .await
+        .problem(409, "INVALID_TRANSITION");
+    assert_eq!(problem["allowed"], json!(["cancel"]));
+    let worker = site.worker().await;
+    site.claim(worker, &id).await;
+    for _ in 0..2 {
+        let asked = steer(&site, &id, "pause").await.json();
+        assert_eq!(
+            (&asked["status"], &asked["pause_requested"]),
+            (&json!("running"), &json!(true))
+        );
+    }
+    let problem = steer(&site, &id, "resume")
+        .await
+        .problem(409, "INVALID_TRANSITION");
+    assert_eq!(problem["allowed"], json!(["stop", "pause"]));
 }

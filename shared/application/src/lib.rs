@@ -2,6 +2,7 @@
 
 pub mod batch;
 pub mod outbound;
+pub mod output_schema;
 pub mod ports;
 mod timetable;
 pub mod use_cases;

@@ -31,6 +31,8 @@ pub enum AttemptOutcome {
     Failed,
     Timeout,
     Stopped,
+    /// It was paused, and can go on.
+    Paused,
     /// Its worker was drained and gave it back.
     HandedBack,
     /// Its worker was not heard of for a whole lease.
@@ -38,12 +40,13 @@ pub enum AttemptOutcome {
 }
 
 impl AttemptOutcome {
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Completed,
         Self::PartiallyCompleted,
         Self::Failed,
         Self::Timeout,
         Self::Stopped,
+        Self::Paused,
         Self::HandedBack,
         Self::LeaseLost,
     ];
@@ -55,6 +58,7 @@ impl AttemptOutcome {
             Self::Failed => "failed",
             Self::Timeout => "timeout",
             Self::Stopped => "stopped",
+            Self::Paused => "paused",
             Self::HandedBack => "handed_back",
             Self::LeaseLost => "lease_lost",
         }

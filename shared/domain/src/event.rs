@@ -30,6 +30,8 @@ pub enum EventKind {
     Progress,
     Checkpoint,
     StopRequested,
+    PauseRequested,
+    Paused,
     RetryScheduled,
     HandedBack,
     Completed,
@@ -41,13 +43,15 @@ pub enum EventKind {
 }
 
 impl EventKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 16] = [
         Self::Created,
         Self::Queued,
         Self::Started,
         Self::Progress,
         Self::Checkpoint,
         Self::StopRequested,
+        Self::PauseRequested,
+        Self::Paused,
         Self::RetryScheduled,
         Self::HandedBack,
         Self::Completed,
@@ -66,6 +70,8 @@ impl EventKind {
             Self::Progress => "progress",
             Self::Checkpoint => "checkpoint",
             Self::StopRequested => "stop_requested",
+            Self::PauseRequested => "pause_requested",
+            Self::Paused => "paused",
             Self::RetryScheduled => "retry_scheduled",
             Self::HandedBack => "handed_back",
             Self::Completed => "completed",

@@ -118,6 +118,8 @@ pub struct Job {
     pub parent: Option<JobId>,
     /// Set when a running job was asked to stop; its worker ends it.
     pub stop_requested_at: Option<Timestamp>,
+    /// Set when a running job was asked to pause; its worker ends the run. A stop wins over it.
+    pub pause_requested_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub updated_at: Timestamp,
     /// When it last began to wait.
@@ -159,13 +161,14 @@ impl Job {
         self.state() == JobState::Queued && self.run_after.is_none_or(|at| at <= now)
     }
 
-    /// What a person or client asks of a job. A running job is only *asked* to stop: its worker ends it.
+    /// What a person or client asks of a job. A running job is only *asked* to stop or to pause: its worker ends the run.
     pub fn steer(self, action: Action, now: Timestamp) -> Result<Self, InvalidTransition> {
         match action {
             Action::Start | Action::Resume => self.enqueue(action, now),
             Action::Retry => self.retry(now),
             Action::Cancel => self.end(Action::Cancel, Status::Cancelled, now),
             Action::Stop => self.stop(now),
+            Action::Pause => self.pause(now),
             _ => Err(InvalidTransition {
                 from: self.state(),
                 action,
@@ -183,6 +186,15 @@ impl Job {
         self.end(Action::Stop, Status::Stopped, now)
     }
 
+    fn pause(mut self, now: Timestamp) -> Result<Self, InvalidTransition> {
+        self.state().after(Action::Pause)?;
+        if self.stop_requested_at.is_none() && self.pause_requested_at.is_none() {
+            self.pause_requested_at = Some(now);
+            self.updated_at = now;
+        }
+        Ok(self)
+    }
+
     /// Once more, with all its attempts before it again. What it made so far stays in its history.
     fn retry(mut self, now: Timestamp) -> Result<Self, InvalidTransition> {
         self.failures = 0;
@@ -193,6 +205,7 @@ impl Job {
         self.state().after(action)?;
         self.status = Status::Queued;
         self.stop_requested_at = None;
+        self.pause_requested_at = None;
         self.run_after = self.run_after.filter(|at| *at > now);
         // Who asks for it now wants it all the same; with that deadline it would fail at once.
         self.deadline = self.deadline.filter(|at| *at > now);

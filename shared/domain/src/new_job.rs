@@ -83,6 +83,7 @@ impl NewJob {
             error: None,
             parent: self.parent,
             stop_requested_at: None,
+            pause_requested_at: None,
             created_at: now,
             updated_at: now,
             queued_at: queued.then_some(now),
@@ -199,6 +200,7 @@ mod tests {
             agent,
             repository: None,
             keep: Vec::new(),
+            demands: Box::default(),
         }
     }
 

@@ -1,12 +1,22 @@
 //! What a run left behind.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{Pushed, Verified};
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum JobResult {
     Session(SessionResult),
     Training(TrainingResult),
+}
+
+impl JobResult {
+    /// True when the work was done and found not to be what was asked for: its job fails, and keeps this.
+    pub const fn is_rejected(&self) -> bool {
+        matches!(self, Self::Session(session) if matches!(session.success, Some(false)))
+    }
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -21,6 +31,17 @@ pub struct SessionResult {
     /// Absent when the agent used no model, or did not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// Whether the work is what was asked for. Absent when nothing was there to judge it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub success: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verify: Option<Verified>,
+    /// What the agent gave for the session's schema.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Value>,
+    /// Absent when nothing was to be pushed, or nothing changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push: Option<Pushed>,
 }
 
 /// What an agent used of its models, all runs of its conversation together.

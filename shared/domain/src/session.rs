@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Eap, Labels, OpenCode, RouteRequest, Violations};
+use crate::{Demands, Eap, Labels, OpenCode, RouteRequest, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
@@ -28,6 +28,9 @@ pub struct SessionSpec {
     /// Files of the worktree to keep as artifacts, relative paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub keep: Vec<String>,
+    /// What is asked of the agent's work.
+    #[serde(flatten)]
+    pub demands: Box<Demands>,
 }
 
 /// The kinds of agents that this version knows.
@@ -202,6 +205,7 @@ impl SessionSpec {
         if let Some(repository) = &self.repository {
             repository.check(violations);
         }
+        self.demands.check(self.repository.is_some(), violations);
         if self.keep.len() > KEEP_MAX {
             violations.add(
                 "/keep",

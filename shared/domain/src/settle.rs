@@ -16,6 +16,11 @@ pub enum Ending {
     PartiallyCompleted(JobResult),
     /// Trying again would not help.
     Failed(JobError),
+    /// The work was done, and is not what was asked for: failed, with what was made.
+    Rejected {
+        error: JobError,
+        result: JobResult,
+    },
     /// Trying again may help; `after` overrides the backoff.
     Retry {
         error: JobError,
@@ -23,6 +28,14 @@ pub enum Ending {
     },
     TimedOut(JobError),
     Stopped(Option<JobResult>),
+    /// It can go on when it is resumed.
+    Paused(Option<JobResult>),
+    /// It used what it may: stopped, or paused until a person grants more.
+    OverBudget {
+        stop: bool,
+        error: JobError,
+        result: Option<JobResult>,
+    },
     HandedBack,
     /// It gave way to another run that holds what it needs; not a failure, tried again after `wait`.
     Yielded {
@@ -49,14 +62,17 @@ pub struct Settlement {
 
 /// Decides what becomes of `job`, which must be running; `jitter` is uniform in 0..1.
 ///
-/// A stop that was asked for wins over being queued again: a stopped job never comes back by itself.
+/// A stop that was asked for wins over being queued again, and so does a pause: such a job never comes back by itself.
 pub fn settle(
     job: &Job,
     ending: Ending,
     now: Timestamp,
     jitter: f64,
 ) -> Result<Settlement, InvalidTransition> {
-    let settlement = decide(job, ending, now, jitter);
+    let settlement = decide(job, ending, now, jitter).unless_asked(
+        job.stop_requested_at.is_some(),
+        job.pause_requested_at.is_some(),
+    );
     // The table has the last word.
     let allowed = Action::ALL
         .into_iter()
@@ -90,6 +106,11 @@ fn decide(job: &Job, ending: Ending, now: Timestamp, jitter: f64) -> Settlement 
         Ending::Failed(error) => {
             end(JobState::Failed, Outcome::Failed, EventKind::Failed).because(error)
         }
+        Ending::Rejected { error, result } => {
+            end(JobState::Failed, Outcome::Failed, EventKind::Failed)
+                .because(error)
+                .with(result)
+        }
         Ending::TimedOut(error) => {
             end(JobState::Timeout, Outcome::Timeout, EventKind::TimedOut).because(error)
         }
@@ -97,8 +118,25 @@ fn decide(job: &Job, ending: Ending, now: Timestamp, jitter: f64) -> Settlement 
             result,
             ..end(JobState::Stopped, Outcome::Stopped, EventKind::Stopped)
         },
-        Ending::HandedBack | Ending::Yielded { .. } if job.stop_requested_at.is_some() => {
-            end(JobState::Stopped, Outcome::HandedBack, EventKind::Stopped)
+        Ending::Paused(result) => Settlement {
+            result,
+            ..end(JobState::Paused, Outcome::Paused, EventKind::Paused)
+        },
+        Ending::OverBudget {
+            stop,
+            error,
+            result,
+        } => {
+            let ended = if stop {
+                end(JobState::Stopped, Outcome::Stopped, EventKind::Stopped)
+            } else {
+                end(JobState::Paused, Outcome::Paused, EventKind::Paused)
+            };
+            Settlement {
+                result,
+                error: Some(error),
+                ..ended
+            }
         }
         Ending::HandedBack => end(JobState::Queued, Outcome::HandedBack, EventKind::HandedBack),
         Ending::Yielded { wait, why } => Settlement {
@@ -121,15 +159,17 @@ fn decide(job: &Job, ending: Ending, now: Timestamp, jitter: f64) -> Settlement 
 }
 
 impl Settlement {
-    /// The same, unless the job was asked to stop after this was decided: then it is not queued again.
+    /// The same, unless the job was asked to stop or to pause after this was decided: then it is not queued again.
     #[must_use]
-    pub fn unless_stopped(self, stop_requested: bool) -> Self {
-        if !stop_requested || self.state != JobState::Queued {
-            return self;
-        }
+    pub fn unless_asked(self, stop: bool, pause: bool) -> Self {
+        let (state, event) = match self.state {
+            JobState::Queued | JobState::Paused if stop => (JobState::Stopped, EventKind::Stopped),
+            JobState::Queued if pause => (JobState::Paused, EventKind::Paused),
+            _ => return self,
+        };
         Self {
-            state: JobState::Stopped,
-            event: EventKind::Stopped,
+            state,
+            event,
             run_after: None,
             reason: None,
             ..self
@@ -185,9 +225,8 @@ fn again(
     wait: Duration,
     now: Timestamp,
 ) -> Settlement {
-    let (state, event) = if job.stop_requested_at.is_some() {
-        (JobState::Stopped, EventKind::Stopped)
-    } else if job.failures + 1 >= job.max_attempts {
+    let (state, event) = if job.failures + 1 >= job.max_attempts && job.stop_requested_at.is_none()
+    {
         (JobState::Failed, EventKind::Failed)
     } else {
         (JobState::Queued, EventKind::RetryScheduled)
@@ -228,6 +267,7 @@ mod tests {
             agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
+            demands: Box::default(),
         };
         let new = NewJob {
             title: "a job".to_owned(),
@@ -326,7 +366,7 @@ mod tests {
         ] {
             let settlement = settled(&asked, ending.clone());
             assert_eq!(settlement.state, JobState::Stopped, "{ending:?}");
-            let late = settled(&running(0), ending).unless_stopped(true);
+            let late = settled(&running(0), ending).unless_asked(true, true);
             assert_eq!(
                 late,
                 Settlement {
@@ -337,8 +377,60 @@ mod tests {
         }
         let done = Ending::Completed(JobResult::Session(SessionResult::default()));
         assert_eq!(
-            settled(&asked, done).unless_stopped(true).state,
+            settled(&asked, done).unless_asked(true, true).state,
             JobState::Completed
+        );
+    }
+
+    #[test]
+    fn rejected_work_fails_for_good_and_is_kept() {
+        let result = JobResult::Session(SessionResult::default());
+        let error = JobError::new("VERIFY_FAILED", "exit code 1");
+        let rejected = settled(
+            &running(0),
+            Ending::Rejected {
+                error: error.clone(),
+                result: result.clone(),
+            },
+        );
+        assert_eq!((rejected.state, rejected.failures), (JobState::Failed, 1));
+        assert_eq!(
+            (rejected.error, rejected.result),
+            (Some(error), Some(result))
+        );
+    }
+
+    #[test]
+    fn a_pause_wins_over_the_queue_and_a_stop_over_a_pause() {
+        let asked = Job {
+            pause_requested_at: Some(NOW),
+            ..running(0)
+        };
+        for ending in [transient(), Ending::LeaseLost, Ending::HandedBack] {
+            let settlement = settled(&asked, ending);
+            assert_eq!(settlement.state, JobState::Paused);
+            assert_eq!(settlement.run_after, None);
+        }
+        // The last run that may fail, fails.
+        let last = Job {
+            failures: 2,
+            ..asked.clone()
+        };
+        assert_eq!(settled(&last, transient()).state, JobState::Failed);
+        let over = JobError::new("BUDGET_EXCEEDED", "10 tokens");
+        let paused = settled(
+            &running(1),
+            Ending::OverBudget {
+                stop: false,
+                error: over.clone(),
+                result: None,
+            },
+        );
+        assert_eq!((paused.failures, paused.error.as_ref()), (1, Some(&over)));
+        let stopped = paused.unless_asked(true, true);
+        assert_eq!(
+            (stopped.state, stopped.event),
+            (JobState::Stopped, EventKind::Stopped)
         );
     }
 

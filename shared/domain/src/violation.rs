@@ -72,16 +72,6 @@ impl Violations {
 
     /// Requires that no text anywhere in `entries` holds a NUL, which PostgreSQL cannot store.
     pub(crate) fn no_nul(&mut self, pointer: &str, entries: &Map<String, Value>) {
-        fn has_nul(value: &Value) -> bool {
-            match value {
-                Value::String(text) => text.contains('\0'),
-                Value::Array(items) => items.iter().any(has_nul),
-                Value::Object(entries) => entries
-                    .iter()
-                    .any(|(key, value)| key.contains('\0') || has_nul(value)),
-                _ => false,
-            }
-        }
         if entries
             .iter()
             .any(|(key, value)| key.contains('\0') || has_nul(value))
@@ -97,6 +87,18 @@ impl Violations {
                 format!("is {value}; must be between {min} and {max}"),
             );
         }
+    }
+}
+
+/// True when a text anywhere in `value` holds a NUL, which PostgreSQL cannot store.
+pub fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(entries) => entries
+            .iter()
+            .any(|(key, value)| key.contains('\0') || has_nul(value)),
+        _ => false,
     }
 }
 

@@ -27,6 +27,7 @@ pub struct JobRow {
     pub event_seq: i64,
     pub run_after: Option<i64>,
     pub stop_requested: Option<i64>,
+    pub pause_requested: Option<i64>,
     /// Of a queued job: its time has come.
     pub due: bool,
     pub turn: i64,
@@ -63,6 +64,7 @@ impl Default for JobRow {
             event_seq: 0,
             run_after: None,
             stop_requested: None,
+            pause_requested: None,
             due: false,
             turn: 0,
             queued_at: 0,
@@ -252,6 +254,10 @@ impl Model {
             "a job that is queued again after a run keeps its turn",
             || who.to_owned(),
         )?;
+        let paused = old.pause_requested.is_some() && new.state == JobState::Queued;
+        rule(!paused, "a pause that was asked for is not lost", || {
+            who.to_owned()
+        })?;
         let stopped = old.stop_requested.is_some() && new.state == JobState::Queued;
         rule(!stopped, "a stop that was asked for is not lost", || {
             who.to_owned()

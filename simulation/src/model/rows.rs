@@ -76,6 +76,7 @@ pub fn job(says: &Says<'_>) -> JobRow {
         event_seq: says.number(8),
         run_after: says.maybe(9),
         stop_requested: says.maybe(10),
+        pause_requested: says.maybe(20),
         due: says.flag(11),
         turn: says.number(12),
         queued_at: says.number(13),

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use application::ports::{
     AgentError, AgentStore, BlobError, Blobs, Claimed, Diff, HandlerError, KeyHash, KeyStore,
-    LeaseError, StoreError, Workspace, Workspaces,
+    LeaseError, PushOrder, StoreError, Workspace, Workspaces,
 };
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, ApiKey, ApiKeyId, ArtifactId, Beat, Candidate, JobId, RegisteredAgent,
-    Repository, RoutedOffer, TenantId, Timestamp, WorkerRef,
+    AgentChange, AgentId, ApiKey, ApiKeyId, ArtifactId, Beat, Candidate, JobId, Pushed,
+    RegisteredAgent, Repository, RoutedOffer, TenantId, Timestamp, WorkerRef,
 };
 use futures::stream::BoxStream;
 
@@ -80,6 +80,14 @@ impl Workspace for Folder {
     }
 
     async fn diff(&self) -> Result<Option<Diff>, HandlerError> {
+        Ok(None)
+    }
+
+    async fn apply(&self, _: &[u8]) -> Result<(), HandlerError> {
+        Ok(())
+    }
+
+    async fn push(&self, _: &PushOrder) -> Result<Option<Pushed>, HandlerError> {
         Ok(None)
     }
 

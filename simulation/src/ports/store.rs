@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, JobFilter, JobStore, LeaseError,
-    Moved, NewWorker, Promoted, QueueAction, QueueView, Reaped, Reconciled, Relayed, Renewal,
-    Report, SteerError, Steered, StoreError, Submission, Submitted, Waiting, Wakeups,
+    CheckpointView, ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, JobFilter,
+    JobStore, LeaseError, Moved, NewWorker, Promoted, QueueAction, QueueView, Reaped, Reconciled,
+    Relayed, Renewal, Report, Restored, SteerError, Steered, StoreError, Submission, Submitted,
+    Waiting, Wakeups,
 };
 use async_trait::async_trait;
 use domain::{
@@ -157,6 +158,8 @@ reach!(JobStore {
     artifacts(tenant: TenantId, job: JobId) -> Option<Vec<Artifact>>, StoreError;
     artifact(tenant: TenantId, job: JobId, artifact: ArtifactId) -> Option<Artifact>, StoreError;
     latest_checkpoint(tenant: TenantId, job: JobId) -> Option<Checkpoint>, StoreError;
+    checkpoints(tenant: TenantId, job: JobId) -> Option<Vec<CheckpointView>>, StoreError;
+    restore_checkpoint(tenant: TenantId, job: JobId, number: u32, now: Timestamp) -> Restored, StoreError;
     queues(tenant: TenantId) -> Vec<QueueView>, StoreError;
     steer_queues(tenant: TenantId, kind: Option<JobKind>, action: QueueAction) -> Option<Vec<SlotSnapshot>>, StoreError;
     waiting(tenant: TenantId, job: JobId, now: Timestamp) -> Option<Waiting>, StoreError;

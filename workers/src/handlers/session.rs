@@ -1,10 +1,18 @@
-//! A coding session: a worktree, an agent in it, then the diff and the files that were asked for.
+//! A coding session: a worktree, an agent in it, what judges its work, then the diff, the files and the branch that
+//! were asked for.
+
+mod budget;
+mod output;
+mod patch;
+mod push;
+mod rounds;
+mod verify;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use application::ports::{
-    Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
+    Agent, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
 };
 use domain::{
     AgentKind, AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, SessionResult, SessionSpec,
@@ -14,6 +22,9 @@ use super::{Handled, checkpoint, keep};
 use crate::context::JobContext;
 use crate::life::Worker;
 use crate::locks::RunLocks;
+use budget::Meter;
+use patch::Kept;
+use rounds::Worked;
 
 /// The artifact that `GET .../diff` serves.
 const DIFF_NAME: &str = "session.diff";
@@ -45,7 +56,12 @@ async fn work(
 ) -> Result<Handled, HandlerError> {
     let agent = agent(worker, &spec.agent).await?;
     let checkpoint = checkpoint(worker, job).await?;
-    let workspace = open(worker, job, spec).await?;
+    let kept = match &spec.repository {
+        Some(_) => patch::latest(worker, job).await?,
+        None => None,
+    };
+    let workspace = open(worker, job, spec, kept.as_ref(), &context).await?;
+    let meter = Meter::new(worker, job, spec.demands.budget).await?;
     let directory = workspace
         .as_ref()
         .map_or_else(PathBuf::new, |it| it.directory().to_owned());
@@ -59,16 +75,22 @@ async fn work(
         directory,
         max_duration_seconds: job.max_duration_seconds,
         checkpoint,
+        restored: kept.is_some(),
+        feedback: None,
+        round: 0,
+        may_go_on: false,
+        output_schema: None,
     };
-    let reported = if worker.lease_end.is_over() {
-        Err(HandlerError::Interrupted(Interruption::LeaseLost))
+    let made = if worker.lease_end.is_over() {
+        let lost = HandlerError::Interrupted(Interruption::LeaseLost);
+        (Err(lost), Worked::default())
     } else {
-        agent.run(task, context.clone()).await
+        rounds::work(worker, agent.as_ref(), &spec.demands, task, &context, meter).await
     };
     let Some(workspace) = workspace else {
-        return Ok(handled(reported, None));
+        return Ok(handled(made, None));
     };
-    let handled = conclude(workspace.as_ref(), spec, reported, &context).await;
+    let handled = conclude(workspace.as_ref(), job, spec, made, &context).await;
     workspace.close().await;
     Ok(handled)
 }
@@ -107,75 +129,113 @@ async fn another_runs(worker: &Worker, wanted: AgentKind) -> bool {
     live.any(|it| wanted.label().are_met_by(&it.labels))
 }
 
-/// An echo without a repository touches no files, so it gets no folder.
+/// An echo without a repository touches no files, so it gets no folder, unless its work is judged there.
 async fn open(
     worker: &Worker,
     job: &Job,
     spec: &SessionSpec,
+    kept: Option<&Kept>,
+    context: &JobContext,
 ) -> Result<Option<Box<dyn Workspace>>, HandlerError> {
-    if matches!(spec.agent, AgentSpec::Echo { .. }) && spec.repository.is_none() {
+    let touches_none = matches!(spec.agent, AgentSpec::Echo { .. }) && !spec.demands.judge();
+    if touches_none && spec.repository.is_none() {
         return Ok(None);
     }
     let workspaces = &worker.tools.workspaces;
-    workspaces
-        .open(job.id, job.attempt, spec.repository.as_ref())
-        .await
-        .map(Some)
+    let repository = spec.repository.as_ref();
+    let (Some(kept), Some(repository)) = (kept, repository) else {
+        return workspaces
+            .open(job.id, job.attempt, repository)
+            .await
+            .map(Some);
+    };
+    let at_base = kept.at_base(repository);
+    let workspace = workspaces.open(job.id, job.attempt, Some(&at_base)).await?;
+    if let Err(error) = kept.apply(workspace.as_ref(), context).await {
+        workspace.close().await;
+        return Err(error);
+    }
+    Ok(Some(workspace))
 }
 
 /// Keeps the diff and the named files, whatever the agent's outcome, unless the job is not ours any more.
 async fn conclude(
     workspace: &dyn Workspace,
+    job: &Job,
     spec: &SessionSpec,
-    reported: Result<AgentReport, HandlerError>,
+    (mut outcome, mut made): (Result<(), HandlerError>, Worked),
     context: &Arc<JobContext>,
 ) -> Handled {
     if matches!(
-        reported,
+        outcome,
         Err(HandlerError::Interrupted(Interruption::LeaseLost))
     ) {
         return Handled::interrupted(Interruption::LeaseLost);
     }
     let kept = async {
-        let stat = keep_diff(workspace, context).await?;
+        let stat = keep_diff(workspace, goes_on_later(&outcome), context).await?;
         keep::keep_named(workspace.directory(), &spec.keep, context).await?;
         Ok(stat)
     };
     match kept.await {
-        Ok(stat) => handled(reported, stat),
+        Ok(stat) => {
+            if outcome.is_ok() {
+                match push::push(workspace, job, spec, context).await {
+                    Ok(pushed) => made.pushed = pushed,
+                    Err(error) => {
+                        outcome = Err(error);
+                        made.failed_beside = true;
+                    }
+                }
+            }
+            handled((outcome, made), stat)
+        }
         // The agent's own failure says more than that of keeping its files.
-        Err(error) if reported.is_ok() => Handled::failed(error),
+        Err(error) if outcome.is_ok() => Handled::failed(error),
         Err(error) => {
             context.log(LogStream::System, &format!("{error}\n")).await;
-            handled(reported, None)
+            handled((outcome, made), None)
         }
     }
 }
 
+/// With what it has changed.
+const fn goes_on_later(outcome: &Result<(), HandlerError>) -> bool {
+    matches!(
+        outcome,
+        Err(HandlerError::Interrupted(Interruption::Pause) | HandlerError::OverBudget { .. })
+    )
+}
+
 async fn keep_diff(
     workspace: &dyn Workspace,
+    goes_on_later: bool,
     context: &Arc<JobContext>,
 ) -> Result<Option<DiffStat>, HandlerError> {
     let Some(diff) = workspace.diff().await? else {
         return Ok(None);
     };
+    if goes_on_later {
+        patch::keep(&diff, context).await?;
+    }
     context.keep(DIFF_NAME, "text/x-diff", diff.patch).await?;
     Ok(Some(diff.stat))
 }
 
-fn handled(reported: Result<AgentReport, HandlerError>, diff: Option<DiffStat>) -> Handled {
-    let (outcome, report) = match reported {
-        Ok(report) => (Ok(()), report),
-        Err(error) => (Err(error), AgentReport::default()),
-    };
+fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<DiffStat>) -> Handled {
+    let report = made.report;
     Handled {
         outcome,
-        by_agent: true,
+        by_agent: !made.failed_beside,
         result: Some(JobResult::Session(SessionResult {
             summary: report.summary,
             exit_code: report.exit_code,
             diff,
             usage: report.usage,
+            success: made.success,
+            verify: made.verified,
+            output: made.output,
+            push: made.pushed,
         })),
     }
 }

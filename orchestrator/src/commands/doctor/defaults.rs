@@ -22,6 +22,7 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
         "agent_variables" | "eap" | "hidden" | "readable" | "opencode_config"
         | "opencode_servers" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
+        "commit_author" => "Orchestrator <orchestrator@localhost>".to_owned(),
         "concurrency" => worker().concurrency.to_string(),
         "cpu_limit_percent" => limit(limits.cpu_percent),
         "disk_limit_bytes" => limit(limits.disk_bytes),

@@ -3,6 +3,7 @@
 use serde_json::Value;
 use std::fmt::Write as _;
 
+use super::demands;
 use crate::client::types::{Job, JobEvent};
 use crate::output;
 
@@ -56,7 +57,12 @@ fn facts(job: &Job) -> Vec<(String, String)> {
         add("error", format!("{} ({})", error.message, error.code));
     }
     for (name, value) in job.result.iter().flatten() {
-        add(name, result(value));
+        // The output may be anything, and looks like itself.
+        if name == "output" {
+            add(name, value.to_string());
+        } else {
+            add(name, result(value));
+        }
     }
     facts
 }
@@ -66,6 +72,8 @@ pub fn status(job: &Job) -> String {
     let mut text = job.status.to_string();
     if job.stop_requested {
         text.push_str(", asked to stop");
+    } else if job.pause_requested {
+        text.push_str(", asked to pause");
     }
     let running = job.status.holds_slot().then_some(job.progress.as_ref());
     if let Some(fraction) = running.flatten().and_then(|progress| progress.fraction) {
@@ -90,8 +98,10 @@ fn result(value: &Value) -> String {
                 number("output_tokens")
             )
         }
+        Value::Object(pushed) if pushed.contains_key("commit") => demands::pushed(pushed),
+        Value::Object(verified) if verified.contains_key("passed") => demands::verified(verified),
         // A diff's numbers.
-        Value::Object(diff) => {
+        Value::Object(diff) if diff.contains_key("insertions") => {
             let number = |name: &str| diff.get(name).and_then(Value::as_u64).unwrap_or_default();
             let files = diff.get("files").and_then(Value::as_array);
             let names: Vec<&str> = files

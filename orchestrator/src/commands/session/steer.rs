@@ -1,4 +1,4 @@
-//! `session stop|cancel|retry`
+//! `session stop|cancel|pause|resume|retry`
 
 use serde_json::Value;
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use domain::Labels;
 use serde_json::{Map, Value, json};
 
-use super::follow;
+use super::{demands, follow};
 use crate::cli::{AgentChoice, RunArgs, WorkArgs};
 use crate::client::types::Job;
 use crate::commands::connect;
@@ -91,6 +91,7 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
     if !requires.is_empty() {
         body.insert("requires".to_owned(), json!(requires));
     }
+    body.extend(demands::fields(&args.demands)?);
     Ok(body)
 }
 

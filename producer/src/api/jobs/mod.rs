@@ -3,6 +3,7 @@
 pub(crate) mod artifact;
 mod artifacts;
 mod attempts;
+mod checkpoints;
 mod events;
 mod get;
 pub(crate) mod list;
@@ -25,11 +26,15 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(steer::start))
         .routes(routes!(steer::cancel))
         .routes(routes!(steer::stop))
+        .routes(routes!(steer::pause))
+        .routes(routes!(steer::resume))
         .routes(routes!(steer::retry))
         .routes(routes!(why::why))
         .routes(routes!(events::events))
         .routes(routes!(logs::logs))
         .routes(routes!(attempts::attempts))
+        .routes(routes!(checkpoints::checkpoints))
+        .routes(routes!(checkpoints::restore))
         .routes(routes!(artifacts::artifacts))
         .routes(routes!(artifact::artifact))
 }

@@ -1,4 +1,4 @@
-//! Start, cancel, stop, retry: one decision of the domain behind four addresses.
+//! Start, cancel, stop, pause, resume, retry: one decision of the domain behind six addresses.
 
 use application::ports::SteerError;
 use application::use_cases::steer_job;
@@ -17,7 +17,14 @@ use crate::responses::{Guarded, OfJob, Submitting};
 use crate::state::App;
 
 /// What these routes offer.
-const OFFERED: [Action; 4] = [Action::Start, Action::Cancel, Action::Stop, Action::Retry];
+const OFFERED: [Action; 6] = [
+    Action::Start,
+    Action::Cancel,
+    Action::Stop,
+    Action::Pause,
+    Action::Resume,
+    Action::Retry,
+];
 
 /// Start a job
 ///
@@ -87,6 +94,55 @@ pub(super) async fn stop(
     path: JobPath,
 ) -> Result<Json<JobBody>, Problem> {
     steer(&app, of_kind, caller.tenant, path, Action::Stop).await
+}
+
+/// Pause a job
+///
+/// Asks the worker of a running job to end its run so that another one can go on: the answer says `pause_requested`, and
+/// the job is `paused` a moment later, holds no slot, and waits to be resumed. Its latest checkpoint is kept, and so are
+/// the uncommitted changes of a session with a repository. Asking twice changes nothing.
+#[utoipa::path(
+    post,
+    path = "/{id}/pause",
+    params(("id" = Uuid, Path, description = "The job's id.")),
+    responses(
+        (status = 200, description = "The job, asked to pause.", body = JobBody),
+        (status = 409, description = "`INVALID_TRANSITION`: it does not run; `state` and `allowed` say more.",
+         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
+        Guarded, OfJob,
+    ),
+)]
+pub(super) async fn pause(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Allowed<SteerJobs>,
+    path: JobPath,
+) -> Result<Json<JobBody>, Problem> {
+    steer(&app, of_kind, caller.tenant, path, Action::Pause).await
+}
+
+/// Resume a job
+///
+/// Queues a paused job: its next run, on any worker, goes on from its checkpoint. A session whose budget was used up is
+/// granted the same once more.
+#[utoipa::path(
+    post,
+    path = "/{id}/resume",
+    params(("id" = Uuid, Path, description = "The job's id.")),
+    responses(
+        (status = 200, description = "The job, queued again.", body = JobBody),
+        (status = 409, description = "`INVALID_TRANSITION`: it is not paused; `state` and `allowed` say more.",
+         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
+        Guarded, OfJob, Submitting,
+    ),
+)]
+pub(super) async fn resume(
+    State(app): State<App>,
+    of_kind: OfKind,
+    caller: Allowed<SteerJobs>,
+    path: JobPath,
+) -> Result<Json<JobBody>, Problem> {
+    steer(&app, of_kind, caller.tenant, path, Action::Resume).await
 }
 
 /// Retry a job

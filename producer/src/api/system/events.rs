@@ -93,6 +93,6 @@ fn hint(signal: &Signal) -> Option<(&'static str, String)> {
         Signal::JobChanged { job, .. } => Some(("job_changed", about(job))),
         Signal::LogWritten { job, .. } => Some(("log_written", about(job))),
         Signal::Missed => Some(("missed", "{}".to_owned())),
-        Signal::StopRequested { .. } => None,
+        Signal::StopRequested { .. } | Signal::PauseRequested { .. } => None,
     }
 }

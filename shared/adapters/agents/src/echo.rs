@@ -46,6 +46,7 @@ impl Agent for EchoAgent {
             summary: Some(summary),
             exit_code: None,
             usage: None,
+            output: None,
         })
     }
 }

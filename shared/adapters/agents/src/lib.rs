@@ -12,6 +12,7 @@ mod echo;
 mod environment;
 pub mod failure;
 pub mod guard;
+mod handed;
 pub mod isolation;
 mod opencode;
 pub mod output;

@@ -49,6 +49,11 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         directory,
         max_duration_seconds: 60,
         checkpoint: None,
+        restored: false,
+        feedback: None,
+        round: 0,
+        may_go_on: false,
+        output_schema: None,
     };
     match runtime.block_on(agent.run(task, Arc::new(Silent))) {
         Ok(_) => ExitCode::SUCCESS,

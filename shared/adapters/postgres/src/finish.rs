@@ -22,8 +22,8 @@ use crate::rows::{self, int};
 use crate::slots::{self, Changes, Keys};
 use crate::{dependents, fences, report};
 
-/// A stop that was asked for meanwhile wins over being queued again ([`Settlement::unless_stopped`]); of what was to be
-/// written then `stopped_data` counts. A job has a worker as long as it runs, so nothing is said of its state: a condition
+/// A stop or a pause that was asked for meanwhile wins over being queued again ([`Settlement::unless_asked`]); of what was
+/// to be written then `stopped_data` counts. A job has a worker as long as it runs, so nothing is said of its state: a condition
 /// on that would let the planner go over all jobs that run, for each of those in question.
 const SETTLE: &str = "WITH s AS (
         SELECT * FROM unnest($2::uuid[], $3::uuid[], $4::text[], $5::uuid[], $6::int8[], $7::int8[], $8::int8[],
@@ -33,11 +33,15 @@ const SETTLE: &str = "WITH s AS (
             run_after, result, error, fingerprint, data, stopped_data, finished)
     ), settled AS (
         UPDATE jobs j SET
-            state = CASE WHEN s.finished OR j.stop_requested_at IS NULL THEN s.state ELSE 'stopped' END,
+            state = CASE WHEN s.finished THEN s.state WHEN j.stop_requested_at IS NOT NULL THEN 'stopped'
+                WHEN j.pause_requested_at IS NOT NULL THEN 'paused' ELSE s.state END,
             failures = s.failures, result = s.result, error = s.error, fingerprint = s.fingerprint,
-            run_after = CASE WHEN s.finished OR j.stop_requested_at IS NOT NULL THEN j.run_after ELSE s.run_after END,
-            due = s.finished OR j.stop_requested_at IS NOT NULL OR s.run_after IS NULL OR s.run_after <= $1,
-            queued_at = CASE WHEN s.finished OR j.stop_requested_at IS NOT NULL THEN j.queued_at ELSE $1 END,
+            run_after = CASE WHEN s.state = 'queued' AND j.stop_requested_at IS NULL AND j.pause_requested_at IS NULL
+                THEN s.run_after ELSE j.run_after END,
+            due = s.state <> 'queued' OR j.stop_requested_at IS NOT NULL OR j.pause_requested_at IS NOT NULL
+                OR s.run_after IS NULL OR s.run_after <= $1,
+            queued_at = CASE WHEN s.state = 'queued' AND j.stop_requested_at IS NULL AND j.pause_requested_at IS NULL
+                THEN $1 ELSE j.queued_at END,
             finished_at = CASE WHEN s.finished OR j.stop_requested_at IS NOT NULL THEN $1 END,
             fence = s.new_fence, event_seq = j.event_seq + 1, worker_id = NULL, worker_epoch = NULL, updated_at = $1
         FROM s
@@ -45,7 +49,7 @@ const SETTLE: &str = "WITH s AS (
             AND j.worker_epoch = s.worker_epoch AND j.tenant_id = s.tenant_id AND j.kind = s.kind
         RETURNING j.id, j.tenant_id, j.kind, j.state, j.due AND j.requires IS NULL AS ready, j.attempt, j.event_seq,
             extract(epoch FROM $1 - j.started_at)::float8 AS seconds, s.outcome, s.error,
-            CASE WHEN j.state = 'stopped' THEN 'stopped' ELSE s.event END AS event,
+            CASE WHEN j.state IN ('stopped', 'paused') THEN j.state ELSE s.event END AS event,
             CASE WHEN j.state = s.state THEN s.data ELSE s.stopped_data END AS data
     ), attempts AS (
         UPDATE job_attempts a SET finished_at = $1, outcome = d.outcome, error = d.error
@@ -166,8 +170,8 @@ impl Ended {
 
     /// The run ended by itself, so its length says something about the next one's.
     const fn is_telling(&self) -> bool {
-        use domain::AttemptOutcome::{HandedBack, LeaseLost};
-        !matches!(self.settlement.outcome, HandedBack | LeaseLost)
+        use domain::AttemptOutcome::{HandedBack, LeaseLost, Paused};
+        !matches!(self.settlement.outcome, HandedBack | LeaseLost | Paused)
     }
 }
 
@@ -269,7 +273,7 @@ async fn write(
     let errors = each(ended, |end| jsonb_or_null(end.error.as_ref()))?;
     let data = each(ended, |end| jsonb_of(&end.event_data()))?;
     let stopped_data = each(ended, |end| {
-        let stopped = end.clone().unless_stopped(true);
+        let stopped = end.clone().unless_asked(true, false);
         match stopped.event {
             EventKind::Stopped => jsonb_of(&stopped.event_data()),
             _ => Ok(None),
@@ -298,7 +302,9 @@ async fn write(
                 &column(ended, Ended::fingerprint),
                 &data,
                 &stopped_data,
-                &column(ended, |run| run.settlement.state != JobState::Queued),
+                &column(ended, |run| {
+                    !matches!(run.settlement.state, JobState::Queued | JobState::Paused)
+                }),
             ],
         )
         .await?;

@@ -13,7 +13,7 @@ use crate::rows;
 const EXISTS: &str = "SELECT FROM jobs WHERE tenant_id = $1 AND id = $2";
 
 /// Rows that belong to a job; `None` when there is no such job. `sql` takes the tenant as $1 and the job as $2.
-async fn of_job<T>(
+pub(crate) async fn of_job<T>(
     store: &PostgresStore,
     (tenant, job): (TenantId, JobId),
     sql: &str,

@@ -1,8 +1,8 @@
 //! The clients' port, a transaction a file.
 
 use application::ports::{
-    JobFilter, JobStore, QueueAction, QueueView, SteerError, Steered, StoreError, Submission,
-    Submitted, Waiting,
+    CheckpointView, JobFilter, JobStore, QueueAction, QueueView, Restored, SteerError, Steered,
+    StoreError, Submission, Submitted, Waiting,
 };
 use async_trait::async_trait;
 use domain::{
@@ -11,7 +11,9 @@ use domain::{
 };
 
 use crate::error::During;
-use crate::{PostgresStore, history, list, queue_steering, read, steer, submit, waiting};
+use crate::{
+    PostgresStore, checkpoints, history, list, queue_steering, read, steer, submit, waiting,
+};
 
 #[async_trait]
 impl JobStore for PostgresStore {
@@ -121,6 +123,28 @@ impl JobStore for PostgresStore {
         history::latest_checkpoint(self, (tenant, job))
             .await
             .during("reading a job's latest checkpoint")
+    }
+
+    async fn checkpoints(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+    ) -> Result<Option<Vec<CheckpointView>>, StoreError> {
+        checkpoints::list(self, (tenant, job))
+            .await
+            .during("reading a job's checkpoints")
+    }
+
+    async fn restore_checkpoint(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        number: u32,
+        now: Timestamp,
+    ) -> Result<Restored, StoreError> {
+        checkpoints::restore(self, (tenant, job), number, now)
+            .await
+            .during("restoring a checkpoint")
     }
 
     async fn queues(&self, tenant: TenantId) -> Result<Vec<QueueView>, StoreError> {

@@ -65,7 +65,8 @@ pub(crate) const CHECK: &str =
 const RENEW: &str = "UPDATE workers SET lease_until = greatest(lease_until, $3)
     WHERE id = $1 AND epoch = $2 AND lease_until > $4";
 
-const HELD: &str = "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked FROM jobs
+const HELD: &str = "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked,
+        pause_requested_at IS NOT NULL AS paused FROM jobs
     WHERE worker_id = $1 AND state IN ('running', 'degraded')
     ORDER BY id";
 
@@ -123,6 +124,8 @@ pub(crate) async fn renew(
         renewal.held.push((tenant, job));
         if rows::get(row, "asked")? {
             renewal.stop_requested.push(job);
+        } else if rows::get(row, "paused")? {
+            renewal.pause_requested.push(job);
         }
     }
     Ok(Some(renewal))

@@ -5,6 +5,7 @@
 //! for a lock, or for a statement.
 
 mod agents;
+mod checkpoints;
 mod claim;
 mod clock;
 mod dead_letters;

@@ -41,6 +41,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "agents",
         include_str!("../../../../migrations/postgres/0006_agents.sql"),
     ),
+    (
+        7,
+        "pause",
+        include_str!("../../../../migrations/postgres/0007_pause.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

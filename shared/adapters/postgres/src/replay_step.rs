@@ -27,7 +27,7 @@ static NEXT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 const RETRY: &str = "UPDATE jobs j SET state = 'queued', failures = 0, fingerprint = NULL, run_after = r.run_after,
-        due = r.due, deadline = r.deadline, stop_requested_at = NULL, queued_at = $1, turn = r.turn, finished_at = NULL,
+        due = r.due, deadline = r.deadline, stop_requested_at = NULL, pause_requested_at = NULL, queued_at = $1, turn = r.turn, finished_at = NULL,
         updated_at = $1, event_seq = j.event_seq + 1
     FROM unnest($2::uuid[], $3::timestamptz[], $4::bool[], $5::timestamptz[], $6::timestamptz[])
         AS r (id, run_after, due, deadline, turn)

@@ -76,7 +76,7 @@ static START: LazyLock<String> = LazyLock::new(|| {
             SELECT * FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::jsonb[]) AS g (job_id, agent_id, agent_name, data)
         ), started AS (
             UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, worker_id = $1,
-                worker_epoch = $2, started_at = $3, updated_at = $3, stop_requested_at = NULL,
+                worker_epoch = $2, started_at = $3, updated_at = $3, stop_requested_at = NULL, pause_requested_at = NULL,
                 event_seq = j.event_seq + 1
             WHERE j.id = ANY ($4::uuid[]) AND j.state = 'queued' AND j.due
             RETURNING {JOB}

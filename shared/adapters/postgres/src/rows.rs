@@ -19,7 +19,7 @@ use crate::error::Failure;
 pub(crate) const JOB: &str = "j.id, j.tenant_id, j.state, j.priority, j.title, j.tags, j.metadata, j.spec, \
     j.progress, j.result, j.error, j.attempt, j.failures, j.max_attempts, j.max_duration_seconds, j.run_after, \
     j.deadline, j.requires, j.depends_on, j.if_prerequisite_fails, j.parent_id, j.fence, j.worker_id, j.worker_epoch, \
-    j.event_seq, j.due, j.unmet, j.stop_requested_at, j.created_at, j.updated_at, j.queued_at, j.turn, j.started_at, \
+    j.event_seq, j.due, j.unmet, j.stop_requested_at, j.pause_requested_at, j.created_at, j.updated_at, j.queued_at, j.turn, j.started_at, \
     j.finished_at";
 
 /// What [`slot`] reads, of `tenant_slots AS s JOIN tenants AS t`.
@@ -130,6 +130,7 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
         error: json_or_null(row, "error")?,
         parent: job_id_or_null(row, "parent_id")?,
         stop_requested_at: get(row, "stop_requested_at")?,
+        pause_requested_at: get(row, "pause_requested_at")?,
         created_at: get(row, "created_at")?,
         updated_at: get(row, "updated_at")?,
         queued_at: get(row, "queued_at")?,

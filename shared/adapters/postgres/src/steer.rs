@@ -23,7 +23,7 @@ static LOCK_JOB: LazyLock<String> = LazyLock::new(|| {
 const WRITE: &str =
     "UPDATE jobs SET state = $2, failures = $3, run_after = $4, stop_requested_at = $5,
         due = $6, updated_at = $7, queued_at = $8, turn = $9, finished_at = $10, event_seq = $11,
-        deadline = $12,
+        deadline = $12, pause_requested_at = $13,
         unmet = CASE WHEN $2 = 'pending' THEN unmet ELSE 0 END,
         fingerprint = CASE WHEN $2 = 'queued' THEN NULL ELSE fingerprint END
     WHERE id = $1";
@@ -106,8 +106,9 @@ fn event(before: &Job, after: &Job) -> Option<EventKind> {
         JobState::Queued => Some(EventKind::Queued),
         JobState::Cancelled => Some(EventKind::Cancelled),
         JobState::Stopped => Some(EventKind::Stopped),
-        _ => (before.stop_requested_at != after.stop_requested_at)
-            .then_some(EventKind::StopRequested),
+        _ if before.stop_requested_at != after.stop_requested_at => Some(EventKind::StopRequested),
+        _ => (before.pause_requested_at != after.pause_requested_at)
+            .then_some(EventKind::PauseRequested),
     }
 }
 
@@ -184,6 +185,7 @@ async fn write_job(
             &job.finished_at,
             &event_seq,
             &job.deadline,
+            &job.pause_requested_at,
         ],
     )
     .await?;

@@ -15,7 +15,9 @@ const fn interest(signal: &Signal) -> Option<Interest> {
         Signal::JobChanged { tenant, .. } | Signal::LogWritten { tenant, .. } => {
             Some(Interest::Tenant(*tenant))
         }
-        Signal::StopRequested { worker, .. } => Some(Interest::Worker(*worker)),
+        Signal::StopRequested { worker, .. } | Signal::PauseRequested { worker, .. } => {
+            Some(Interest::Worker(*worker))
+        }
         Signal::Missed => None,
     }
 }

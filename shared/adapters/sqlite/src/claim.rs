@@ -80,7 +80,7 @@ macro_rules! start_rows {
         concat!(
             "UPDATE jobs
              SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1,
-                 worker_id = ?1, worker_epoch = ?2, stop_requested_at = NULL,
+                 worker_id = ?1, worker_epoch = ?2, stop_requested_at = NULL, pause_requested_at = NULL,
                  started_at = max(?3, updated_at), updated_at = max(?3, updated_at)
              WHERE rowid IN (",
             $rows,

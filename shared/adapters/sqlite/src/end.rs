@@ -45,7 +45,7 @@ impl Run {
         }
         let broken_off = matches!(
             self.settlement.outcome,
-            AttemptOutcome::HandedBack | AttemptOutcome::LeaseLost
+            AttemptOutcome::HandedBack | AttemptOutcome::LeaseLost | AttemptOutcome::Paused
         );
         if let Some(started_at) = self.started_at.filter(|_| !broken_off) {
             delta.served.0 += 1;
@@ -164,7 +164,7 @@ const WRITE_JOBS: &str = "
     SET state = r.state, fence = r.fence, failures = r.failures, event_seq = jobs.event_seq + 1,
         run_after = iif(r.state = 'queued', r.run_after, jobs.run_after), due = r.due,
         queued_at = iif(r.state = 'queued', ?2, jobs.queued_at),
-        finished_at = iif(r.state = 'queued', NULL, ?2),
+        finished_at = iif(r.state IN ('queued', 'paused'), NULL, ?2),
         result = r.result, error = r.error, fingerprint = r.fingerprint, worker_id = NULL, worker_epoch = NULL,
         updated_at = ?2
     FROM (SELECT unhex(value ->> 0) AS id, value ->> 2 AS state, value ->> 3 AS fence, value ->> 4 AS failures,

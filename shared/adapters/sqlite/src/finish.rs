@@ -40,7 +40,9 @@ pub async fn finish(
                 let (tenant, job) = (held.queue.tenant, finish.job);
                 said.extend(finish.logs.into_iter().map(|chunk| (tenant, job, chunk)));
                 runs.push(Run {
-                    settlement: finish.settlement.unless_stopped(held.stop_requested),
+                    settlement: finish
+                        .settlement
+                        .unless_asked(held.stop_requested, held.pause_requested),
                     job: finish.job,
                     queue: held.queue,
                     attempt: held.attempt,
@@ -73,6 +75,7 @@ pub struct Held {
     pub event_seq: i64,
     pub started_at: Option<Timestamp>,
     pub stop_requested: bool,
+    pub pause_requested: bool,
     pub asks_for_labels: bool,
 }
 
@@ -85,6 +88,7 @@ pub async fn held(
     let jobs: BTreeSet<Uuid> = jobs.map(JobId::as_uuid).collect();
     sqlx::query(
         "SELECT jobs.id, tenant_id, kind, fence, attempt, event_seq, started_at, stop_requested_at IS NOT NULL AS stop,
+                pause_requested_at IS NOT NULL AS pause,
                 requires IS NOT NULL AS asks
          FROM json_each(?1) AS named CROSS JOIN jobs ON jobs.id = unhex(named.value)
          WHERE state IN ('running', 'degraded') AND worker_id = ?2 AND worker_epoch = ?3",
@@ -104,6 +108,7 @@ pub async fn held(
             event_seq: row.get("event_seq")?,
             started_at: row.maybe_time("started_at")?,
             stop_requested: row.get("stop")?,
+            pause_requested: row.get("pause")?,
             asks_for_labels: row.get("asks")?,
         };
         Ok(((row.job_id("id")?, row.get("fence")?), held))

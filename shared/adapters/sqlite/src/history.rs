@@ -14,7 +14,7 @@ use crate::read::exists;
 use crate::rows::Reader;
 
 /// What one job has, or `None` where the tenant has no such job.
-async fn of_job<T>(
+pub(crate) async fn of_job<T>(
     store: &SqliteStore,
     tenant: TenantId,
     job: JobId,

@@ -1,8 +1,8 @@
 //! The clients' port, a transaction a file.
 
 use application::ports::{
-    JobFilter, JobStore, QueueAction, QueueView, SteerError, Steered, StoreError, Submission,
-    Submitted, Waiting,
+    CheckpointView, JobFilter, JobStore, QueueAction, QueueView, Restored, SteerError, Steered,
+    StoreError, Submission, Submitted, Waiting,
 };
 use async_trait::async_trait;
 use domain::{
@@ -10,7 +10,9 @@ use domain::{
     LogCursor, SlotSnapshot, TenantId, Timestamp,
 };
 
-use crate::{SqliteStore, history, list, queue_steering, read, steer, submit, waiting};
+use crate::{
+    SqliteStore, checkpoints, history, list, queue_steering, read, steer, submit, waiting,
+};
 
 #[async_trait]
 impl JobStore for SqliteStore {
@@ -100,6 +102,24 @@ impl JobStore for SqliteStore {
         job: JobId,
     ) -> Result<Option<Checkpoint>, StoreError> {
         history::latest_checkpoint(self, tenant, job).await
+    }
+
+    async fn checkpoints(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+    ) -> Result<Option<Vec<CheckpointView>>, StoreError> {
+        checkpoints::list(self, tenant, job).await
+    }
+
+    async fn restore_checkpoint(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        number: u32,
+        now: Timestamp,
+    ) -> Result<Restored, StoreError> {
+        checkpoints::restore(self, tenant, job, number, now).await
     }
 
     async fn queues(&self, tenant: TenantId) -> Result<Vec<QueueView>, StoreError> {

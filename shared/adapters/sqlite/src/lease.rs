@@ -72,7 +72,8 @@ pub async fn renew_lease(
         .await
         .map_err(failed)?;
     let rows = sqlx::query(
-        "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked FROM jobs
+        "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked,
+                pause_requested_at IS NOT NULL AS paused FROM jobs
          WHERE worker_id = ? AND state IN ('running', 'degraded')
          ORDER BY id",
     )
@@ -89,6 +90,8 @@ pub async fn renew_lease(
         renewal.held.push((tenant, job));
         if row.try_get("asked").map_err(failed)? {
             renewal.stop_requested.push(job);
+        } else if row.try_get("paused").map_err(failed)? {
+            renewal.pause_requested.push(job);
         }
     }
     tx.commit().await.map_err(failed)?;

@@ -9,6 +9,7 @@
 
 mod agents;
 mod batch;
+mod checkpoints;
 mod claim;
 mod dead_letters;
 mod dependents;

@@ -38,6 +38,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "agents",
         include_str!("../../../../migrations/sqlite/0006_agents.sql"),
     ),
+    (
+        7,
+        "pause",
+        include_str!("../../../../migrations/sqlite/0007_pause.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

@@ -87,6 +87,7 @@ struct MoveRow(
     Option<String>,
     i64,
     Option<i64>,
+    Option<i64>,
 );
 
 impl MoveRow {
@@ -109,6 +110,7 @@ impl MoveRow {
             error.filter(|_| failed).map(fingerprint),
             moved.before.event_seq + 1,
             micros(job.deadline),
+            micros(job.pause_requested_at),
         ))
     }
 }
@@ -134,13 +136,14 @@ pub async fn write(
     sqlx::query(
         "UPDATE jobs
          SET state = r.state, failures = r.failures, run_after = r.run_after, stop_requested_at = r.stop_requested_at,
+             pause_requested_at = r.pause_requested_at,
              queued_at = r.queued_at, turn = r.turn, due = r.due, finished_at = r.finished_at, error = r.error,
              fingerprint = r.fingerprint, event_seq = r.event_seq, deadline = r.deadline, unmet = 0, updated_at = ?2
          FROM (SELECT unhex(value ->> 0) AS id, value ->> 1 AS state, value ->> 2 AS failures,
                       value ->> 3 AS run_after, value ->> 4 AS stop_requested_at, value ->> 5 AS queued_at,
                       value ->> 6 AS turn, value ->> 7 AS due, value ->> 8 AS finished_at, value ->> 9 AS error,
                       value ->> 10 AS fingerprint, value ->> 11 AS event_seq,
-                      value ->> 12 AS deadline
+                      value ->> 12 AS deadline, value ->> 13 AS pause_requested_at
                FROM jsonb_each(?1)) AS r
          WHERE jobs.id = r.id",
     )

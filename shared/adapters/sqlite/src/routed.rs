@@ -195,7 +195,7 @@ async fn start(
     let row = sqlx::query(
         "UPDATE jobs
          SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1, worker_id = ?1,
-             worker_epoch = ?2, started_at = ?3, updated_at = ?3, stop_requested_at = NULL
+             worker_epoch = ?2, started_at = ?3, updated_at = ?3, stop_requested_at = NULL, pause_requested_at = NULL
          WHERE id = ?4 AND state = 'queued' AND due
          RETURNING *",
     )

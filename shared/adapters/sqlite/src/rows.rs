@@ -142,6 +142,7 @@ pub fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
         error: row.maybe_json("error")?,
         parent: row.maybe_job_id("parent_id")?,
         stop_requested_at: row.maybe_time("stop_requested_at")?,
+        pause_requested_at: row.maybe_time("pause_requested_at")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,
         queued_at: row.maybe_time("queued_at")?,

@@ -23,7 +23,9 @@ pub async fn steer(
         return Ok(None);
     };
     let after = before.job.clone().steer(action, now)?;
-    if before.job.state().holds_slot() && before.job.stop_requested_at.is_some() {
+    let is_asked_already = before.job.stop_requested_at == after.stop_requested_at
+        && before.job.pause_requested_at == after.pause_requested_at;
+    if before.job.state().holds_slot() && is_asked_already {
         return Ok(Some(Steered {
             job: before.job,
             publish: Vec::new(),
@@ -47,7 +49,7 @@ pub async fn steer(
         corrupt(format!("tenant {tenant} has no slots of kind {kind}"))
     })?;
     let moves = [Move {
-        event: event_of(&after),
+        event: event_of(&before.job, &after),
         before,
         after,
         data: Map::new(),
@@ -78,11 +80,12 @@ async fn load(tx: &mut Write, tenant: TenantId, job: JobId) -> Result<Option<Sto
         .transpose()
 }
 
-fn event_of(after: &Job) -> EventKind {
+fn event_of(before: &Job, after: &Job) -> EventKind {
     match after.state() {
         JobState::Queued => EventKind::Queued,
         JobState::Cancelled => EventKind::Cancelled,
         JobState::Stopped => EventKind::Stopped,
+        _ if before.stop_requested_at == after.stop_requested_at => EventKind::PauseRequested,
         _ => EventKind::StopRequested,
     }
 }

@@ -18,6 +18,12 @@ pub trait Agent: Send + Sync {
         task: AgentTask,
         context: Arc<dyn RunContext>,
     ) -> Result<AgentReport, HandlerError>;
+
+    /// No further run will go on where those of `job` were: what was kept for that is removed. Called after a run with
+    /// [`AgentTask::may_go_on`] only, since other runs see to it themselves.
+    async fn forget(&self, job: JobId) {
+        let _ = job;
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -34,6 +40,16 @@ pub struct AgentTask {
     pub max_duration_seconds: u32,
     /// What the latest run left to go on from.
     pub checkpoint: Option<Value>,
+    /// The directory holds what a run that was paused had changed.
+    pub restored: bool,
+    /// What is wrong with the work that the agent did in this same directory, in words for whoever works there.
+    pub feedback: Option<String>,
+    /// How often the agent was told so in this run.
+    pub round: u32,
+    /// The agent may be asked to go on after it said that it is done: what it needs for that is kept.
+    pub may_go_on: bool,
+    /// The JSON schema of the output that the agent is to hand over.
+    pub output_schema: Option<Value>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -41,4 +57,6 @@ pub struct AgentReport {
     pub summary: Option<String>,
     pub exit_code: Option<i32>,
     pub usage: Option<Usage>,
+    /// What it handed over as its output, unread; only where it was asked for.
+    pub output: Option<String>,
 }

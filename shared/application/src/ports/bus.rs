@@ -24,6 +24,8 @@ pub enum Signal {
     LogWritten { tenant: TenantId, job: JobId },
     /// A job that this worker runs was asked to stop.
     StopRequested { worker: WorkerId, job: JobId },
+    /// A job that this worker runs was asked to pause.
+    PauseRequested { worker: WorkerId, job: JobId },
     /// The subscriber was too slow or was cut off: anything may have changed.
     Missed,
 }
@@ -32,7 +34,7 @@ pub enum Signal {
 pub enum Interest {
     /// `JobChanged` and `LogWritten` of a tenant.
     Tenant(TenantId),
-    /// `StopRequested` for a worker.
+    /// `StopRequested` and `PauseRequested` for a worker.
     Worker(WorkerId),
 }
 

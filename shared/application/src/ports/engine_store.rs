@@ -24,7 +24,7 @@ pub trait EngineStore: Send + Sync {
     ) -> Result<WorkerRef, StoreError>;
 
     /// Prolongs the lease, if it is still this epoch's and has not run out, and says which running jobs were asked
-    /// to stop.
+    /// to stop or to pause.
     async fn renew_lease(
         &self,
         worker: WorkerRef,
@@ -90,8 +90,8 @@ pub trait EngineStore: Send + Sync {
     ) -> Result<Vec<JobId>, StoreError>;
 
     /// FINISH. Settles runs: job, attempt and event written, slots given back. A job that is no longer at its fence
-    /// is left alone and named in `fenced`. A stop that was asked for meanwhile wins over being queued again
-    /// ([`Settlement::unless_stopped`]).
+    /// is left alone and named in `fenced`. A stop or a pause that was asked for meanwhile wins over being queued
+    /// again ([`Settlement::unless_asked`]).
     async fn finish(
         &self,
         worker: WorkerRef,
@@ -153,6 +153,8 @@ pub enum LeaseError {
 pub struct Renewal {
     /// Running jobs of this worker that were asked to stop.
     pub stop_requested: Vec<JobId>,
+    /// Those that were asked to pause, and not to stop.
+    pub pause_requested: Vec<JobId>,
     /// All that run for this worker, as the store knows it.
     pub held: Vec<(TenantId, JobId)>,
 }

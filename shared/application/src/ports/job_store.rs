@@ -32,8 +32,8 @@ pub trait JobStore: Send + Sync {
 
     /// A person's or client's action, decided by [`Job::steer`] on the locked row. `Ok(None)`: no such job.
     ///
-    /// Writes the fitting event (`queued`, `cancelled`, `stop_requested`, `stopped`) and keeps the slots' counts.
-    /// Asking a running job to stop twice changes nothing the second time.
+    /// Writes the fitting event (`queued`, `cancelled`, `stop_requested`, `pause_requested`, `stopped`) and keeps the
+    /// slots' counts. Asking a running job to stop or to pause twice changes nothing the second time.
     async fn steer(
         &self,
         tenant: TenantId,
@@ -96,6 +96,23 @@ pub trait JobStore: Send + Sync {
         tenant: TenantId,
         job: JobId,
     ) -> Result<Option<Checkpoint>, StoreError>;
+
+    /// The checkpoints of a job that are kept, the oldest first. `Ok(None)`: no such job.
+    async fn checkpoints(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+    ) -> Result<Option<Vec<CheckpointView>>, StoreError>;
+
+    /// Adds an earlier checkpoint once more, as the newest, so that the next run starts from it, and a `checkpoint` event
+    /// that names both. Refused while the job runs.
+    async fn restore_checkpoint(
+        &self,
+        tenant: TenantId,
+        job: JobId,
+        number: u32,
+        now: Timestamp,
+    ) -> Result<Restored, StoreError>;
 
     /// One row a kind: depth, age, running, quota.
     async fn queues(&self, tenant: TenantId) -> Result<Vec<QueueView>, StoreError>;
@@ -207,6 +224,26 @@ pub enum SteerError {
     Refused(#[from] Refused),
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A checkpoint in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckpointView {
+    pub number: u32,
+    pub attempt: u32,
+    pub at: Timestamp,
+    /// Of its data as JSON text, as the store writes it.
+    pub bytes: u64,
+}
+
+/// What came of restoring a checkpoint.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Restored {
+    /// The new one.
+    Done(Checkpoint),
+    NoJob,
+    NoCheckpoint,
+    Running(JobState),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -34,8 +34,8 @@ pub use engine_store::{
 };
 pub use ids::Ids;
 pub use job_store::{
-    Holder, JobFilter, JobStore, QueueAction, QueueView, Refused, SteerError, Steered, Submission,
-    Submitted, Waiting,
+    CheckpointView, Holder, JobFilter, JobStore, QueueAction, QueueView, Refused, Restored,
+    SteerError, Steered, Submission, Submitted, Waiting,
 };
 pub use key_store::{KeyHash, KeyStore};
 pub use locks::{LockState, Locks};
@@ -52,7 +52,7 @@ pub use schedule_store::{
 pub use store_error::StoreError;
 pub use tenant_store::{TenantError, TenantStore};
 pub use training::{TrainingProvider, TrainingReport, TrainingTask};
-pub use workspace::{Diff, Workspace, Workspaces};
+pub use workspace::{Diff, PushOrder, Workspace, Workspaces};
 
 use std::sync::Arc;
 

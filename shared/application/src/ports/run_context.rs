@@ -39,6 +39,8 @@ pub trait RunContext: Send + Sync {
 pub enum Interruption {
     /// Somebody asked for it.
     Stop,
+    /// It is to go on later: checkpoint, then go.
+    Pause,
     /// Its wall-clock limit is over.
     Deadline,
     /// The worker leaves: checkpoint, then go.
@@ -58,6 +60,9 @@ pub enum HandlerError {
     /// Trying again would not help.
     #[error("{0}")]
     Fail(JobError),
+    /// It used up its session's budget: it is paused until a person grants more, or stopped.
+    #[error("{error}")]
+    OverBudget { error: JobError, stop: bool },
     /// It gives way to another run that holds what it needs, and is tried again a little later. Not a failure.
     #[error("gives way: {0}")]
     Yield(String),

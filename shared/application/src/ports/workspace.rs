@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use async_trait::async_trait;
-use domain::{DiffStat, JobId, Repository};
+use domain::{DiffStat, JobId, Pushed, Repository};
 
 use super::HandlerError;
 
@@ -30,8 +30,25 @@ pub trait Workspace: Send + Sync {
     /// What changed since the revision, new files included. `None` without a repository.
     async fn diff(&self) -> Result<Option<Diff>, HandlerError>;
 
+    /// Applies a patch that `diff` gave on a tree of the same revision.
+    async fn apply(&self, patch: &[u8]) -> Result<(), HandlerError>;
+
+    /// Commits what changed since the revision, as one commit on top of it, and pushes it to the repository. `None`:
+    /// nothing changed, or there is no repository. A branch that has anything but an earlier commit of this same job is
+    /// left alone, which is a permanent failure.
+    async fn push(&self, order: &PushOrder) -> Result<Option<Pushed>, HandlerError>;
+
     /// Removes the folder and all that git knows of it.
     async fn close(self: Box<Self>);
+}
+
+/// What to push.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PushOrder {
+    pub job: JobId,
+    pub branch: String,
+    /// Of the commit.
+    pub message: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,4 +56,8 @@ pub struct Diff {
     pub stat: DiffStat,
     /// Unified, git's own form, binary files included.
     pub patch: Vec<u8>,
+    /// False when parts had to be left out of the patch, which its end says.
+    pub is_complete: bool,
+    /// The commit that it is against.
+    pub base: String,
 }

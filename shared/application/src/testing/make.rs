@@ -37,6 +37,7 @@ pub fn new_session(title: &str) -> NewJob {
             agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
+            demands: Box::default(),
         }),
         max_duration_seconds: 600,
         max_attempts: 3,
@@ -81,7 +82,6 @@ pub fn session_result(summary: &str) -> JobResult {
     JobResult::Session(SessionResult {
         summary: Some(summary.to_owned()),
         exit_code: Some(0),
-        diff: None,
-        usage: None,
+        ..SessionResult::default()
     })
 }

@@ -1,4 +1,4 @@
-//! A person's or client's action on a job: start, cancel, stop, retry.
+//! A person's or client's action on a job: start, cancel, stop, pause, resume, retry.
 
 use domain::{Action, Job, JobId, TenantId};
 
@@ -7,7 +7,7 @@ use crate::ports::{Ports, Signal, SteerError};
 
 /// Does `action` if the job's state allows it. `Ok(None)`: the tenant has no such job.
 ///
-/// A running job is only asked to stop here; its worker ends it, and is told at once.
+/// A running job is only asked to stop or to pause here; its worker ends it, and is told at once.
 pub async fn steer_job(
     ports: &Ports,
     tenant: TenantId,
@@ -20,13 +20,13 @@ pub async fn steer_job(
     };
     let dispatcher = Dispatcher::new(ports.clone());
     let mut signals = vec![Signal::JobChanged { tenant, job }];
-    if let Some(claim) = steered.job.status.claim()
-        && steered.job.stop_requested_at.is_some()
-    {
-        signals.push(Signal::StopRequested {
-            worker: claim.worker,
-            job,
-        });
+    if let Some(claim) = steered.job.status.claim() {
+        let worker = claim.worker;
+        if steered.job.stop_requested_at.is_some() {
+            signals.push(Signal::StopRequested { worker, job });
+        } else if steered.job.pause_requested_at.is_some() {
+            signals.push(Signal::PauseRequested { worker, job });
+        }
     }
     dispatcher.dispatch(steered.publish, &steered.slots).await;
     dispatcher.signal(signals).await;

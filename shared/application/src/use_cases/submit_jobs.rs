@@ -1,10 +1,11 @@
 //! SUBMIT: jobs are checked, stored durably in a commit shared with other submissions, and only then sent on.
 
-use domain::{Job, JobId, TenantId, Violations};
+use domain::{Job, JobId, JobSpec, NewJob, TenantId, Violations};
 
 use super::link_offers::{Offer, link};
 use super::{Dispatcher, release_jobs};
 use crate::batch::{BatchLimits, Batcher};
+use crate::output_schema;
 use crate::ports::{Ports, Refused, Signal, StoreError, Submission};
 
 /// Jobs in one commit: large enough for the disk's rate, small enough that nobody waits for long.
@@ -81,7 +82,7 @@ impl Submitter {
         let mut checked = Vec::with_capacity(jobs.len());
         let mut invalid = Vec::new();
         for (index, (new, id)) in jobs.into_iter().zip(ids).enumerate() {
-            match new.into_job(id, tenant, now) {
+            match checked_schema(&new).and_then(|()| new.into_job(id, tenant, now)) {
                 Ok(job) => checked.push(job),
                 Err(violations) => invalid.push((index, violations)),
             }
@@ -92,6 +93,17 @@ impl Submitter {
             Err(SubmitError::Invalid(invalid))
         }
     }
+}
+
+/// The domain checks all else.
+fn checked_schema(new: &NewJob) -> Result<(), Violations> {
+    let mut violations = Violations::default();
+    if let JobSpec::Session(session) = &new.spec
+        && let Some(output) = &session.demands.output
+    {
+        output_schema::check(&output.schema, &mut violations);
+    }
+    violations.or(())
 }
 
 async fn commit(

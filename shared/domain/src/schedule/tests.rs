@@ -19,6 +19,7 @@ fn template() -> JobTemplate {
             agent: AgentSpec::ECHO,
             repository: None,
             keep: Vec::new(),
+            demands: Box::default(),
         }),
         max_duration_seconds: 60,
         max_attempts: 3,

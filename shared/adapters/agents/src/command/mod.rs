@@ -6,6 +6,10 @@
 //! - `ORCHESTRATOR_WORKER`: of use to the worker only, which finds what a dead one left by it
 //! - `ORCHESTRATOR_PROMPT_FILE`: the session's prompt; `ORCHESTRATOR_PROMPT` holds it as well while it is short
 //! - `ORCHESTRATOR_CHECKPOINT`: a JSON file with the last checkpoint, when there is one
+//! - `ORCHESTRATOR_FEEDBACK_FILE`: what is wrong with the work that the command did here before, when it is run again to
+//!   mend that; `ORCHESTRATOR_FEEDBACK` holds it as well while it is short
+//! - `ORCHESTRATOR_OUTPUT`: where to write the session's structured output, when it asks for one; `output.json` in the
+//!   worktree is taken too. `ORCHESTRATOR_OUTPUT_SCHEMA`: a file with the JSON schema that it must fit
 //! - `ORCHESTRATOR_PROGRESS`: where to write progress and checkpoints, one JSON object a line
 //!
 //! Exit code 0 completes the session, 75 asks for another attempt, anything else fails it.
@@ -24,6 +28,7 @@ use futures::future::{join, select};
 use crate::environment::Environment;
 use crate::failure::{self, fail};
 use crate::guard::{GuardCommand, Launch, RunMark, Started};
+use crate::handed;
 use crate::output::{Console, OutputLimits};
 use crate::private::PrivateFolder;
 use crate::progress::ProgressPipe;
@@ -31,8 +36,8 @@ use crate::supervise::{refused, supervise};
 
 /// Between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
-/// A longer prompt is in its file only: a single variable holds 128 KiB at most.
-const PROMPT_VARIABLE_BYTES: usize = 32 * 1024;
+/// A longer text is in its file only: a single variable holds 128 KiB at most.
+const TEXT_VARIABLE_BYTES: usize = 32 * 1024;
 
 pub struct CommandAgent {
     guard: GuardCommand,
@@ -143,7 +148,11 @@ impl Agent for CommandAgent {
             pipe.drain(&console).await;
         };
         let exit = supervise(&mut guard, &control, &console, streams, GRACE).await?;
-        outcome::report(exit, &self.name(command), &console)
+        let mut report = outcome::report(exit, &self.name(command), &console)?;
+        if task.output_schema.is_some() {
+            report.output = handed::read(&task.directory, console.redactor());
+        }
+        Ok(report)
     }
 }
 
@@ -161,8 +170,21 @@ fn hand_over(
 ) -> Result<Vec<(OsString, OsString)>, HandlerError> {
     let prompt = private.write("prompt.txt", task.prompt.as_bytes())?;
     let mut variables = vec![("ORCHESTRATOR_PROMPT_FILE".into(), prompt.into())];
-    if task.prompt.len() <= PROMPT_VARIABLE_BYTES {
+    if task.prompt.len() <= TEXT_VARIABLE_BYTES {
         variables.push(("ORCHESTRATOR_PROMPT".into(), OsString::from(&task.prompt)));
+    }
+    if let Some(feedback) = &task.feedback {
+        let feedback = feedback.replace('\0', "\u{fffd}");
+        let path = private.write("feedback.txt", feedback.as_bytes())?;
+        variables.push(("ORCHESTRATOR_FEEDBACK_FILE".into(), path.into()));
+        if feedback.len() <= TEXT_VARIABLE_BYTES {
+            variables.push(("ORCHESTRATOR_FEEDBACK".into(), feedback.into()));
+        }
+    }
+    if let Some(schema) = &task.output_schema {
+        let path = private.write("output_schema.json", schema.to_string().as_bytes())?;
+        variables.push(("ORCHESTRATOR_OUTPUT_SCHEMA".into(), path.into()));
+        variables.push(("ORCHESTRATOR_OUTPUT".into(), handed::place(private).into()));
     }
     if let Some(checkpoint) = &task.checkpoint {
         let path = private.write("checkpoint.json", checkpoint.to_string().as_bytes())?;

@@ -27,6 +27,7 @@ pub(super) fn report(
             summary: console.last_lines(LogStream::Stdout).pop(),
             exit_code: Some(0),
             usage: None,
+            output: None,
         }),
         Exit::Code(TRY_AGAIN) => Err(HandlerError::Retry(
             JobError::new(

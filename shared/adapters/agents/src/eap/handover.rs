@@ -14,12 +14,19 @@ use crate::failure::fail;
 const FILE_BYTES: u64 = 256 * 1024;
 const FILES_BYTES: usize = 1024 * 1024;
 
+/// What the agent knows the task by: the session, and the round in which it mends its work.
+pub(super) fn task_id(task: &AgentTask) -> String {
+    match task.round {
+        0 => task.job.to_string(),
+        round => format!("{}-{round}", task.job),
+    }
+}
+
 /// The body of `POST /task`.
 pub(super) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError> {
-    let id = task.job.to_string();
-    let body = json!({
-        "task_id": id,
-        "session_id": id,
+    let mut body = json!({
+        "task_id": task_id(task),
+        "session_id": task.job.to_string(),
         "task_type": spec.task_type(),
         "context": {
             "title": task.title,
@@ -36,6 +43,12 @@ pub(super) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError
         },
         "timeout_seconds": task.max_duration_seconds,
     });
+    if let Some(feedback) = &task.feedback {
+        body["context"]["feedback"] = json!(feedback);
+    }
+    if let Some(schema) = &task.output_schema {
+        body["context"]["output_schema"] = schema.clone();
+    }
     Ok(body.to_string().into_bytes())
 }
 

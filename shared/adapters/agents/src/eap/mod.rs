@@ -1,7 +1,7 @@
 //! The agent that lets a program elsewhere work, by the External Agent Protocol: docs/eap.md is its contract.
 //!
 //! The job's id is the key under which the agent knows the task, so whatever is asked twice is done once: an answer that
-//! got lost, a worker that died. Nothing runs here; the files that come back are written into the run's worktree and
+//! got lost, a worker that died. Work that is found to lack something is mended in a task of its own. Nothing runs here; the files that come back are written into the run's worktree and
 //! nowhere else, and addresses come from the operator and never from a session.
 
 mod answer;
@@ -17,11 +17,12 @@ use std::time::Duration;
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext};
 use async_trait::async_trait;
 use domain::{AgentKind, AgentSpec, Eap, LogStream, Progress, Usage};
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
 use crate::environment::Environment;
 use crate::failure::{fail, retry};
+use crate::handed;
 use crate::output::Redactor;
 use crate::progress::without_nul;
 pub use answer::{Artifact, TaskResult, TaskStatus, result, running};
@@ -38,6 +39,8 @@ const SUMMARY_CHARS: usize = 2000;
 const REASON_CHARS: usize = 500;
 /// The artifact with what the agent said beside its files.
 const OUTPUT_NAME: &str = "eap-output.json";
+/// The member of `output_data` with the session's structured output.
+const OUTPUT: &str = "output";
 
 pub struct EapAgent {
     endpoints: Arc<dyn Endpoints>,
@@ -82,7 +85,7 @@ impl Agent for EapAgent {
             task: &task,
             spec,
             redactor: self.redactor.and([endpoint.token().to_owned()]),
-            client: Client::new(http, endpoint, task.job.to_string()),
+            client: Client::new(http, endpoint, handover::task_id(&task)),
             context: context.as_ref(),
         };
         run.to_the_end(body).await
@@ -115,7 +118,12 @@ impl Run<'_> {
     /// Ends the task where nobody wants it any more. When only the worker leaves, the next one goes on waiting for it.
     async fn leave(&self, why: Interruption) -> HandlerError {
         match why {
-            Interruption::Stop | Interruption::Deadline | Interruption::LockLost => {
+            // A session that is paused, or has used up its budget, is to cost nothing while nobody waits for it: its
+            // agent begins anew when it is resumed.
+            Interruption::Stop
+            | Interruption::Pause
+            | Interruption::Deadline
+            | Interruption::LockLost => {
                 if timeout(FAREWELL_LIMIT, self.client.cancel()).await.is_err() {
                     tracing::info!(job = %self.task.job, agent = self.spec.name, "the agent did not confirm that it ended its task");
                 }
@@ -148,7 +156,16 @@ impl Run<'_> {
             summary,
             exit_code: None,
             usage,
+            output: self.output(&output),
         })
+    }
+
+    /// What the session asks for by its schema: beside the files, or as one of them.
+    fn output(&self, said: &Value) -> Option<String> {
+        self.task.output_schema.as_ref()?;
+        let said = said.get(OUTPUT).map(Value::to_string);
+        said.map(|text| self.redactor.once(&text))
+            .or_else(|| handed::read(&self.task.directory, &self.redactor))
     }
 
     /// Shows what the work took, also when it came to nothing.

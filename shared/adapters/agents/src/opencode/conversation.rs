@@ -11,13 +11,14 @@ use super::call::Called;
 use super::client::{Client, Message};
 use super::events::{Event, Events};
 use super::opening::Opening;
-use super::outcome::{Verdict, cut, failure, judge, printed_too_much, unavailable};
+use super::outcome::{SUMMARY_CHARS, Verdict, cut, failure, judge, printed_too_much, unavailable};
 use super::rules::Answers;
 use super::run::Run;
 use super::server::Hearing;
 use super::shown::Shown;
 use super::spending::Spending;
 use crate::failure::{fail, retry};
+use crate::handed;
 use crate::output::Console;
 
 /// The API that this speaks.
@@ -256,17 +257,29 @@ impl<'a> Conversation<'a> {
 
     fn report(&self, verdict: Verdict) -> Result<AgentReport, HandlerError> {
         match verdict {
-            Verdict::Done(summary) => Ok(AgentReport {
-                summary: summary.map(|text| {
+            Verdict::Done(said) => Ok(AgentReport {
+                summary: said.as_ref().map(|text| {
                     self.console
                         .redactor()
-                        .once(&text.replace('\0', "\u{fffd}"))
+                        .once(&cut(text, SUMMARY_CHARS).replace('\0', "\u{fffd}"))
                 }),
                 exit_code: None,
                 usage: Some(self.spending.total()),
+                output: self.output(said.as_deref()),
             }),
             Verdict::Failed(error) => Err(self.readable(error)),
         }
+    }
+
+    /// The output that the session asks for: in what was said last, or in a file.
+    fn output(&self, said: Option<&str>) -> Option<String> {
+        let task = self.run.task;
+        task.output_schema.as_ref()?;
+        let redactor = self.console.redactor();
+        let block = said.and_then(handed::block);
+        block
+            .map(|text| redactor.once(&text))
+            .or_else(|| handed::read(&task.directory, redactor))
     }
 
     /// Without secrets: a provider may repeat the key that it refuses.

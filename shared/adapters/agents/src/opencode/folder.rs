@@ -81,6 +81,28 @@ impl JobFolder {
     }
 }
 
+/// Removes the job's own folder, unless a run holds it.
+pub(super) fn forget(parent: &Path, job: JobId) {
+    let root = parent.join(job.to_string());
+    if !root.exists() {
+        return;
+    }
+    let lock_path = parent.join(format!("{job}{LOCK_SUFFIX}"));
+    match lock(&lock_path) {
+        Ok(Some(held)) => JobFolder {
+            root,
+            lock_path,
+            is_new: false,
+            _lock: held,
+        }
+        .remove(),
+        Ok(None) => {}
+        Err(error) => {
+            tracing::warn!(folder = %root.display(), %error, "a conversation was not removed");
+        }
+    }
+}
+
 trait SetModifiedNow {
     fn set_modified_now(&self) -> io::Result<()>;
 }
@@ -153,6 +175,18 @@ mod tests {
         let again = JobFolder::open(base.path(), job(1), 3).unwrap();
         assert!(again.root.join("kept").exists() && !again.is_new);
         again.remove();
+        assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_run_left_is_forgotten_when_no_other_goes_on() {
+        let base = tempfile::tempdir().unwrap();
+        let held = JobFolder::open(base.path(), job(1), 1).unwrap();
+        forget(base.path(), job(1));
+        assert!(held.root.is_dir());
+        drop(held);
+        forget(base.path(), job(1));
+        forget(base.path(), job(2));
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     }
 

@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError, RunContext};
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec};
+use domain::{AgentKind, AgentSpec, JobId};
 use tokio::time::Instant;
 
 use crate::environment::Environment;
@@ -146,9 +146,17 @@ impl Agent for OpenCodeAgent {
         let folder = JobFolder::open(&self.folder, task.job, task.attempt)?;
         let run = Run::new(self, &task, spec, &config, &folder, context.as_ref());
         let result = run.to_the_end().await;
-        if matches!(result, Ok(_) | Err(HandlerError::Fail(_))) {
+        let is_over = match &result {
+            Ok(_) => !task.may_go_on,
+            Err(error) => matches!(error, HandlerError::Fail(_)),
+        };
+        if is_over {
             folder.remove();
         }
         result
+    }
+
+    async fn forget(&self, job: JobId) {
+        folder::forget(&self.folder, job);
     }
 }

@@ -1,5 +1,6 @@
 //! How a conversation begins, or goes on where an earlier run left it.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use application::ports::HandlerError;
@@ -64,7 +65,7 @@ impl Conversation<'_> {
         self.run.set_session(&self.session);
         handover::note(self.console.context(), &self.session).await;
         Ok(Opening {
-            prompt: task.prompt.clone(),
+            prompt: self.begin(),
             goes_on: false,
         })
     }
@@ -103,7 +104,7 @@ impl Conversation<'_> {
             // One that was taken over names this folder, and never worked in it.
             self.go_on(moved || self.run.is_taken_over())
         } else {
-            task.prompt.clone()
+            self.begin()
         };
         Ok(Some(Opening { prompt, goes_on }))
     }
@@ -118,21 +119,55 @@ impl Conversation<'_> {
         }
     }
 
-    /// What a model is told whose run was cut off.
+    /// What a model is told first.
+    fn begin(&self) -> String {
+        let task = self.run.task;
+        let mut words = task.prompt.clone();
+        if let Some(schema) = &task.output_schema {
+            let _ = write!(
+                words,
+                "\n\nWhen all is done, end your last message with a block of JSON, begun by ```json, that fits this JSON \
+                 schema:\n\n{schema}"
+            );
+        }
+        if let Some(feedback) = &task.feedback {
+            let _ = write!(words, "\n\n{feedback}");
+        }
+        words
+    }
+
+    /// What a model is told whose run was cut off, or whose work is found to lack something.
     fn go_on(&self, moved: bool) -> String {
         let task = self.run.task;
-        if self.interrupted || !moved {
-            return format!(
+        let as_left = || {
+            format!(
                 "You were interrupted; the files are as you left them. Look at what is done, go on, and complete the \
                  task:\n\n{}",
-                task.prompt
+                self.begin()
+            )
+        };
+        if self.interrupted {
+            return as_left();
+        }
+        if let Some(feedback) = &task.feedback {
+            return feedback.clone();
+        }
+        if task.restored {
+            return format!(
+                "You were paused, and now work in the folder {}, which holds what you had changed; paths from before are \
+                 gone. Look at what is done, go on, and complete the task:\n\n{}",
+                task.directory.display(),
+                self.begin()
             );
+        }
+        if !moved {
+            return as_left();
         }
         format!(
             "You were interrupted, and now work in another folder, {}. Changes that you made before may not be in it, \
              and paths from before are gone. Look at what is there, go on, and complete the task:\n\n{}",
             task.directory.display(),
-            task.prompt
+            self.begin()
         )
     }
 }

@@ -8,13 +8,13 @@ use super::client::Message;
 use crate::failure::{fail, retry};
 
 /// A summary is read in lists.
-const SUMMARY_CHARS: usize = 2000;
+pub(super) const SUMMARY_CHARS: usize = 2000;
 const REASON_CHARS: usize = 500;
 
 /// What came of a prompt.
 #[derive(Debug)]
 pub(super) enum Verdict {
-    /// With the last thing that was said.
+    /// With the last thing that was said, all of it.
     Done(Option<String>),
     Failed(HandlerError),
 }
@@ -32,7 +32,7 @@ pub(super) fn judge(messages: &[Message]) -> Option<Verdict> {
         return None;
     }
     let reason = match info["finish"].as_str()? {
-        "stop" => return Some(Verdict::Done(summary(last))),
+        "stop" => return Some(Verdict::Done(said_last(last))),
         "length" => "the model's answer was cut off at its limit of tokens",
         "content-filter" => "the provider's content filter ended the answer",
         "tool-calls" => "it ended with a tool that was refused",
@@ -43,13 +43,13 @@ pub(super) fn judge(messages: &[Message]) -> Option<Verdict> {
 }
 
 /// The last text of a message.
-fn summary(message: &Message) -> Option<String> {
+fn said_last(message: &Message) -> Option<String> {
     let texts = message.parts.iter().filter(|part| part["type"] == "text");
     let text = texts
         .filter_map(|part| part["text"].as_str())
         .next_back()?
         .trim();
-    (!text.is_empty()).then(|| cut(text, SUMMARY_CHARS))
+    (!text.is_empty()).then(|| text.to_owned())
 }
 
 /// An error as OpenCode names them.

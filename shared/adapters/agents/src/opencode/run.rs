@@ -33,7 +33,7 @@ const ABORT_PATIENCE: Duration = Duration::from_millis(300);
 const FOREIGN_ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// How a server says that it does not understand its configuration, which another try would not change.
 const CONFIG_INVALID: &str = "ConfigInvalidError";
-/// A leaving worker has more time than one whose user waits.
+/// A leaving worker, or a run that pauses, has more time than one whose user waits for its stop.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);
 /// A server that stops answering has most likely ended, and how it did is known in this time.
 const END_PATIENCE: Duration = Duration::from_millis(500);
@@ -200,7 +200,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Ends the model's work, so that the conversation knows that it was ended; a leaving worker hands it over.
+    /// Ends the model's work, so that the conversation knows that it was ended; a leaving worker hands it over, and a paused
+    /// run does so too, since whoever resumes it may be another worker.
     async fn wind_up(
         &self,
         client: &Client,
@@ -225,7 +226,7 @@ impl<'a> Run<'a> {
         if timeout(patience, client.abort(&session)).await.is_err() && !is_own {
             tracing::warn!(job = %self.task.job, session, "OpenCode did not end a session in time");
         }
-        if why == Interruption::Drain {
+        if matches!(why, Interruption::Drain | Interruption::Pause) {
             let given = handover::give(client, console, &session);
             if timeout(HANDOVER_PATIENCE, given).await.is_err() {
                 tracing::warn!(job = %self.task.job, "a conversation could not be handed over in time");

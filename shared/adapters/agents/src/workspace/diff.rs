@@ -12,7 +12,7 @@ use tokio::process::Command;
 use super::git::{failed, git_dir};
 use super::patch::Parts;
 use super::tree::Checkout;
-use crate::failure::{DISK_FULL_WORDS, is_full};
+use crate::failure::{self, DISK_FULL_WORDS, is_full};
 
 /// Of a larger patch, the largest files' parts are left out; the statistics stay, and lines at its end say so.
 const PATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -51,7 +51,30 @@ impl Checkout {
             );
             patch.extend_from_slice(note.as_bytes());
         }
-        Ok(Diff { stat, patch })
+        Ok(Diff {
+            stat,
+            is_complete: is_complete(&patch),
+            patch,
+            base: self.base.clone(),
+        })
+    }
+
+    /// Changes the tree of a fresh checkout, which no run has touched yet.
+    pub(super) async fn apply(&self, patch: &[u8]) -> Result<(), HandlerError> {
+        if patch.is_empty() {
+            return Ok(());
+        }
+        let file = self.diff.join("patch");
+        tokio::fs::write(&file, patch)
+            .await
+            .map_err(|error| failure::io("write", &file, &error))?;
+        let mut command = self.git.command();
+        command
+            .current_dir(&self.tree)
+            .args(["apply", "--whitespace=nowarn", "--allow-empty"])
+            .arg(&file);
+        let what = "apply the changes of the run that was paused";
+        self.git.run(command, what, &self.tree).await
     }
 
     /// The patch as far as it fits. None when it is too large even without its largest files.
@@ -78,7 +101,7 @@ impl Checkout {
     }
 
     /// Takes all files of the tree into the kept index. The names of repositories inside whose files are left out.
-    async fn stage(&self) -> Result<Vec<String>, HandlerError> {
+    pub(super) async fn stage(&self) -> Result<Vec<String>, HandlerError> {
         let mut command = self.outside();
         command.args(["-c", "advice.addEmbeddedRepo=false"]).args([
             "add",
@@ -115,7 +138,7 @@ impl Checkout {
     }
 
     /// Git over the tree, from outside of it.
-    fn outside(&self) -> Command {
+    pub(super) fn outside(&self) -> Command {
         let mut work_tree = std::ffi::OsString::from("--work-tree=");
         work_tree.push(&self.tree);
         let mut command = self.git.command();
@@ -132,6 +155,13 @@ impl Checkout {
             );
         command
     }
+}
+
+/// No line of a patch itself begins so.
+fn is_complete(patch: &[u8]) -> bool {
+    !patch
+        .split(|&byte| byte == b'\n')
+        .any(|line| line.starts_with(b"# "))
 }
 
 /// The repositories inside the tree that git complained about: of one with a commit it takes the commit's name, of one

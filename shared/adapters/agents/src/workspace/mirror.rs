@@ -31,7 +31,7 @@ pub(super) struct Mirrors {
 /// A commit of a user's repository.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
-    repository: PathBuf,
+    pub repository: PathBuf,
     pub commit: String,
 }
 

@@ -1,6 +1,6 @@
 //! Where runs work: a checkout of their own for each run of a session with a repository, an empty folder for others.
 //!
-//! The user's repository is only ever read: what a run needs is fetched into a bare mirror of ours, one a repository,
+//! The user's repository is only ever read, but for the branch that a session asks to be pushed: what a run needs is fetched into a bare mirror of ours, one a repository,
 //! and each run gets a small repository of its own that borrows the mirror's objects. A linked worktree of the mirror
 //! would share branches, stash and configuration among all runs of a repository; this way one run's `git branch` or
 //! `git config` means nothing to another, or to us. Uncommitted changes of the user's checkout are not seen by runs.
@@ -18,6 +18,7 @@ pub(crate) mod folder;
 mod git;
 mod mirror;
 mod patch;
+mod push;
 mod roots;
 mod tree;
 
@@ -25,10 +26,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use application::ports::{Diff, HandlerError, Workspace, Workspaces};
+use application::ports::{Diff, HandlerError, PushOrder, Workspace, Workspaces};
 use async_trait::async_trait;
-use domain::{JobId, Repository};
+use domain::{JobId, Pushed, Repository};
 
+pub use push::{Author, NotAnAuthor};
 pub use roots::{Roots, RootsError};
 
 use crate::environment::Environment;
@@ -47,6 +49,7 @@ pub struct GitWorkspaces {
     roots: Roots,
     git: Arc<Git>,
     mirrors: Mirrors,
+    author: Author,
 }
 
 impl GitWorkspaces {
@@ -59,7 +62,14 @@ impl GitWorkspaces {
             roots,
             mirrors: Mirrors::new(base.join(MIRRORS), Arc::clone(&git)),
             git,
+            author: Author::default(),
         }
+    }
+
+    /// Who the commits are by that sessions push.
+    #[must_use]
+    pub fn with_author(self, author: Author) -> Self {
+        Self { author, ..self }
     }
 
     /// Removes what runs of dead workers left; returns how many. Folders of living runs are locked and stay.
@@ -79,7 +89,7 @@ impl GitWorkspaces {
         };
         let mirror = self.mirrors.fetch(&source).await?;
         let git = Arc::clone(&self.git);
-        Checkout::create(git, mirror, folder, source.commit)
+        Checkout::create(git, mirror, folder, source)
             .await
             .map(Some)
     }
@@ -107,7 +117,11 @@ impl Workspaces for GitWorkspaces {
         };
         let folder = self.make_folder(job, attempt).await?;
         match self.check_out(source, &folder).await {
-            Ok(checkout) => Ok(Box::new(RunWorkspace { folder, checkout })),
+            Ok(checkout) => Ok(Box::new(RunWorkspace {
+                folder,
+                checkout,
+                author: self.author.clone(),
+            })),
             Err(error) => {
                 folder.remove().await;
                 Err(error)
@@ -136,6 +150,7 @@ pub(crate) fn borrowed_objects(directory: &Path) -> Option<PathBuf> {
 struct RunWorkspace {
     folder: RunFolder,
     checkout: Option<Checkout>,
+    author: Author,
 }
 
 #[async_trait]
@@ -147,6 +162,20 @@ impl Workspace for RunWorkspace {
     async fn diff(&self) -> Result<Option<Diff>, HandlerError> {
         match &self.checkout {
             Some(checkout) => checkout.diff().await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn apply(&self, patch: &[u8]) -> Result<(), HandlerError> {
+        match &self.checkout {
+            Some(checkout) => checkout.apply(patch).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn push(&self, order: &PushOrder) -> Result<Option<Pushed>, HandlerError> {
+        match &self.checkout {
+            Some(checkout) => checkout.push(order, &self.author).await,
             None => Ok(None),
         }
     }

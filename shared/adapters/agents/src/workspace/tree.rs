@@ -8,6 +8,7 @@ use application::ports::HandlerError;
 
 use super::folder::{RunFolder, private_folder};
 use super::git::Git;
+use super::mirror::Source;
 use crate::failure;
 
 pub(super) struct Checkout {
@@ -18,6 +19,8 @@ pub(super) struct Checkout {
     pub(super) diff: PathBuf,
     /// The commit that the run starts from.
     pub(super) base: String,
+    /// The user's own.
+    pub(super) repository: PathBuf,
 }
 
 impl Checkout {
@@ -25,14 +28,15 @@ impl Checkout {
         git: Arc<Git>,
         mirror: PathBuf,
         folder: &RunFolder,
-        base: String,
+        source: Source,
     ) -> Result<Self, HandlerError> {
         let checkout = Self {
             git,
             mirror,
             tree: folder.tree().to_owned(),
             diff: folder.beside("diff"),
-            base,
+            base: source.commit,
+            repository: source.repository,
         };
         checkout.init().await?;
         checkout.borrow()?;

@@ -55,6 +55,11 @@ impl Run {
             directory,
             max_duration_seconds: 60,
             checkpoint: None,
+            restored: false,
+            feedback: None,
+            round: 0,
+            may_go_on: false,
+            output_schema: None,
         };
         Self {
             folder,

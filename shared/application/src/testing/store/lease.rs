@@ -60,10 +60,21 @@ pub async fn a_renewal_names_the_jobs_to_stop(store: StoreUnderTest) {
         renew(&world, other).await.expect("valid"),
         Renewal::default()
     );
+    // A pause is named until a stop overrules it.
+    for (action, expected) in [
+        (Action::Pause, vec![jobs[1].id]),
+        (Action::Stop, Vec::new()),
+    ] {
+        let (tenant, id) = (jobs[1].tenant, jobs[1].id);
+        let steered = world.store.jobs.steer(tenant, id, action, world.now());
+        assert!(steered.await.expect("allowed").is_some());
+        let renewal = renew(&world, worker).await.expect("valid");
+        assert_eq!(renewal.pause_requested, expected);
+    }
     let stopped = world.get(&jobs[0]).await;
     world.finish(worker, &stopped, Ending::Stopped(None)).await;
     let left = renew(&world, worker).await.expect("valid");
-    assert_eq!(left.stop_requested, [jobs[2].id]);
+    assert_eq!(left.stop_requested, [jobs[1].id, jobs[2].id]);
     assert_eq!(left.held.len(), 2, "what has ended is held no more");
 }
 

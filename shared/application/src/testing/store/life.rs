@@ -111,11 +111,12 @@ impl Life {
     async fn finish(&mut self) {
         let tenant = self.tenant();
         for job in self.jobs(&tenant, &[JobState::Running]).await {
-            let ending = match self.rng.u8(0..6) {
+            let ending = match self.rng.u8(0..7) {
                 0..=1 => Ending::Completed(make::session_result("done")),
                 2 => Ending::Failed(error("broken")),
                 3 => Ending::HandedBack,
                 4 => Ending::TimedOut(error("too long")),
+                5 => Ending::Paused(None),
                 _ => Ending::Retry {
                     error: error("again"),
                     after: Some(Duration::from_secs(self.rng.u64(0..20))),
@@ -222,12 +223,17 @@ impl Life {
         self.world.no_drift().await;
     }
 
-    /// Starts what is pending and runs what waits, until nothing is left to do.
+    /// Starts what is pending, resumes what is paused, and runs what waits, until nothing is left to do.
     async fn run_to_the_end(&mut self) {
         for tenant in self.tenants.clone() {
-            for job in self.jobs(&tenant, &[JobState::Pending]).await {
+            let held = [JobState::Pending, JobState::Paused];
+            for job in self.jobs(&tenant, &held).await {
+                let action = match job.state() {
+                    JobState::Paused => Action::Resume,
+                    _ => Action::Start,
+                };
                 let jobs = &self.world.store.jobs;
-                let started = jobs.steer(tenant.id, job.id, Action::Start, self.world.now());
+                let started = jobs.steer(tenant.id, job.id, action, self.world.now());
                 assert!(started.await.expect("there is room").is_some());
             }
             self.world.pass(Duration::from_mins(1));

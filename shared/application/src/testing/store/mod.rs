@@ -143,6 +143,8 @@ macro_rules! store_contract {
                 a_started_job_needs_no_wakeup_where_the_window_is_full,
                 a_cancelled_job_gives_up_its_place,
                 a_running_job_is_asked_to_stop_once,
+                a_paused_job_holds_no_slot_and_goes_on,
+                a_pause_that_was_asked_for_is_not_lost,
                 a_retried_job_has_all_its_attempts_again,
                 a_retry_needs_room_and_an_active_tenant;
             relay:
@@ -173,6 +175,7 @@ macro_rules! store_contract {
                 one_call_brings_reports_of_many_jobs,
                 a_report_that_is_sent_again_does_no_harm,
                 only_the_latest_checkpoints_are_kept,
+                an_earlier_checkpoint_is_restored_as_the_newest,
                 a_report_behind_the_fence_writes_nothing,
                 any_text_that_a_run_writes_is_kept;
             finish:

@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use domain::{
-    Artifact, ArtifactId, CHECKPOINTS_KEPT, Checkpoint, EventKind, Job, JobId, LogChunk, LogCursor,
-    LogStream, Progress, Tenant,
+    Artifact, ArtifactId, CHECKPOINTS_KEPT, Checkpoint, EventKind, Job, JobId, JobState, LogChunk,
+    LogCursor, LogStream, Progress, Tenant,
 };
 use serde_json::{Value, json};
 
 use super::world::{GRACE, LEASE};
 use super::{StoreUnderTest, World};
-use crate::ports::{Ids, Report};
+use crate::ports::{Ids, Report, Restored};
 use crate::testing::make;
 
 pub async fn a_report_is_kept_in_all_its_parts(store: StoreUnderTest) {
@@ -134,6 +134,55 @@ pub async fn only_the_latest_checkpoints_are_kept(store: StoreUnderTest) {
     world.report(worker, report).await;
     let latest = checkpoint(&world, &job).await.expect("one was kept");
     assert_eq!((latest.number, latest.attempt), (number + 1, 2));
+}
+
+pub async fn an_earlier_checkpoint_is_restored_as_the_newest(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let stranger = world.tenant("other").await.id;
+    let (worker, job) = world.running(&tenant, make::new_training("long")).await;
+    let mut report = report_of(&job);
+    report.checkpoints = (1..=CHECKPOINTS_KEPT).map(|n| json!({"step": n})).collect();
+    world.report(worker, report).await;
+    let jobs = &world.store.jobs;
+    let restore = async |tenant, number| {
+        let restored = jobs.restore_checkpoint(tenant, job.id, number, world.now());
+        restored.await.expect("the store works")
+    };
+    assert_eq!(
+        restore(tenant.id, 3).await,
+        Restored::Running(JobState::Running)
+    );
+    world
+        .finish(worker, &job, domain::Ending::Paused(None))
+        .await;
+    assert_eq!(restore(stranger, 3).await, Restored::NoJob);
+    assert_eq!(
+        restore(tenant.id, CHECKPOINTS_KEPT + 1).await,
+        Restored::NoCheckpoint
+    );
+    let before = world.get(&job).await;
+    world.pass(Duration::from_secs(1));
+    let Restored::Done(restored) = restore(tenant.id, 3).await else {
+        panic!("it is there and nothing runs");
+    };
+    let (number, data) = (CHECKPOINTS_KEPT + 1, json!({"step": 3}));
+    assert_eq!((restored.number, &restored.data), (number, &data));
+    assert_eq!((restored.attempt, restored.at), (1, world.now()));
+    assert_eq!(checkpoint(&world, &job).await, Some(restored));
+    // As many as ever, and the job's own state as it was.
+    let listed = jobs.checkpoints(tenant.id, job.id).await.expect("works");
+    let numbers: Vec<u32> = listed
+        .expect("it exists")
+        .iter()
+        .map(|it| it.number)
+        .collect();
+    assert_eq!(numbers, (2..=number).collect::<Vec<_>>());
+    let foreign = jobs.checkpoints(stranger, job.id).await;
+    assert_eq!(foreign.expect("works"), None);
+    let after = world.get(&job).await;
+    assert_eq!((after.state(), after.fence), (before.state(), before.fence));
+    assert_eq!(world.events(&job).await.last(), Some(&"checkpoint"));
 }
 
 pub async fn a_report_behind_the_fence_writes_nothing(store: StoreUnderTest) {

@@ -106,6 +106,67 @@ pub async fn a_running_job_is_asked_to_stop_once(store: StoreUnderTest) {
     assert_eq!(world.get(&job).await.state(), JobState::Stopped);
 }
 
+pub async fn a_paused_job_holds_no_slot_and_goes_on(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let (worker, job) = world.running(&tenant, make::new_session("long")).await;
+    let first = steer(&world, &job, Action::Pause).await.expect("allowed");
+    assert_eq!(first.job.state(), JobState::Running);
+    assert_eq!(first.job.pause_requested_at, Some(world.now()));
+    world.pass(Duration::from_secs(1));
+    let second = steer(&world, &job, Action::Pause).await.expect("allowed");
+    assert_eq!(second.job, first.job, "the second time changes nothing");
+    world.finish(worker, &job, Ending::Paused(None)).await;
+    let paused = world.get(&job).await;
+    assert_eq!((paused.state(), paused.failures), (JobState::Paused, 0));
+    assert_eq!(paused.finished_at, None);
+    assert_eq!(world.counts(job.queue()).await, (0, 0, 0));
+    let resumed = steer(&world, &job, Action::Resume).await.expect("allowed");
+    assert_eq!(resumed.job.pause_requested_at, None);
+    assert_eq!(resumed.publish, [wakeup(&job)]);
+    let again = world.run(worker, &resumed.job).await;
+    assert_eq!((again.attempt, again.pause_requested_at), (2, None));
+    let events = world.events(&job).await;
+    let expected = ["pause_requested", "paused", "queued", "started"];
+    assert_eq!(events[3..], expected);
+    world.no_drift().await;
+}
+
+/// The run came to another end before its worker heard of the pause.
+pub async fn a_pause_that_was_asked_for_is_not_lost(store: StoreUnderTest) {
+    let world = World::new(store);
+    for (name, ending, stop, state) in [
+        ("retry", retry(), false, JobState::Paused),
+        ("drain", Ending::HandedBack, false, JobState::Paused),
+        ("paused", Ending::Paused(None), true, JobState::Stopped),
+        (
+            "done",
+            Ending::Completed(make::session_result("done")),
+            false,
+            JobState::Completed,
+        ),
+    ] {
+        let tenant = world.tenant(name).await;
+        let (worker, job) = world.running(&tenant, make::new_session(name)).await;
+        let finish = world.finish_of(&job, ending);
+        steer(&world, &job, Action::Pause).await.expect("allowed");
+        if stop {
+            steer(&world, &job, Action::Stop).await.expect("allowed");
+        }
+        let engine = &world.store.engine;
+        let finished = engine.finish(worker, vec![finish], world.now()).await;
+        assert_eq!(finished.expect("the store works").fenced, []);
+        let ended = world.get(&job).await;
+        assert_eq!(ended.state(), state, "{name}");
+        assert_eq!(ended.run_after, None, "{name}");
+        assert_eq!(ended.finished_at.is_some(), state.is_finished(), "{name}");
+        let events = world.events(&job).await;
+        assert_eq!(events.last(), Some(&state.as_str()), "{name}");
+        assert_eq!(world.counts(job.queue()).await, (0, 0, 0), "{name}");
+    }
+    world.no_drift().await;
+}
+
 pub async fn a_retried_job_has_all_its_attempts_again(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant("acme").await;
@@ -165,7 +226,7 @@ pub async fn a_retry_needs_room_and_an_active_tenant(store: StoreUnderTest) {
 }
 
 /// The states that a job can be brought into today.
-const REACHABLE: [JobState; 9] = [
+const REACHABLE: [JobState; 10] = [
     JobState::Pending,
     JobState::Queued,
     JobState::Running,
@@ -175,6 +236,7 @@ const REACHABLE: [JobState; 9] = [
     JobState::Timeout,
     JobState::Stopped,
     JobState::Cancelled,
+    JobState::Paused,
 ];
 
 async fn in_state(world: &World, tenant: &Tenant, worker: WorkerRef, state: JobState) -> Job {
@@ -193,6 +255,7 @@ async fn in_state(world: &World, tenant: &Tenant, worker: WorkerRef, state: JobS
         JobState::Failed => Ending::Failed(error("broken")),
         JobState::Timeout => Ending::TimedOut(error("too long")),
         JobState::Stopped => Ending::Stopped(None),
+        JobState::Paused => Ending::Paused(None),
         _ => return job,
     };
     let job = world.run(worker, &job).await;

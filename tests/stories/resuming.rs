@@ -1,0 +1,160 @@
+//! A session is paused while it runs, and goes on where it was; one that used up its budget pauses by itself.
+
+use serde_json::{Value, json};
+
+use crate::harness::{
+    Mode, OpenCodeStand, PATIENCE, Plan, Quota, Reply, Stand, eventually, is_alive, number_in,
+};
+
+pub async fn a_paused_session_goes_on_with_its_changes(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let quota = Quota {
+        sessions: 1,
+        ..Quota::default()
+    };
+    let tenant = stand.tenant_with(quota).await;
+    let repo = stand.repo();
+    let mark = stand.scratch().join("child");
+    let line = format!(
+        r#"if [ -n "$ORCHESTRATOR_CHECKPOINT" ]; then
+               cat "$ORCHESTRATOR_CHECKPOINT"; cat half.txt; echo rest > rest.txt; exit 0
+           fi
+           echo half > half.txt; printf 'a\000b' > blob.bin; rm old.txt
+           printf '{{"checkpoint": {{"at": 7}}}}\n' > "$ORCHESTRATOR_PROGRESS"
+           setsid sleep 1000 & echo $! > {}; wait"#,
+        mark.display()
+    );
+    let job = tenant.command_with(&line, json!({"repository": {"path": repo.path()}})).await;
+    let child = eventually("it works", PATIENCE, async || number_in(&mark)).await;
+    eventually("its checkpoint is kept", PATIENCE, async || {
+        let list = job.part("checkpoints").await.expect(200).json();
+        (list["items"].as_array()?.len() == 1).then_some(())
+    })
+    .await;
+    let problem = job.act("resume").await.expect_problem(409, "INVALID_TRANSITION");
+    assert_eq!(problem["allowed"], json!(["stop", "pause"]));
+    let asked = job.act("pause").await.expect(200).json();
+    assert_eq!(asked["pause_requested"], true, "{asked:#}");
+    job.act("pause").await;
+    let paused = job.reaches("paused").await;
+    assert!(!is_alive(child), "what it started outlived its pause");
+    assert_eq!(
+        (&paused["error"], &paused["finished_at"], &paused["failures"]),
+        (&Value::Null, &Value::Null, &json!(0))
+    );
+    assert!(job.diff().await.contains("+half"));
+    // Its slot is free, and the repository goes on meanwhile.
+    tenant.echo().await.reaches("completed").await;
+    repo.write("README", b"Quite another text.\n");
+    repo.commit("meanwhile");
+
+    let resumed = job.act("resume").await.expect(200).json();
+    assert_eq!(resumed["status"], "queued");
+    job.reaches("completed").await;
+    assert_eq!(job.outcomes().await, ["paused", "completed"]);
+    let log = job.log().await;
+    assert!(log.contains("{\"at\":7}half\n"), "{log}");
+    let diff = job.diff().await;
+    for part in ["+half", "+rest", "deleted file", "GIT binary patch"] {
+        assert!(diff.contains(part), "no `{part}` in {diff}");
+    }
+    assert!(!diff.contains("another text"), "it goes on from where it began: {diff}");
+    let kinds = job.event_kinds().await;
+    let expected = ["pause_requested", "paused", "queued", "started", "completed"];
+    assert_eq!(kinds[kinds.len() - 5..], expected, "{kinds:?}");
+}
+
+pub async fn a_paused_session_can_be_stopped(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    let mark = stand.scratch().join("child");
+    let line = format!("echo $$ > {}; while :; do sleep 0.1; done", mark.display());
+    let job = tenant.command(&line).await;
+    eventually("it works", PATIENCE, async || number_in(&mark)).await;
+    job.act("pause").await.expect(200);
+    job.reaches("paused").await;
+    let problem = job.act("pause").await.expect_problem(409, "INVALID_TRANSITION");
+    assert_eq!(problem["allowed"], json!(["cancel", "stop", "resume"]));
+    let stopped = job.act("stop").await.expect(200).json();
+    assert_eq!(stopped["status"], "stopped");
+    assert_eq!(job.outcomes().await, ["paused"]);
+}
+
+/// Says that it has used ever more, from nothing on in each run.
+const SPENDER: &str = r#"i=0
+    while :; do
+        i=$((i+10))
+        printf '{"progress": {"data": {"input_tokens": %d, "cost": 0.5}}}\n' $i > "$ORCHESTRATOR_PROGRESS"
+        sleep 0.05
+    done"#;
+
+pub async fn a_budget_pauses_or_stops_what_uses_too_much(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    let stops = json!({"budget": {"tokens": 100, "on_limit": "stop"}});
+    let job = tenant.command_with(SPENDER, stops).await;
+    let stopped = job.reaches("stopped").await;
+    assert_eq!(stopped["error"]["code"], "BUDGET_EXCEEDED", "{stopped:#}");
+    assert_eq!(job.outcomes().await, ["stopped"]);
+
+    let asks = json!({"budget": {"tokens": 100, "cost": 9.5}});
+    let job = tenant.command_with(SPENDER, asks).await;
+    let used = |job: &Value| job["progress"]["data"]["input_tokens"].as_u64().unwrap();
+    let paused = job.reaches("paused").await;
+    let words = paused["error"]["message"].as_str().unwrap();
+    assert!(words.contains("of 100 tokens"), "{words}");
+    let before = used(&paused);
+    assert!(before >= 100, "{paused:#}");
+    // Granted once more: what both runs used counts.
+    job.act("resume").await.expect(200);
+    eventually("it goes on", PATIENCE, async || {
+        (job.outcomes().await.len() == 2).then_some(())
+    })
+    .await;
+    let again = job.reaches("paused").await;
+    assert!(used(&again) >= 200 && used(&again) > before, "{again:#}");
+    assert_eq!(job.outcomes().await, ["paused", "paused"]);
+    job.act("stop").await.expect(200);
+
+    let problem = json!({"title": "t", "agent": {"kind": "echo"}, "budget": {}});
+    let problem = tenant.api.post("/api/v1/sessions", &problem).await;
+    let problem = problem.expect_problem(422, "VALIDATION_ERROR");
+    assert_eq!(problem["errors"][0]["pointer"], "/budget");
+}
+
+pub async fn a_model_that_loops_is_held_by_its_budget(mode: Mode) {
+    let small = Plan {
+        workers: 1,
+        ..Plan::default()
+    };
+    let own = OpenCodeStand::own(mode, small, json!({}), |question| {
+        let shell = |line: &str| Reply::Tool("", "bash", json!({"command": line, "description": "x"}));
+        if question.user_said("You were paused") {
+            return Reply::Say("Now I am done.".to_owned());
+        }
+        match question.results() {
+            0 => shell("echo once > ONCE"),
+            _ => shell("true"),
+        }
+    })
+    .await;
+    let tenant = own.stand.tenant().await;
+    let repo = own.stand.repo();
+    let body = json!({
+        "prompt": "Go round in circles.",
+        "repository": {"path": repo.path()},
+        "budget": {"steps": 6},
+    });
+    let job = tenant.session(json!({"kind": "opencode"}), body).await;
+    let paused = job.reaches("paused").await;
+    assert_eq!(paused["error"]["code"], "BUDGET_EXCEEDED", "{paused:#}");
+    let asked = own.model.questions().len();
+    assert!((6..=10).contains(&asked), "it was asked {asked} times");
+    assert!(paused["progress"]["data"]["cost"].as_f64().unwrap() > 0.0);
+    job.act("resume").await.expect(200);
+    let done = job.reaches("completed").await;
+    assert_eq!(done["result"]["summary"], "Now I am done.");
+    assert_eq!(done["result"]["diff"]["files"], json!(["ONCE"]));
+    let log = job.log().await;
+    assert!(log.contains("goes on with session"), "{log}");
+}
