@@ -178,7 +178,8 @@ impl Action {
             Self::Retry => &[Failed, Timeout, Stopped],
             Self::Recover => &[Degraded],
             Self::Complete => &[Running, Degraded],
-            Self::Fail => &[Pending, Queued, Running, Degraded],
+            // One that is paused fails when its deadline passes.
+            Self::Fail => &[Pending, Queued, Running, Paused, Degraded],
         }
     }
 
@@ -261,7 +262,7 @@ mod tests {
                 "queued",
             ],
         ),
-        ("paused", &["queued", "stopped", "cancelled"]),
+        ("paused", &["queued", "stopped", "cancelled", "failed"]),
         ("degraded", &["running", "failed", "completed", "stopped"]),
         ("failed", &["queued"]),
         ("timeout", &["queued"]),
