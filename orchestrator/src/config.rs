@@ -19,6 +19,8 @@ use figment::Figment;
 use figment::providers::Serialized;
 use serde::{Deserialize, Serialize};
 
+use crate::output;
+
 pub use eap::EapSettings;
 pub use layers::{Flags, SECRET_VARIABLES, home, no_color, variables};
 pub use secret::Secret;
@@ -223,6 +225,12 @@ impl Loader {
         let keys = layers::keys()?;
         let file = layers::File::read(self.file.clone(), &keys)?;
         let environment = layers::Environment::read(std::env::vars_os(), &keys);
+        let names = std::env::vars_os().map(|(name, _)| name);
+        for (name, meant) in layers::misspelt(names, &keys) {
+            output::say(format_args!(
+                "warning: the variable {name} sets nothing; {meant} does"
+            ));
+        }
         Config::merge(file, environment, flags)
     }
 }

@@ -112,6 +112,33 @@ pub async fn a_backlog_survives_a_crash(mode: Mode) {
     }
 }
 
+/// The data folder is its own, so nobody has to wait for the lease of the one before it.
+pub async fn a_dev_that_was_killed_goes_on_as_soon_as_it_is_back(mode: Mode) {
+    let stand = Stand::own(mode, Plan::default()).await;
+    let tenant = stand.tenant().await;
+    let repo = stand.repo();
+    let marks = stand.scratch().join("marks");
+    // The first holds the branch until it is killed, the second waits for it.
+    let line = format!(
+        r"[ -e {marks} ] || {{ echo begun >> {marks}; while :; do sleep 0.05; done; }}; echo again >> {marks}",
+        marks = marks.display()
+    );
+    let exclusive = json!({"repository": {"path": repo.path(), "exclusive": true}});
+    let first = tenant.command_with(&line, exclusive.clone()).await;
+    eventually("the first one works", PATIENCE, async || marks.exists().then_some(())).await;
+    let second = tenant.command_with(&line, exclusive).await;
+    second.reaches("running").await;
+    let killed = Instant::now();
+    stand.crash(async || {}).await;
+    for job in [&first, &second] {
+        job.reaches("completed").await;
+        assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
+    }
+    assert_eq!(lines_of(&marks), ["begun", "again", "again"]);
+    let lease = Duration::from_secs(stand.plan().lease_seconds);
+    assert!(killed.elapsed() < lease, "it took {:?}", killed.elapsed());
+}
+
 /// A worker that was frozen past its lease finds its jobs taken: it ends what it still runs and writes nothing.
 pub async fn a_frozen_worker_finds_its_jobs_taken(mode: Mode) {
     let stand = Stand::own(mode, Plan::noticing_crashes()).await;

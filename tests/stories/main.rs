@@ -157,6 +157,8 @@ both {
         doctor_tells_what_is_configured_and_no_secret;
 }
 embedded {
+    crash:
+        a_dev_that_was_killed_goes_on_as_soon_as_it_is_back;
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;

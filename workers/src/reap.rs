@@ -15,21 +15,21 @@ pub(crate) async fn reap_loop(worker: Arc<Worker>) {
     // Often enough that reaping adds little to lease and grace.
     let every = worker.config.lease.min(worker.config.grace * 2) / 6;
     loop {
-        tokio::select! {
-            biased;
-            () = worker.over.cancelled() => break,
-            () = tokio::time::sleep(every) => {}
-        }
-        if !singleton::is_mine(&worker, CHORE, every * 2).await {
-            continue;
-        }
-        if let Err(error) = reap(&worker).await {
+        // At once when a worker starts: the one before it may have died.
+        if singleton::is_mine(&worker, CHORE, every * 2).await
+            && let Err(error) = reap(&worker).await
+        {
             tracing::warn!(%error, "dead workers could not be looked for");
             worker
                 .metrics
                 .engine_errors_total
                 .with_label_values(&["reap"])
                 .inc();
+        }
+        tokio::select! {
+            biased;
+            () = worker.over.cancelled() => break,
+            () = tokio::time::sleep(every) => {}
         }
     }
     singleton::give_up(&worker, CHORE).await;

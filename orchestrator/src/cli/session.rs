@@ -83,6 +83,11 @@ Examples:
         after_help = "Example:\n  orchestrator session resume 0198c5a2-7e1b-7cc0-8000-0123456789ab"
     )]
     Resume(OneSession),
+    /// List a session's runs: which agent and worker had it, for how long, and how each ended
+    #[command(
+        after_help = "Example:\n  orchestrator session attempts 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    )]
+    Attempts(OneSession),
     /// List the checkpoints that a session's runs kept
     #[command(
         after_help = "Example:\n  orchestrator session checkpoints 0198c5a2-7e1b-7cc0-8000-0123456789ab"

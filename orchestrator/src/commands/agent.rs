@@ -74,7 +74,7 @@ pub async fn run(command: AgentCommand, loader: &Loader) -> anyhow::Result<Exit>
             let (client, path) = open(&args, loader)?;
             client.delete(&path).await.map_err(anyhow::Error::from)
         }
-        AgentCommand::Route(args) => route(args, loader).await,
+        AgentCommand::Route(args) => return route(args, loader).await,
         AgentCommand::Check(args) => return super::agent_check::run(args).await,
     }?;
     Ok(Exit::Ok)
@@ -117,7 +117,8 @@ async fn steer(verb: &str, args: &OneAgent, loader: &Loader) -> anyhow::Result<(
     show(client.act(&format!("{path}/{verb}")).await?, args.output)
 }
 
-async fn route(args: AgentRouteArgs, loader: &Loader) -> anyhow::Result<()> {
+/// That there is none is an answer, and no success: a script asks whether somebody would do it.
+async fn route(args: AgentRouteArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let body = said([
         ("capabilities", Some(json!(args.capabilities))),
         ("min_tier", args.min_tier.map(Value::from)),
@@ -127,8 +128,14 @@ async fn route(args: AgentRouteArgs, loader: &Loader) -> anyhow::Result<()> {
     ]);
     let client = connect::client(&args.connection, loader)?;
     let document: Value = client.post("agents/route", &body).await?;
+    let exit = if document["choice"].is_null() {
+        Exit::NotFound
+    } else {
+        Exit::Ok
+    };
     if args.output == Format::Json {
-        return output::json(&document);
+        output::json(&document)?;
+        return Ok(exit);
     }
     let routing: Routing = serde_json::from_value(document)?;
     let mut table = output::table(&["agent", "score", ""]);
@@ -140,7 +147,8 @@ async fn route(args: AgentRouteArgs, loader: &Loader) -> anyhow::Result<()> {
         table.add_row([rejected.name, String::new(), rejected.reason]);
     }
     output::print(table)?;
-    output::line(routing.reason)
+    output::line(routing.reason)?;
+    Ok(exit)
 }
 
 /// The API, and the agent's address there.

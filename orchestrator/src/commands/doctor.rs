@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::cli::DoctorArgs;
 use crate::compose::isolation;
-use crate::config::{Config, Flags, Loader};
+use crate::config::{Config, Flags, Loader, Settings};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 
@@ -47,7 +47,10 @@ pub async fn run(args: DoctorArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let findings = Findings {
         settings: settings(&config)?,
         probes: probes::all(&config.settings).await,
-        isolation: level(&isolation::detect(&config.settings, false).await?),
+        isolation: level(
+            &config.settings,
+            &isolation::detect(&config.settings, false).await?,
+        ),
     };
     match args.output {
         Format::Json => output::json(&findings)?,
@@ -58,7 +61,7 @@ pub async fn run(args: DoctorArgs, loader: &Loader) -> anyhow::Result<Exit> {
     Ok(if broken { Exit::Failed } else { Exit::Ok })
 }
 
-fn level(isolation: &Isolation) -> Level {
+fn level(settings: &Settings, isolation: &Isolation) -> Level {
     let parts = isolation.parts().into_iter().map(|part| Part {
         name: part.name,
         works: part.works,
@@ -66,7 +69,10 @@ fn level(isolation: &Isolation) -> Level {
     });
     Level {
         summary: isolation.level(),
-        refused: isolation.check().err().map(|error| error.to_string()),
+        refused: isolation::check(settings)
+            .and_then(|()| isolation.check().map_err(Into::into))
+            .err()
+            .map(|error| error.to_string()),
         parts: parts.collect(),
     }
 }

@@ -1,5 +1,6 @@
 //! `session ...`: each verb one request, or one stream.
 
+mod attempts;
 mod checkpoints;
 mod demands;
 mod describe;
@@ -30,6 +31,7 @@ pub async fn run(command: SessionCommand, loader: &Loader) -> anyhow::Result<Exi
         SessionCommand::Cancel(args) => steer::run("cancel", args, loader).await,
         SessionCommand::Pause(args) => steer::run("pause", args, loader).await,
         SessionCommand::Resume(args) => steer::run("resume", args, loader).await,
+        SessionCommand::Attempts(args) => attempts::run(args, loader).await,
         SessionCommand::Checkpoints(args) => checkpoints::list(args, loader).await,
         SessionCommand::Restore(args) => checkpoints::restore(args, loader).await,
         SessionCommand::Retry(args) => steer::run("retry", args, loader).await,

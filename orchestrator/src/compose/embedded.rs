@@ -13,7 +13,7 @@ use application::use_cases::{NewKey, create_key, create_tenant};
 use domain::{NewTenant, Quotas, Role};
 
 use super::DEFAULT_TENANT;
-use super::data_dir::DataDir;
+use super::data_dir::{Claimed, DataDir};
 use crate::config::Settings;
 
 pub struct Embedded {
@@ -23,8 +23,12 @@ pub struct Embedded {
 
 impl Embedded {
     /// Opens the store of `dir`, or makes it, and brings its tables up to date.
-    pub async fn open(dir: &DataDir, settings: &Settings) -> anyhow::Result<Self> {
+    ///
+    /// The folder is this process's alone: whoever worked here before is gone, and what it held is taken back at once
+    /// instead of after a lease and a grace.
+    pub async fn open(dir: &Claimed, settings: &Settings) -> anyhow::Result<Self> {
         let store = open_store(dir).await?;
+        store.end_leases().await?;
         let artifacts = settings
             .artifacts_dir
             .clone()

@@ -21,8 +21,8 @@ pub async fn detect(settings: &Settings, as_worker: bool) -> anyhow::Result<Isol
     detected.await.context("isolation could not be looked for")
 }
 
-/// The isolation of a worker that is about to start.
-pub async fn of_worker(settings: &Settings) -> anyhow::Result<Isolation> {
+/// Settings that do not go together, whatever the machine gives.
+pub fn check(settings: &Settings) -> anyhow::Result<()> {
     let is_off = settings.network == Network::Off;
     if is_off && settings.isolation == IsolationDemand::None {
         bail!("--network off takes isolation: leave --isolation none out, or the other");
@@ -33,6 +33,13 @@ pub async fn of_worker(settings: &Settings) -> anyhow::Result<Isolation> {
             "--network off and the agent opencode do not go together: a model is reached over the network. Name the others: --agents echo,command (eap works too)"
         );
     }
+    Ok(())
+}
+
+/// The isolation of a worker that is about to start.
+pub async fn of_worker(settings: &Settings) -> anyhow::Result<Isolation> {
+    check(settings)?;
+    let agents = settings.agents.as_deref().unwrap_or_default();
     let isolation = detect(settings, true).await?;
     isolation.check()?;
     let level = isolation.level();

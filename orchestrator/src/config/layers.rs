@@ -171,6 +171,42 @@ impl Environment {
     }
 }
 
+/// Variables with our prefix that set nothing and look like a slip of one that does, with that one.
+pub fn misspelt(
+    names: impl Iterator<Item = OsString>,
+    keys: &BTreeSet<String>,
+) -> Vec<(String, String)> {
+    /// Letters that are wrong, missing, too many or swapped.
+    const SLIPS: usize = 2;
+    let meant: BTreeSet<String> = keys.iter().map(|key| variable(key)).collect();
+    let settings: Vec<(String, String)> = keys
+        .iter()
+        .map(|key| {
+            (
+                format!("{PREFIX}{}", key.to_ascii_uppercase()),
+                variable(key),
+            )
+        })
+        .collect();
+    let mut misspelt = Vec::new();
+    for name in names {
+        let name = name.to_string_lossy().into_owned();
+        if !name.starts_with(PREFIX) || meant.contains(&name) {
+            continue;
+        }
+        let near = settings
+            .iter()
+            .map(|(said, meant)| (strsim::osa_distance(&name, said), meant))
+            // Of a short name two other letters make another word.
+            .filter(|(slips, _)| *slips <= SLIPS && slips * 4 <= name.len() - PREFIX.len())
+            .min();
+        if let Some((_, setting)) = near {
+            misspelt.push((name, setting.clone()));
+        }
+    }
+    misspelt
+}
+
 /// A variable's text as what its key is; what does not fit is refused as it stands.
 fn typed(key: &str, text: &str) -> Value {
     if NUMBERS.contains(&key)

@@ -5,7 +5,7 @@ use std::io::Write as _;
 
 use serde::Serialize;
 
-use super::layers::{Environment, File, keys};
+use super::layers::{Environment, File, keys, misspelt};
 use super::*;
 
 #[derive(Default, Serialize)]
@@ -108,6 +108,30 @@ fn empty_variables_and_those_of_scripts_are_not_settings() {
     let config = load("", &environment, None).unwrap();
     assert_eq!(config.settings.port, 8080);
     assert!(!config.is_set("port"));
+}
+
+#[test]
+fn a_slip_in_a_variables_name_is_noticed_and_scripts_variables_are_not() {
+    let slips = |name: &str| misspelt([OsString::from(name)].into_iter(), &keys().unwrap());
+    for (name, meant) in [
+        ("ORCHESTRATOR_CONCURENCY", "ORCHESTRATOR_CONCURRENCY"),
+        ("ORCHESTRATOR_LEASE_SECOND", "ORCHESTRATOR_LEASE_SECONDS"),
+        ("ORCHESTRATOR_AGNETS", "ORCHESTRATOR_AGENTS"),
+        ("ORCHESTRATOR_REDIS_URL", "REDIS_URL"),
+    ] {
+        assert_eq!(slips(name), [(name.to_owned(), meant.to_owned())]);
+    }
+    for name in [
+        "ORCHESTRATOR_PORT",
+        "ORCHESTRATOR_TEST_MODE",
+        "ORCHESTRATOR_BIN",
+        "ORCHESTRATOR_STORY_SESSIONS",
+        "ORCHESTRATOR_SERVICES_DIR",
+        "ORCHESTRATOR_PROMPT",
+        "LOG",
+    ] {
+        assert_eq!(slips(name), [], "{name}");
+    }
 }
 
 #[test]

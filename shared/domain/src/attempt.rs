@@ -35,7 +35,7 @@ pub enum AttemptOutcome {
     Paused,
     /// Its worker was drained and gave it back.
     HandedBack,
-    /// Its worker was not heard of for a whole lease.
+    /// Its worker died, or was not heard of for a whole lease.
     LeaseLost,
 }
 

@@ -245,7 +245,7 @@ fn lease_lost(job: &Job) -> JobError {
         .map_or_else(String::new, |claim| format!(" {}", claim.worker));
     JobError::new(
         "LEASE_LOST",
-        format!("worker{worker} was not heard of for a whole lease; its run was given up"),
+        format!("worker{worker} died, or was not heard of for a whole lease; its run was given up"),
     )
 }
 

@@ -177,6 +177,7 @@ fn title(args: &WorkArgs) -> String {
     let source = match &args.run {
         Some(line) => line.clone(),
         None if !args.argv.is_empty() => args.argv.join(" "),
+        None if args.prompt.trim().is_empty() => args.capabilities.join(", "),
         None => args.prompt.clone(),
     };
     let line: String = source
@@ -365,5 +366,7 @@ mod tests {
         assert_eq!(title.chars().count(), TITLE_CHARS);
         assert!(title.ends_with("x..."), "{title}");
         assert_eq!(super::title(&parsed(&[]).work), "session");
+        let routed = parsed(&["--can", "testing,web"]).work;
+        assert_eq!(super::title(&routed), "testing, web");
     }
 }

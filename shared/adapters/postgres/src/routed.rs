@@ -1,13 +1,13 @@
 //! Sessions that are routed: claimed together with the agent that does the work, in one transaction.
 //!
-//! Who could have which agent is worked out from what is read without locks, since most looks find nothing. What was found
-//! is checked again behind the locks: the worker's row, the queues, then the agents by id.
+//! Who could have which agent is worked out from what is read without locks or a transaction, since most looks find
+//! nothing. What was found is checked again behind the locks: the worker's row, the queues, then the agents by id.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
 
 use application::ports::Claimed;
-use deadpool_postgres::Transaction;
+use deadpool_postgres::{Client, Transaction};
 use domain::{
     AgentId, Assignment, Candidate, Job, JobId, QueueKey, RoutedOffer, Timestamp, WaitingTask,
     WorkerRef, assign, confirm, in_turns,
@@ -76,21 +76,21 @@ static START: LazyLock<String> = LazyLock::new(|| {
             SELECT * FROM unnest($4::uuid[], $5::uuid[], $6::text[], $7::jsonb[]) AS g (job_id, agent_id, agent_name, data)
         ), started AS (
             UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, worker_id = $1,
-                worker_epoch = $2, started_at = $3, updated_at = $3, stop_requested_at = NULL, pause_requested_at = NULL,
-                event_seq = j.event_seq + 1
+                worker_epoch = $2, started_at = greatest($3, j.updated_at), updated_at = greatest($3, j.updated_at),
+                stop_requested_at = NULL, pause_requested_at = NULL, event_seq = j.event_seq + 1
             WHERE j.id = ANY ($4::uuid[]) AND j.state = 'queued' AND j.due
             RETURNING {JOB}
         ), attempts AS (
             INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at, agent_id, agent_name)
-            SELECT s.id, s.attempt, s.tenant_id, $1, $3, g.agent_id, g.agent_name
+            SELECT s.id, s.attempt, s.tenant_id, $1, s.started_at, g.agent_id, g.agent_name
             FROM started s JOIN given g ON g.job_id = s.id
         ), events AS (
             INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt, data)
-            SELECT s.id, s.event_seq, s.tenant_id, $3, 'started', s.attempt, g.data
+            SELECT s.id, s.event_seq, s.tenant_id, s.started_at, 'started', s.attempt, g.data
             FROM started s JOIN given g ON g.job_id = s.id
         ), slots AS (
             INSERT INTO agent_slots (job_id, attempt, tenant_id, agent_id, taken_at)
-            SELECT s.id, s.attempt, s.tenant_id, g.agent_id, $3 FROM started s JOIN given g ON g.job_id = s.id
+            SELECT s.id, s.attempt, s.tenant_id, g.agent_id, s.started_at FROM started s JOIN given g ON g.job_id = s.id
             ON CONFLICT (job_id) DO UPDATE
             SET attempt = excluded.attempt, agent_id = excluded.agent_id, taken_at = excluded.taken_at
         )
@@ -106,11 +106,11 @@ pub(crate) async fn claim(
     now: Timestamp,
 ) -> Result<Option<Claimed>, Failure> {
     let mut client = store.client().await?;
-    let tx = client.transaction().await?;
-    let wanted = look(&tx, offer, now).await?;
+    let wanted = look(&client, offer, now).await?;
     if wanted.is_empty() {
         return Ok(Some(Claimed::default()));
     }
+    let tx = client.transaction().await?;
     if !lease::check(&tx, worker, now).await? {
         return Ok(None);
     }
@@ -147,12 +147,12 @@ pub(crate) async fn claim(
 
 /// Who could have which agent, as it seems.
 async fn look(
-    tx: &Transaction<'_>,
+    client: &Client,
     offer: &RoutedOffer,
     now: Timestamp,
 ) -> Result<Vec<Assignment>, Failure> {
-    let waiting = tx.prepare_cached(WAITING).await?;
-    let rows = tx.query(&waiting, &[&now, &TENANTS, &SESSIONS]).await?;
+    let waiting = client.prepare_cached(WAITING).await?;
+    let rows = client.query(&waiting, &[&now, &TENANTS, &SESSIONS]).await?;
     let mut tasks = Vec::with_capacity(rows.len());
     let mut free: BTreeMap<QueueKey, u32> = BTreeMap::new();
     let mut again: Vec<Uuid> = Vec::new();
@@ -174,25 +174,25 @@ async fn look(
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    tell_failed(tx, &mut tasks, &again).await?;
+    tell_failed(client, &mut tasks, &again).await?;
     let tenants: Vec<Uuid> = free.keys().map(|queue| queue.tenant.as_uuid()).collect();
-    let agents = tx.prepare_cached(&AGENTS).await?;
-    let candidates = tx.query(&agents, &[&tenants]).await?;
+    let agents = client.prepare_cached(&AGENTS).await?;
+    let candidates = client.query(&agents, &[&tenants]).await?;
     let candidates = candidates.iter().map(candidate).collect::<Result<_, _>>()?;
     Ok(assign(&in_turns(tasks), candidates, free, offer, now))
 }
 
 async fn tell_failed(
-    tx: &Transaction<'_>,
+    client: &Client,
     tasks: &mut [WaitingTask],
     again: &[Uuid],
 ) -> Result<(), Failure> {
     if again.is_empty() {
         return Ok(());
     }
-    let failed = tx.prepare_cached(FAILED).await?;
+    let failed = client.prepare_cached(FAILED).await?;
     let mut by_job: HashMap<JobId, Vec<AgentId>> = HashMap::new();
-    for row in &tx.query(&failed, &[&again]).await? {
+    for row in &client.query(&failed, &[&again]).await? {
         let agent = AgentId::from_uuid(rows::get(row, "agent_id")?);
         by_job
             .entry(rows::job_id(row, "job_id")?)

@@ -57,6 +57,16 @@ pub async fn check_lease(
     Ok(Reader(&row).json("labels")?)
 }
 
+/// Of every worker; who lives nonetheless finds its lease lost.
+pub async fn end_all(store: &SqliteStore) -> Result<(), StoreError> {
+    let mut tx = store.write().await?;
+    sqlx::query("UPDATE workers SET lease_until = 0")
+        .execute(&mut *tx)
+        .await
+        .map_err(failed)?;
+    tx.commit().await.map_err(failed)
+}
+
 pub async fn renew_lease(
     store: &SqliteStore,
     worker: WorkerRef,

@@ -80,6 +80,11 @@ impl SqliteStore {
         migrate::migrate(&self.writer).await
     }
 
+    /// For who knows that no worker of this store lives: the next REAP takes back all that they held.
+    pub async fn end_leases(&self) -> Result<(), StoreError> {
+        lease::end_all(self).await
+    }
+
     /// Waits for running transactions and closes the file.
     pub async fn close(&self) {
         self.readers.close().await;

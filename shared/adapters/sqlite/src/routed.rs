@@ -100,7 +100,7 @@ pub async fn claim(
         let Some(agent) = agents.get(&it.agent) else {
             continue;
         };
-        write_history(&mut tx, &started, worker, &agent.agent, now).await?;
+        write_history(&mut tx, &started, worker, &agent.agent).await?;
         change_condition(&mut tx, it.agent, Condition::taken).await?;
         jobs.push(started.job.given(&agent.agent));
     }
@@ -195,7 +195,8 @@ async fn start(
     let row = sqlx::query(
         "UPDATE jobs
          SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1, worker_id = ?1,
-             worker_epoch = ?2, started_at = ?3, updated_at = ?3, stop_requested_at = NULL, pause_requested_at = NULL
+             worker_epoch = ?2, started_at = max(?3, updated_at), updated_at = max(?3, updated_at),
+             stop_requested_at = NULL, pause_requested_at = NULL
          WHERE id = ?4 AND state = 'queued' AND due
          RETURNING *",
     )
@@ -215,10 +216,10 @@ async fn write_history(
     started: &Stored,
     worker: WorkerRef,
     agent: &domain::RegisteredAgent,
-    now: Timestamp,
 ) -> Result<(), StoreError> {
     let job = &started.job;
-    let at = now.timestamp_micros();
+    // When it started: not before what happened to it last.
+    let at = job.updated_at.timestamp_micros();
     sqlx::query(
         "INSERT INTO job_attempts (job_id, number, tenant_id, worker_id, started_at, agent_id, agent_name)
          VALUES (?, ?, ?, ?, ?, ?, ?)",

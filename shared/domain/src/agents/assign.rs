@@ -46,7 +46,7 @@ pub fn assign(
 ) -> Vec<Assignment> {
     let mut assigned = Vec::new();
     // Agents only fill up while this goes on, so what found none once finds none again.
-    let mut in_vain: HashSet<(QueueKey, &RouteRequest)> = HashSet::new();
+    let mut in_vain: HashSet<(QueueKey, &RouteRequest, &[AgentId])> = HashSet::new();
     for task in tasks {
         if assigned.len() >= offer.most as usize {
             break;
@@ -54,7 +54,7 @@ pub fn assign(
         let Some(room) = free.get_mut(&task.queue).filter(|room| **room > 0) else {
             continue;
         };
-        let key = (task.queue, &task.request);
+        let key = (task.queue, &task.request, task.failed.as_slice());
         if in_vain.contains(&key) || !task.requires.are_met_by(&offer.labels) {
             continue;
         }

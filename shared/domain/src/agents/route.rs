@@ -64,7 +64,7 @@ pub struct Candidate {
 pub struct RouteContext<'a> {
     /// Kinds that can be run where the task would be; `None`: all.
     pub kinds: Option<&'a [RegisteredKind]>,
-    /// Agents that failed this task already: they get it again only if nobody else would do.
+    /// Agents that failed this task already: they get it again only if nobody else would do, now or soon.
     pub failed: &'a [AgentId],
     pub now: Timestamp,
 }
@@ -107,6 +107,11 @@ impl Refusal {
                 | Self::MissingLabels(_)
                 | Self::KindNotRun(_)
         )
+    }
+
+    /// True where the agent is at work, and free again when that ends.
+    const fn is_at_work(&self) -> bool {
+        matches!(self, Self::Busy | Self::Probed | Self::Full { .. })
     }
 }
 
@@ -209,8 +214,9 @@ pub fn route<'a>(
             None => suitable.push(score(request, candidate, context.now)),
         }
     }
-    if suitable.is_empty() {
-        // Better the same once more than nobody.
+    let soon = routing.rejected.iter().any(|it| it.why.is_at_work());
+    if suitable.is_empty() && !soon {
+        // Better the same once more than nobody; but attempts are not spent on it while another is only busy.
         suitable = failed
             .iter()
             .map(|candidate| score(request, candidate, context.now))

@@ -49,6 +49,7 @@ pub struct Scored {
     pub agent: AgentId,
     pub name: String,
     pub kind: RegisteredKind,
+    /// To a millionth.
     pub score: f64,
     pub parts: Parts,
     pub cost_usd: Option<f64>,
@@ -67,14 +68,21 @@ pub(super) fn score(request: &RouteRequest, candidate: &Candidate, now: Timestam
         agent: agent.id,
         name: agent.definition.name.clone(),
         kind: agent.kind(),
-        score: parts.tier * WEIGHTS.tier
-            + parts.capability * WEIGHTS.capability
-            + parts.load * WEIGHTS.load
-            + parts.availability * WEIGHTS.availability
-            + parts.preferred,
+        score: rounded(
+            parts.tier * WEIGHTS.tier
+                + parts.capability * WEIGHTS.capability
+                + parts.load * WEIGHTS.load
+                + parts.availability * WEIGHTS.availability
+                + parts.preferred,
+        ),
         parts,
         cost_usd: agent.definition.cost_usd,
     }
+}
+
+/// To a millionth: what floating point adds below that must neither decide between equal agents nor be shown.
+fn rounded(score: f64) -> f64 {
+    (score * 1e6).round() / 1e6
 }
 
 #[expect(clippy::cast_precision_loss, reason = "at most fifty each")]

@@ -3,7 +3,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::*;
-use crate::{AgentId, AgentSpec, Labels, Timestamp};
+use crate::{AgentId, AgentSpec, JobId, JobKind, Labels, QueueKey, TenantId, Timestamp};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 
@@ -279,6 +279,50 @@ fn one_that_failed_at_the_task_gets_it_only_if_nobody_else_would() {
     assert_eq!(chosen(&routing), Some("other"));
     assert_eq!(routing.rejected[0].why, Refusal::FailedThisTask);
     assert_eq!(chosen(&route(&asks(""), &both[..1], context)), Some("best"));
+    let [best, mut other] = both;
+    other.in_use = other.agent.definition.capacity;
+    let routing = route(&asks(""), &[best.clone(), other.clone()], context);
+    assert_eq!(chosen(&routing), None, "the other is free soon");
+    assert_eq!(routing.rejected[1].why, Refusal::FailedThisTask);
+    other.agent.draining = true;
+    assert_eq!(
+        chosen(&route(&asks(""), &[best, other], context)),
+        Some("best"),
+        "the other takes nothing more"
+    );
+}
+
+#[test]
+fn a_task_that_waits_for_another_agent_keeps_nobody_from_the_one_it_failed_at() {
+    let mut busy = candidate(2, "busy", 3, "");
+    busy.in_use = busy.agent.definition.capacity;
+    let queue = QueueKey {
+        tenant: TenantId::from_uuid(Uuid::from_u128(9)),
+        kind: JobKind::Session,
+    };
+    let task = |job: u128, failed: &[AgentId]| WaitingTask {
+        job: JobId::from_uuid(Uuid::from_u128(job)),
+        queue,
+        request: asks(""),
+        requires: Labels::default(),
+        failed: failed.to_vec(),
+    };
+    let tasks = [task(1, &[id(1)]), task(2, &[])];
+    let offer = RoutedOffer {
+        kinds: vec![RegisteredKind::Echo],
+        labels: Labels::default(),
+        most: 9,
+    };
+    let free = [(queue, 9)].into();
+    let given = assign(
+        &tasks,
+        vec![candidate(1, "free", 3, ""), busy],
+        free,
+        &offer,
+        NOW,
+    );
+    let given: Vec<_> = given.iter().map(|it| (it.job, it.agent)).collect();
+    assert_eq!(given, [(tasks[1].job, id(1))]);
 }
 
 #[test]

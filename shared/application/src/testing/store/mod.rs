@@ -110,6 +110,7 @@ macro_rules! store_contract {
             routed:
                 a_routed_session_is_claimed_with_the_best_agent,
                 an_agent_gets_no_more_than_its_capacity,
+                a_late_routed_claim_starts_no_session_before_what_happened_last,
                 routed_sessions_keep_to_quotas_and_pauses,
                 a_session_fails_over_and_the_breaker_opens,
                 a_dead_workers_agent_is_free_again;

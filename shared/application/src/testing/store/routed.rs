@@ -146,6 +146,32 @@ fn session_of(job: &Job) -> domain::SessionSpec {
     }
 }
 
+/// It waited for its queue or its agent while the session came to it.
+pub async fn a_late_routed_claim_starts_no_session_before_what_happened_last(
+    store: StoreUnderTest,
+) {
+    let world = World::new(store);
+    let tenant = world.tenant_with_quota("acme", 9).await;
+    world.echo(None, "echo", 3, 1).await;
+    let worker = world.worker().await;
+    let asked = world.now();
+    world.pass(Duration::from_secs(3));
+    let job = world.submitted(&tenant, wants("one", "testing")).await;
+    let agents = &world.store.agents;
+    let claimed = agents.claim_routed(worker, offer(9), asked).await;
+    let [started] = &claimed.expect("the lease is valid").jobs[..] else {
+        panic!("one session waits");
+    };
+    assert_eq!(started.started_at, Some(world.now()));
+    let history = world.store.jobs.events(job.tenant, job.id, 0, 10).await;
+    let history = history.expect(OK).expect("it is there");
+    let times: Vec<_> = history.iter().map(|event| event.at).collect();
+    assert_eq!(times, [world.now(); 3]);
+    let attempts = world.store.jobs.attempts(job.tenant, job.id).await;
+    let attempts = attempts.expect(OK).expect("it ran");
+    assert_eq!(attempts[0].started_at, world.now());
+}
+
 pub async fn an_agent_gets_no_more_than_its_capacity(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant_with_quota("acme", 100).await;
