@@ -18,8 +18,9 @@ use crate::signals;
 
 /// Beside a producer's on the same machine.
 pub const METRICS_PORT: u16 = 9101;
-/// The agents where nothing else was asked for: running what tenants send is the operator's decision.
-pub const AGENTS: &[AgentKind] = &[AgentKind::Echo];
+/// The agents where nothing else was asked for: running what tenants send is the operator's decision. Agents that registered
+/// themselves do their work elsewhere.
+pub const AGENTS: &[AgentKind] = &[AgentKind::Echo, AgentKind::External];
 
 #[derive(Serialize)]
 struct HostFlag<'a> {
@@ -41,7 +42,7 @@ pub async fn run(args: WorkerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let shutdown = signals::shutdown()?;
     let services = Services::connect(&settings, "worker").await?;
     let dir = DataDir::open(&settings.data_dir)?;
-    let tools = tools::build(&settings, &dir.work()).await?;
+    let tools = tools::build(&settings, &services.ports, &dir.work()).await?;
     let metrics_listening = Listening::for_metrics(&settings, METRICS_PORT).await?;
 
     let metrics = Metrics::new();

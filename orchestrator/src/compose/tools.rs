@@ -8,10 +8,12 @@ use adapter_agents::eap::{ConfiguredEndpoints, EapAgent};
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{Author, GitWorkspaces, Roots};
-use adapter_agents::{CommandAgent, EchoAgent, Environment, OpenCodeAgent, OpenCodeSetup};
+use adapter_agents::{
+    CommandAgent, EchoAgent, Environment, ExternalAgent, ExternalSetup, OpenCodeAgent, OpenCodeSetup,
+};
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
-use application::ports::Agent;
+use application::ports::{Agent, Ports};
 use domain::AgentKind;
 use workers::Tools;
 
@@ -24,7 +26,7 @@ pub const GUARD: &str = "guard";
 pub const TRAINER: &str = "reference-trainer";
 
 /// `work` is the folder for worktrees; what dead workers left there is swept away.
-pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
+pub async fn build(settings: &Settings, ports: &Ports, work: &Path) -> anyhow::Result<Tools> {
     let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
     let environment = environment(settings);
     let author = match &settings.commit_author {
@@ -42,7 +44,10 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     let guard = guard(settings).with_isolation(isolation);
     let agents = agent_kinds(settings)
         .into_iter()
-        .filter_map(|kind| agent(kind, settings, &guard, &environment, work).transpose())
+        .filter_map(|kind| match kind {
+            AgentKind::External => Some(Ok(external(ports, &environment))),
+            kind => agent(kind, settings, &guard, &environment, work).transpose(),
+        })
         .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
         agents,
@@ -65,8 +70,8 @@ fn agent(
     work: &Path,
 ) -> Result<Option<Arc<dyn Agent>>, ConfigError> {
     let agent: Arc<dyn Agent> = match kind {
-        // Sessions that are routed come with their agent's own kind.
-        AgentKind::Routed => return Ok(None),
+        // Sessions that are routed come with their agent's own kind; the other needs the store.
+        AgentKind::Routed | AgentKind::External => return Ok(None),
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
             guard.clone(),
@@ -77,6 +82,14 @@ fn agent(
         AgentKind::Eap => Arc::new(eap(settings, environment)?),
     };
     Ok(Some(agent))
+}
+
+fn external(ports: &Ports, environment: &Environment) -> Arc<dyn Agent> {
+    let setup = ExternalSetup {
+        agents: Arc::clone(&ports.agents),
+        clock: Arc::clone(&ports.clock),
+    };
+    Arc::new(ExternalAgent::new(setup, environment))
 }
 
 fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, ConfigError> {

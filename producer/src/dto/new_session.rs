@@ -306,6 +306,13 @@ impl AgentBody {
             }),
             // Not among those that a text is read as.
             AgentKind::Routed => None,
+            AgentKind::External => {
+                violations.add(
+                    "/agent/kind",
+                    "agents that register themselves are not named; give `capabilities`, and `preferred_agent` for one of them",
+                );
+                None
+            }
             AgentKind::Command => self.into_command(violations).map(AgentSpec::Command),
             AgentKind::OpenCode => Some(AgentSpec::OpenCode(OpenCode {
                 model: self.model,
@@ -402,6 +409,7 @@ impl From<AgentSpec> for AgentBody {
             AgentSpec::Echo { delay_seconds: 0 } => {}
             AgentSpec::Echo { delay_seconds } => body.delay_seconds = Some(delay_seconds),
             AgentSpec::Routed(request) => body.route = Some(Box::new(request.into())),
+            AgentSpec::External(external) => body.name = Some(external.name),
             AgentSpec::Command(Command::Argv(argv)) => body.argv = Some(argv),
             AgentSpec::Command(Command::Run(line)) => body.run = Some(line),
             AgentSpec::OpenCode(opencode) => {

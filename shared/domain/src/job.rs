@@ -135,8 +135,8 @@ impl Job {
     /// As it is to be run: a session that is routed, with the spec of the agent that it was given.
     #[must_use]
     pub fn given(mut self, agent: &RegisteredAgent) -> Self {
-        if let (JobSpec::Session(session), Some(spec)) = (&mut self.spec, agent.spec()) {
-            session.agent = spec.clone();
+        if let JobSpec::Session(session) = &mut self.spec {
+            session.agent = agent.spec();
         }
         self
     }

@@ -15,6 +15,7 @@ mod dependency;
 mod eap;
 mod error;
 mod event;
+mod external;
 mod fingerprint;
 mod ids;
 mod job;
@@ -62,6 +63,7 @@ pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};
 pub use eap::{Eap, is_agent_name};
 pub use error::JobError;
 pub use event::{EventKind, JobEvent};
+pub use external::External;
 pub use fingerprint::fingerprint;
 pub use ids::{
     AgentId, ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TenantId, WorkerId,

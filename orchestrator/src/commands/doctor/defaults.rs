@@ -61,7 +61,7 @@ fn key_file(settings: &Settings) -> Option<String> {
     is_used.then(|| file.display().to_string())
 }
 
-/// `echo (worker); echo, command, opencode, eap (dev)`
+/// `echo, external (worker); echo, command, opencode, eap, external (dev)`
 fn each(values: &[(String, &str)]) -> String {
     let said = values
         .iter()
@@ -104,7 +104,7 @@ mod tests {
         let worker = workers::WorkerConfig::default();
         assert_eq!(
             said("agents", &settings),
-            "echo (worker); echo, command, opencode, eap (dev)"
+            "echo, external (worker); echo, command, opencode, eap, external (dev)"
         );
         assert_eq!(
             said("metrics_port", &settings),

@@ -31,6 +31,8 @@ pub struct AgentTask {
     pub tenant: TenantId,
     pub job: JobId,
     pub attempt: u32,
+    /// Of the run, and of whatever is written for it.
+    pub fence: i64,
     pub title: String,
     pub prompt: String,
     pub agent: AgentSpec,

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::capability::is_capability;
 use super::condition::Condition;
-use crate::{AgentId, AgentKind, AgentSpec, Labels, TenantId, Timestamp, Violations};
+use crate::{AgentId, AgentKind, AgentSpec, External, Labels, TenantId, Timestamp, Violations};
 
 /// Tiers go from 1, for plain work, to this, for the hardest; who registers an agent judges.
 pub const TIER_MAX: u8 = 5;
@@ -119,8 +119,8 @@ impl From<AgentKind> for RegisteredKind {
             AgentKind::Command => Self::Command,
             AgentKind::OpenCode => Self::OpenCode,
             AgentKind::Eap => Self::Eap,
-            // Nobody runs it as such: what is asked for may be a service elsewhere.
-            AgentKind::Routed => Self::External,
+            // Nobody runs the latter as such: what is asked for may be a service elsewhere.
+            AgentKind::External | AgentKind::Routed => Self::External,
         }
     }
 }
@@ -197,11 +197,15 @@ impl RegisteredAgent {
         }
     }
 
-    /// What a worker runs for it; nothing for an external agent.
-    pub const fn spec(&self) -> Option<&AgentSpec> {
+    /// What a worker runs for it.
+    pub fn spec(&self) -> AgentSpec {
         match &self.definition.work {
-            AgentWork::Worker(spec) => Some(spec),
-            AgentWork::External(_) => None,
+            AgentWork::Worker(spec) => spec.clone(),
+            AgentWork::External(external) => AgentSpec::External(External {
+                agent: self.id,
+                name: self.definition.name.clone(),
+                endpoint_url: external.endpoint_url.clone(),
+            }),
         }
     }
 
@@ -262,6 +266,16 @@ impl AgentDefinition {
             AgentWork::External(external) => external.check(&mut violations),
         }
         violations.or(())
+    }
+}
+
+impl AgentWork {
+    /// False where no worker knows how to give it a task: nothing gives tasks to agents that registered an address yet.
+    pub const fn is_run(&self) -> bool {
+        match self {
+            Self::Worker(_) => true,
+            Self::External(external) => external.endpoint_url.is_none(),
+        }
     }
 }
 

@@ -49,6 +49,7 @@ impl Run {
             tenant: TenantId::from_uuid(Uuid::from_u128(1)),
             job: new_job(),
             attempt: 1,
+            fence: 1,
             title: "a story".to_owned(),
             prompt: "do it".to_owned(),
             agent: AgentSpec::Command(command),
