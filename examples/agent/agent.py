@@ -2,6 +2,7 @@
 """A sample external agent: the External Agent Protocol (EAP 1.0) in one file, with Python's standard library alone.
 
     EAP_TOKEN=a-secret-of-yours ./agent.py --port 9200
+    ORCHESTRATOR_KEY=the-key-of-a-lead ./agent.py --register http://127.0.0.1:8080
 
 What it has to keep is in docs/eap.md. To make an agent of your own of it, replace `work`. The flags below "to see how
 others cope" make it misbehave on purpose, for tests and for the curious.
@@ -17,6 +18,8 @@ import os
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VERSION = "1.0"
@@ -146,6 +149,64 @@ class Agent:
             return sum(1 for task in self.tasks.values() if not task.ended.is_set())
 
 
+class Registration:
+    """The agent's own word at an orchestrator: that it is there, what it can do, and how it is."""
+
+    def __init__(self, server, key, agent):
+        self.server, self.key, self.agent = server.rstrip("/"), key, agent
+        self.id, self.interval = None, 10
+        # An orchestrator is reached directly.
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+    def call(self, path, body, headers):
+        """The answer's document; urllib.error.HTTPError where the server refuses."""
+        headers = {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(self.server + path, json.dumps(body).encode(), headers, method="POST")
+        with self.opener.open(request, timeout=10) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def register(self, url):
+        """With the address where tasks are taken, or None. The token that this answers is the only one that counts."""
+        said = self.agent.options
+        body = {
+            "protocol_version": VERSION,
+            "name": said.name,
+            "version": "1.0",
+            "agent_type": "sample",
+            "capabilities": said.can.split(","),
+            "endpoint_url": url,
+            "max_concurrent_tasks": said.capacity,
+        }
+        made = self.call("/api/v1/agents/external/register", body, {"Authorization": f"Bearer {self.key}"})
+        self.id, self.interval = made["agent_id"], made["heartbeat_interval_seconds"]
+        self.agent.token = made["auth_token"]
+        self.agent.note(f"registered {self.id}")
+
+    def beat(self):
+        busy = self.agent.busy()
+        load = min(1.0, busy / self.agent.options.capacity)
+        body = {"status": "healthy", "current_load": load, "tasks_in_progress": busy}
+        self.call(f"/api/v1/agents/external/{self.id}/heartbeat", body, {"X-Agent-Token": self.agent.token})
+
+    def beat_for_ever(self, url):
+        """An agent that is not known any more, or whose token is another one by now, registers again."""
+        while True:
+            try:
+                self.beat()
+            except urllib.error.HTTPError as error:
+                if error.code in (401, 404):
+                    self.try_to(lambda: self.register(url))
+            except OSError as error:
+                print(f"the orchestrator was not reached: {error}", file=sys.stderr, flush=True)
+            time.sleep(self.interval)
+
+    def try_to(self, do):
+        try:
+            do()
+        except OSError as error:  # the next beat tries again
+            print(f"not registered: {error}", file=sys.stderr, flush=True)
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -263,10 +324,17 @@ def options():
     parser.add_argument("--patience", type=float, default=20, metavar="SECONDS", help="answer 202 to what takes longer")
     parser.add_argument("--journal", metavar="FILE", help="write a line for each request, beginning and end")
     parser.add_argument("--verbose", action="store_true", help="print every request")
+    orchestrator = parser.add_argument_group("to be known to an orchestrator")
+    orchestrator.add_argument("--register", metavar="SERVER", help="register there, with the key in ORCHESTRATOR_KEY, and beat")
+    orchestrator.add_argument("--url", metavar="URL", help="where this agent is to be called [default: host and port]")
+    orchestrator.add_argument("--name", default="SAMPLE", help="A-Z, 0-9, _ and -")
+    orchestrator.add_argument("--can", default="code_editing", metavar="CAPABILITY,..")
+    orchestrator.add_argument("--capacity", type=int, default=4, metavar="N", help="tasks at once")
     others = parser.add_argument_group("to see how others cope")
     others.add_argument("--slow", type=float, default=0, metavar="SECONDS", help="work for so long")
     others.add_argument("--fail-first", type=int, default=0, metavar="N", help="answer 503 to the first N tasks")
     others.add_argument("--silent", action="store_true", help="take tasks and never answer")
+    others.add_argument("--no-beat", action="store_true", help="register and leave it to the server to ask at /health")
     others.add_argument("--misbehave", default="", metavar="HOW,..", help=", ".join(MISBEHAVIOURS))
     said = parser.parse_args()
     said.misbehave = {how for how in said.misbehave.split(",") if how}
@@ -276,14 +344,33 @@ def options():
     return said
 
 
+def introduce(said, agent, url):
+    """Registers, and beats from now on. Until the server below answers, calls wait in its queue."""
+    key = os.environ.get("ORCHESTRATOR_KEY", "")
+    if not key:
+        sys.exit("set ORCHESTRATOR_KEY to the key of a lead, to register with")
+    registration = Registration(said.register, key, agent)
+    try:
+        registration.register(url)
+    except urllib.error.HTTPError as error:
+        sys.exit(f"not registered: {error}: {error.read(2000).decode(errors='replace')}")
+    except OSError as error:
+        sys.exit(f"not registered: {error}")
+    if not said.no_beat:
+        threading.Thread(target=registration.beat_for_ever, args=(url,), daemon=True).start()
+
+
 def main():
     said = options()
     token = os.environ.get(said.token_env, "")
-    if not token:
+    if not token and not said.register:
         sys.exit(f"set {said.token_env} to the token that the orchestrator is to send")
     Handler.agent = Agent(said, token)
     server = Server((said.host, said.port), Handler)
-    print(f"listening on http://{said.host}:{server.server_port}", flush=True)
+    own = f"http://{said.host}:{server.server_port}"
+    if said.register:
+        introduce(said, Handler.agent, said.url or own)
+    print(f"listening on {own}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:
