@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """A sample external agent: the External Agent Protocol (EAP 1.0) in one file, with Python's standard library alone.
 
-    EAP_TOKEN=a-secret-of-yours ./agent.py --port 9200
+    EAP_TOKEN=a-secret-of-yours ./agent.py --port 9200                       # is called (push)
+    ORCHESTRATOR_KEY=a-lead's-key ./agent.py --pull --server http://127.0.0.1:8080   # asks for its tasks (pull)
 
 What it has to keep is in docs/eap.md. To make an agent of your own of it, replace `work`. The flags below "to see how
 others cope" make it misbehave on purpose, for tests and for the curious.
@@ -17,10 +18,15 @@ import os
 import sys
 import threading
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VERSION = "1.0"
 BODY_BYTES = 8 * 1024 * 1024  # the protocol asks for 4 MiB at least
+REPORT_EVERY = 1.0  # seconds between reports while there is something new to say
+LEASE_WAIT = 20  # seconds that one question for a task may take
+TRIES = 5  # of handing over a result
 KEPT_TASKS = 1000  # ended ones; the oldest are forgotten
 MISBEHAVIOURS = ("no-auth", "twice", "strict", "bad-json", "escape", "wrong-id", "undying")
 FIELDS = {"task_id", "session_id", "task_type", "context", "input_data", "requirements", "timeout_seconds"}
@@ -146,6 +152,108 @@ class Agent:
             return sum(1 for task in self.tasks.values() if not task.ended.is_set())
 
 
+class Lost(Exception):
+    """The server has given the task to somebody else, or does not want it any more."""
+
+
+class Puller:
+    """Asks the server for tasks, and tells it how they go. It has no address, so it may stand behind a firewall."""
+
+    def __init__(self, options, key):
+        self.options, self.key = options, key
+        self.agent = Agent(options, token=None)
+        # No proxy: tokens go to the server and nowhere else.
+        self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        self.place, self.token, self.beat_every = None, None, None
+
+    def run(self):
+        self.register()
+        print(f"registered as {self.options.name}, {self.place}", flush=True)
+        for _ in range(self.options.capacity):
+            threading.Thread(target=self.forever, args=(self.pull,), daemon=True).start()
+        self.forever(self.beat)
+
+    def forever(self, act):
+        while True:
+            try:
+                act()
+            except (OSError, ValueError) as error:  # the server is away: it may come back
+                if isinstance(error, urllib.error.HTTPError) and error.code in (401, 404):
+                    print(f"the server does not know this agent any more: {error}", file=sys.stderr, flush=True)
+                    os._exit(1)
+                time.sleep(1)
+
+    def register(self):
+        headers = {"Authorization": f"Bearer {self.key}"}
+        if self.options.tenant:
+            headers["X-Tenant-ID"] = self.options.tenant
+        body = {
+            "protocol_version": VERSION,
+            "name": self.options.name,
+            "version": VERSION,
+            "agent_type": "sample",
+            "capabilities": [word for word in self.options.can.split(",") if word],
+            "max_concurrent_tasks": self.options.capacity,
+        }
+        _, made = self.post("register", body, headers)
+        self.place, self.token = made["agent_id"], made["auth_token"]
+        self.beat_every = made["heartbeat_interval_seconds"]
+
+    def beat(self):
+        busy = self.agent.busy()
+        body = {"status": "healthy", "current_load": min(1, busy / self.options.capacity), "tasks_in_progress": busy}
+        self.post(f"{self.place}/heartbeat", body)
+        time.sleep(self.beat_every)
+
+    def pull(self):
+        status, leased = self.post(f"{self.place}/tasks/lease", {"wait_seconds": LEASE_WAIT})
+        if status != 200:
+            return
+        lease = leased["lease"]
+        self.agent.note(f"LEASE {leased['task']['task_id']}")
+        task = self.agent.take(leased["task"])
+        try:
+            self.attend(task, lease)
+        except Lost as lost:
+            task.cancelled.set()
+            self.agent.note(f"LOST {task.id} {lost}")
+
+    def attend(self, task, lease):
+        """Reports what is new, and often enough to keep the lease, then hands the result over."""
+        address = f"{self.place}/tasks/{task.id}"
+        said, said_at = None, 0.0
+        while not task.ended.wait(REPORT_EVERY):
+            if task.progress != said or time.monotonic() - said_at > lease["renew_within"] / 2:
+                said, said_at = task.progress, time.monotonic()
+                self.tell(f"{address}/progress", {"lease_id": lease["id"], "progress": said})
+        for attempt in range(TRIES):
+            if self.tell(f"{address}/result", {**task.answer, "lease_id": lease["id"]}):
+                return
+            time.sleep(2**attempt)
+
+    def tell(self, address, body):
+        """False when the server could not be reached; what is not said now is said later, as long as the lease lasts."""
+        try:
+            self.post(address, body)
+            return True
+        except urllib.error.HTTPError as error:
+            if error.code in (404, 409):
+                raise Lost(json.loads(error.read() or b"{}").get("code", error.code)) from error
+            if error.code < 500:
+                raise
+            return False
+        except OSError:
+            return False
+
+    def post(self, address, body, headers=None):
+        headers = {"Content-Type": "application/json", **(headers or {"X-Agent-Token": self.token})}
+        url = f"{self.options.server.rstrip('/')}/api/v1/agents/external/{address}"
+        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
+        with self.opener.open(request, timeout=LEASE_WAIT + 20) as response:
+            answer = response.read()
+            return response.status, json.loads(answer) if answer else None
+
+
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -263,6 +371,14 @@ def options():
     parser.add_argument("--patience", type=float, default=20, metavar="SECONDS", help="answer 202 to what takes longer")
     parser.add_argument("--journal", metavar="FILE", help="write a line for each request, beginning and end")
     parser.add_argument("--verbose", action="store_true", help="print every request")
+    pull = parser.add_argument_group("to ask for tasks instead of being called")
+    pull.add_argument("--pull", action="store_true", help="register with the server and ask it for tasks")
+    pull.add_argument("--server", metavar="URL", help="where it is")
+    pull.add_argument("--key-env", default="ORCHESTRATOR_KEY", metavar="NAME", help="the variable with a lead's key")
+    pull.add_argument("--tenant", metavar="SLUG", help="for whom, where the key opens several tenants")
+    pull.add_argument("--name", default="SAMPLE", help="A-Z, 0-9, _ and -; one process a name")
+    pull.add_argument("--can", default="documentation", metavar="WHAT,..", help="what it can do")
+    pull.add_argument("--capacity", type=int, default=1, metavar="N", help="tasks at once")
     others = parser.add_argument_group("to see how others cope")
     others.add_argument("--slow", type=float, default=0, metavar="SECONDS", help="work for so long")
     others.add_argument("--fail-first", type=int, default=0, metavar="N", help="answer 503 to the first N tasks")
@@ -273,11 +389,29 @@ def options():
     unknown = said.misbehave - set(MISBEHAVIOURS)
     if unknown:
         parser.error(f"--misbehave knows no {', '.join(sorted(unknown))}")
+    if said.pull and not said.server:
+        parser.error("--pull needs --server")
     return said
+
+
+def pull(said):
+    key = os.environ.get(said.key_env, "")
+    if not key:
+        sys.exit(f"set {said.key_env} to a key that may register agents")
+    try:
+        Puller(said, key).run()
+    except urllib.error.HTTPError as error:
+        sys.exit(f"the server does not register this agent: {error} {error.read().decode(errors='replace')}")
+    except OSError as error:
+        sys.exit(f"the server cannot be reached: {error}")
+    except KeyboardInterrupt:
+        pass
 
 
 def main():
     said = options()
+    if said.pull:
+        return pull(said)
     token = os.environ.get(said.token_env, "")
     if not token:
         sys.exit(f"set {said.token_env} to the token that the orchestrator is to send")
