@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """A sample external agent: the External Agent Protocol (EAP 1.0) in one file, with Python's standard library alone.
 
-    EAP_TOKEN=a-secret-of-yours ./agent.py --port 9200                       # is called (push)
-    ORCHESTRATOR_KEY=a-lead's-key ./agent.py --register http://127.0.0.1:8080       # registers itself, and is called
-    ORCHESTRATOR_KEY=a-lead's-key ./agent.py --pull --server http://127.0.0.1:8080   # asks for its tasks (pull)
+    EAP_TOKEN=a-secret-of-yours ./agent.py --port 9200                            # is called
+    ORCHESTRATOR_KEY=a-lead's-key ./agent.py --register http://127.0.0.1:8080    # registers, and is called
+    ORCHESTRATOR_KEY=a-lead's-key ./agent.py --pull --server http://127.0.0.1:8080   # asks for its tasks
 
 What it has to keep is in docs/eap.md. To make an agent of your own of it, replace `work`. The flags below "to see how
 others cope" make it misbehave on purpose, for tests and for the curious.

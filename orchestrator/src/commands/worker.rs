@@ -11,7 +11,7 @@ use crate::cli::WorkerArgs;
 use crate::commands::serving::{self, Listening, serve_metrics};
 use crate::compose::data_dir::DataDir;
 use crate::compose::services::Services;
-use crate::compose::{tools, worker_config};
+use crate::compose::{agent_tokens, tools, worker_config};
 use crate::config::{Flags, Loader};
 use crate::exit::Exit;
 use crate::signals;
@@ -40,9 +40,10 @@ pub async fn run(args: WorkerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     settings.agents.get_or_insert_with(|| AGENTS.to_vec());
     serving::log(&settings)?;
     let shutdown = signals::shutdown()?;
+    let tokens = agent_tokens(&settings)?;
     let services = Services::connect(&settings, "worker").await?;
     let dir = DataDir::open(&settings.data_dir)?;
-    let tools = tools::build(&settings, &services.ports, &dir.work()).await?;
+    let tools = tools::build(&settings, &services.ports, tokens, &dir.work()).await?;
     let metrics_listening = Listening::for_metrics(&settings, METRICS_PORT).await?;
 
     let metrics = Metrics::new();

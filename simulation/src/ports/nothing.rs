@@ -5,7 +5,7 @@ use std::path::Path;
 use application::ports::{
     AgentError, AgentStore, AgentTaskStore, BlobError, Blobs, Claimed, Diff, HandlerError, KeyHash,
     KeyStore, LeaseError, LeasedTask, Offered, PushOrder, StoreError, TaskError, TaskHolder,
-    TaskOffer, TaskView, TaskWatch, Workspace, Workspaces,
+    TaskOffer, TaskView, TaskWatch, TokenHasher, Workspace, Workspaces,
 };
 use async_trait::async_trait;
 use domain::{
@@ -101,7 +101,7 @@ impl AgentStore for Nothing {
     async fn register_agent(
         &self,
         agent: RegisteredAgent,
-        _: Option<KeyHash>,
+        _: Option<&TokenHasher>,
     ) -> Result<RegisteredAgent, AgentError> {
         Ok(agent)
     }
@@ -140,6 +140,14 @@ impl AgentStore for Nothing {
 
     async fn agent_token(&self, _: AgentId) -> Result<Option<KeyHash>, StoreError> {
         Ok(None)
+    }
+
+    async fn agents_with_endpoint(
+        &self,
+        _: Option<AgentId>,
+        _: u32,
+    ) -> Result<Vec<RegisteredAgent>, StoreError> {
+        Ok(Vec::new())
     }
 
     async fn claim_routed(

@@ -28,7 +28,7 @@ pub use opencode::{KEY, OpenCodeStand, SERVER_PASSWORD};
 pub use process::{is_alive, processes_with};
 pub use pulling_agent::PullingAgent;
 pub use repo::{Repo, git};
-pub use sample_agent::{AGENT_TOKEN, SampleAgent};
+pub use sample_agent::{AGENT_SECRET, AGENT_TOKEN, SampleAgent};
 pub use sse::Event;
 pub use stand::{Mode, Plan, Stand};
 pub use tenant::{Quota, Tenant};

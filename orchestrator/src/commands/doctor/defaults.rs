@@ -18,6 +18,7 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
     let limits = Limits::default();
     let text = match key {
         "agent_networks" => "public addresses only".to_owned(),
+        "agent_secret" | "agent_secret_file" => return Ok(agent_secret(settings)),
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
         "agent_variables" | "eap" | "hidden" | "readable" | "opencode_config"
         | "opencode_servers" => "none".to_owned(),
@@ -52,6 +53,12 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
 
 fn limit(value: Option<u64>) -> String {
     value.map_or_else(|| "no limit".to_owned(), |value| value.to_string())
+}
+
+/// A `dev` makes its own where none is set.
+fn agent_secret(settings: &Settings) -> Option<String> {
+    let is_set = settings.agent_secret.is_some() || settings.agent_secret_file.is_some();
+    (!is_set).then(|| "none (producer, worker); one of its own (dev)".to_owned())
 }
 
 /// The key that a `dev` left in the data folder, for clients of that `dev`.

@@ -24,8 +24,8 @@ mod tenant_store;
 mod training;
 mod workspace;
 
-pub use agent::{Agent, AgentReport, AgentTask};
-pub use agent_store::{AGENTS_MAX, AgentError, AgentStore};
+pub use agent::{Agent, AgentProbe, AgentReport, AgentTask, Health};
+pub use agent_store::{AGENTS_MAX, AgentError, AgentStore, TokenHasher};
 pub use agent_task_store::{
     AgentTaskStore, LeasedTask, Offered, TASK_RESULT_BYTES_MAX, TASKS_KEPT, TASKS_SWEPT_AT_ONCE,
     TaskError, TaskHolder, TaskOffer, TaskView, TaskWatch,

@@ -36,6 +36,7 @@ pub async fn agent_heartbeat(
         load,
         tasks_in_progress,
         metrics,
+        probed: false,
     };
     beat.check()?;
     if ports.agents.beat(agent, beat).await? {

@@ -23,6 +23,7 @@ mod submit_jobs;
 mod why;
 
 pub use agent_heartbeat::{HeartbeatError, agent_heartbeat};
+pub(crate) use authenticate::hash;
 pub use authenticate::{AuthError, Authenticator};
 pub use change_schedule::{ChangeScheduleError, change_schedule};
 pub use change_tenant::change_tenant;

@@ -73,6 +73,9 @@ pub struct ExternalAgent {
     pub agent_type: String,
     #[serde(default)]
     pub metadata: Map<String, Value>,
+    /// How often it has registered, counted here and not by the agent: each time it gets another token.
+    #[serde(default)]
+    pub generation: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -158,10 +161,13 @@ impl RegisteredAgent {
     pub fn new(
         id: AgentId,
         tenant: Option<TenantId>,
-        definition: AgentDefinition,
+        mut definition: AgentDefinition,
         now: Timestamp,
     ) -> Result<Self, Violations> {
         definition.check()?;
+        if let AgentWork::External(external) = &mut definition.work {
+            external.generation = 1;
+        }
         Ok(Self {
             id,
             tenant,
@@ -183,7 +189,11 @@ impl RegisteredAgent {
     ) -> Result<Self, Violations> {
         self.definition.capabilities = said.capabilities;
         self.definition.capacity = said.capacity;
+        let generation = self.generation().saturating_add(1);
         self.definition.work = said.work;
+        if let AgentWork::External(external) = &mut self.definition.work {
+            external.generation = generation;
+        }
         self.version += 1;
         self.updated_at = now;
         self.definition.check()?;
@@ -195,6 +205,19 @@ impl RegisteredAgent {
             AgentWork::Worker(spec) => spec.kind().into(),
             AgentWork::External(_) => RegisteredKind::External,
         }
+    }
+
+    /// Of an external agent.
+    pub const fn external(&self) -> Option<&ExternalAgent> {
+        match &self.definition.work {
+            AgentWork::External(external) => Some(external),
+            AgentWork::Worker(_) => None,
+        }
+    }
+
+    /// How often an external agent has registered; 0 for those that workers run.
+    pub fn generation(&self) -> u32 {
+        self.external().map_or(0, |external| external.generation)
     }
 
     /// What a worker runs for it.
@@ -266,16 +289,6 @@ impl AgentDefinition {
             AgentWork::External(external) => external.check(&mut violations),
         }
         violations.or(())
-    }
-}
-
-impl AgentWork {
-    /// False where no worker knows how to give it a task: nothing gives tasks to agents that registered an address yet.
-    pub const fn is_run(&self) -> bool {
-        match self {
-            Self::Worker(_) => true,
-            Self::External(external) => external.endpoint_url.is_none(),
-        }
     }
 }
 

@@ -270,8 +270,7 @@ fn refusal(
         return Some(Refusal::MissingLabels(request.labels.clone()));
     }
     let kind = agent.kind();
-    let is_run = |kinds: &[_]| kinds.contains(&kind) && definition.work.is_run();
-    if context.kinds.is_some_and(|kinds| !is_run(kinds)) {
+    if context.kinds.is_some_and(|kinds| !kinds.contains(&kind)) {
         return Some(Refusal::KindNotRun(kind));
     }
     candidate.unavailable(context.now)

@@ -21,7 +21,7 @@ pub(super) fn task_id(task: &AgentTask) -> String {
 }
 
 /// The body of `POST /task`.
-pub(super) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError> {
+pub(crate) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError> {
     task_body(task, spec, client::ANSWER_BYTES).map(String::into_bytes)
 }
 

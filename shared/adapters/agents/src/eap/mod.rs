@@ -10,14 +10,16 @@ mod client;
 mod conclude;
 mod delivery;
 mod endpoint;
+mod guarded;
 mod handover;
+mod health;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext};
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec, Eap};
+use domain::{AgentKind, AgentSpec};
 use tokio::time::timeout;
 
 use crate::environment::Environment;
@@ -28,9 +30,12 @@ pub use artifacts::{ARTIFACT_BYTES, ARTIFACTS_MAX};
 pub use client::ANSWER_BYTES;
 use client::Client;
 pub(crate) use conclude::Conclusion;
-pub(crate) use handover::task_body;
 use delivery::Delivery;
 pub use endpoint::{ConfiguredEndpoints, Endpoint, Endpoints, NotAnEndpoint, TokenSource};
+pub(crate) use guarded::http as guarded_http;
+pub(crate) use handover::body;
+pub(crate) use handover::task_body;
+pub use health::HealthProbe;
 
 /// Said once, on the way out; an agent that misses it sees that nobody fetches its result.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(300);
@@ -74,40 +79,55 @@ impl Agent for EapAgent {
         let http = self.http.clone().map_err(|why| retry("EAP_CLIENT", why))?;
         let endpoint = self.endpoints.find(task.tenant, &spec.name).await?;
         let body = handover::body(&task, spec)?;
-        let run = Run {
-            task: &task,
-            spec,
-            redactor: self.redactor.and([endpoint.token().to_owned()]),
-            client: Client::new(http, endpoint, handover::task_id(&task)),
-            context: context.as_ref(),
-        };
-        run.to_the_end(body).await
+        let push = Push::new(http, endpoint, &task, &self.redactor, context.as_ref());
+        let result = push.result(body).await?;
+        push.conclude(result).await
     }
 }
 
-struct Run<'a> {
+/// A task on its way to an agent, and its result on the way back.
+pub(crate) struct Push<'a> {
     task: &'a AgentTask,
-    spec: &'a Eap,
     redactor: Redactor,
     client: Client,
     context: &'a dyn RunContext,
 }
 
-impl Run<'_> {
-    async fn to_the_end(&self, body: Vec<u8>) -> Result<AgentReport, HandlerError> {
+impl<'a> Push<'a> {
+    /// Nothing that is shown has the endpoint's token in it.
+    pub(crate) fn new(
+        http: reqwest::Client,
+        endpoint: Endpoint,
+        task: &'a AgentTask,
+        redactor: &Redactor,
+        context: &'a dyn RunContext,
+    ) -> Self {
+        Self {
+            task,
+            redactor: redactor.and([endpoint.token().to_owned()]),
+            client: Client::new(http, endpoint, handover::task_id(task)),
+            context,
+        }
+    }
+
+    /// Gives the task, as [`handover::body`] has it, and waits for its end or for that of the run.
+    pub(crate) async fn result(&self, body: Vec<u8>) -> Result<TaskResult, HandlerError> {
         let delivery = Delivery {
             client: &self.client,
             context: self.context,
             redactor: &self.redactor,
             body,
         };
-        let result = tokio::select! {
-            why = self.context.interrupted() => return Err(self.leave(why).await),
-            result = delivery.result() => result?,
-        };
+        tokio::select! {
+            why = self.context.interrupted() => Err(self.leave(why).await),
+            result = delivery.result() => result,
+        }
+    }
+
+    pub(crate) async fn conclude(&self, result: TaskResult) -> Result<AgentReport, HandlerError> {
         let conclusion = Conclusion {
             task: self.task,
-            agent: &self.spec.name,
+            agent: self.client.agent(),
             redactor: &self.redactor,
             context: self.context,
         };
@@ -122,13 +142,17 @@ impl Run<'_> {
             Interruption::Stop
             | Interruption::Pause
             | Interruption::Deadline
-            | Interruption::LockLost => {
-                if timeout(FAREWELL_LIMIT, self.client.cancel()).await.is_err() {
-                    tracing::info!(job = %self.task.job, agent = self.spec.name, "the agent did not confirm that it ended its task");
-                }
-            }
+            | Interruption::LockLost => self.cancel().await,
             Interruption::Drain | Interruption::LeaseLost => {}
         }
         HandlerError::Interrupted(why)
+    }
+
+    /// Tells the agent that nobody wants its work.
+    pub(crate) async fn cancel(&self) {
+        if timeout(FAREWELL_LIMIT, self.client.cancel()).await.is_err() {
+            let agent = self.client.agent();
+            tracing::info!(job = %self.task.job, agent, "the agent did not confirm that it ended its task");
+        }
     }
 }

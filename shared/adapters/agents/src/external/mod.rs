@@ -8,12 +8,15 @@ mod push;
 
 use std::sync::Arc;
 
+use application::agent_tokens::AgentTokens;
+use application::outbound::OutboundPolicy;
 use application::ports::{
     Agent, AgentReport, AgentStore, AgentTask, AgentTaskStore, Clock, HandlerError, RunContext,
 };
 use async_trait::async_trait;
 use domain::{AgentKind, AgentSpec, External};
 
+use crate::eap;
 use crate::environment::Environment;
 use crate::failure::fail;
 use crate::output::Redactor;
@@ -24,9 +27,14 @@ pub struct ExternalSetup {
     pub agents: Arc<dyn AgentStore>,
     pub tasks: Arc<dyn AgentTaskStore>,
     pub clock: Arc<dyn Clock>,
+    /// Tokens of agents that registered an address; without, none of them can be given a task.
+    pub tokens: Option<AgentTokens>,
+    /// Where these may be.
+    pub outbound: OutboundPolicy,
 }
 
 pub struct ExternalAgent {
+    http: Result<reqwest::Client, String>,
     setup: ExternalSetup,
     redactor: Redactor,
 }
@@ -34,6 +42,7 @@ pub struct ExternalAgent {
 impl ExternalAgent {
     pub fn new(setup: ExternalSetup, environment: &Environment) -> Self {
         Self {
+            http: eap::guarded_http(&setup.outbound),
             setup,
             redactor: environment.redactor().clone(),
         }
@@ -61,21 +70,25 @@ impl Agent for ExternalAgent {
             ));
         };
         let run = ExternalRun {
+            http: &self.http,
             setup: &self.setup,
             redactor: &self.redactor,
             task: &task,
             agent,
             context: context.as_ref(),
         };
-        match &agent.endpoint_url {
-            Some(url) => push::push(&run, url).await,
-            None => pull::pull(&run).await,
+        if agent.endpoint_url.is_some() {
+            push::push(&run).await
+        } else {
+            pull::pull(&run).await
         }
     }
 }
 
 /// One run of a session that a registered agent was given.
 struct ExternalRun<'a> {
+    /// Connects to nothing that `setup.outbound` does not allow.
+    http: &'a Result<reqwest::Client, String>,
     setup: &'a ExternalSetup,
     /// Takes out what the worker knows to be secret.
     redactor: &'a Redactor,

@@ -5,6 +5,8 @@
     reason = "each story file uses the part of it that it needs; a helper of a test may panic as the test does"
 )]
 
+pub mod played;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;

@@ -45,13 +45,15 @@ impl World {
                 version: "1".to_owned(),
                 agent_type: "tester".to_owned(),
                 metadata: Map::new(),
+                generation: 0,
             }),
         };
         let id = AgentId::from_uuid(self.ids.next(self.now()));
         let agent = RegisteredAgent::new(id, None, definition, self.now()).expect("it is right");
         let agents = &self.store.agents;
-        let token = Some(KeyHash([1; 32]));
-        agents.register_agent(agent, token).await.expect(OK);
+        let token = |_, _| KeyHash([1; 32]);
+        let stored = agents.register_agent(agent, Some(&token)).await;
+        stored.expect(OK);
         self.beats(id, AgentStatus::Healthy).await;
         id
     }
@@ -63,6 +65,7 @@ impl World {
             load: 0.0,
             tasks_in_progress: 0,
             metrics: Map::new(),
+            probed: false,
         };
         assert!(self.store.agents.beat(agent, beat).await.expect(OK));
     }

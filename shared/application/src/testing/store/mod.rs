@@ -36,7 +36,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ports::{
-    AgentStore, AgentTaskStore, EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore, TenantStore,
+    AgentStore, AgentTaskStore, EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore,
+    TenantStore,
 };
 
 pub use world::World;
@@ -110,6 +111,7 @@ macro_rules! store_contract {
                 an_agents_name_is_taken_once,
                 an_external_agent_may_register_again,
                 an_agents_change_of_an_old_version_is_refused,
+                agents_with_an_address_are_found_whosever_they_are,
                 a_heartbeat_is_kept_and_an_older_one_is_not;
             agent_tasks:
                 a_task_is_asked_for_reported_and_ended,
