@@ -41,8 +41,8 @@ impl World {
     /// With an agent at `url`, registered once.
     async fn with(url: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(&folder.path().join("store.db"));
-        let store = store.await.unwrap();
+        let file = folder.path().join("store.db");
+        let store = SqliteStore::open(&file).await.unwrap();
         store.migrate().await.unwrap();
         let mut world = Self {
             store,
