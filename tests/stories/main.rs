@@ -15,6 +15,7 @@ mod harness;
 // Told in one mode only, so the table below does not name them as chapters of both.
 mod agent_check;
 mod eap;
+mod eap_pull;
 mod isolation;
 mod opencode_running;
 
@@ -178,6 +179,11 @@ embedded {
         work_goes_on_when_the_worker_dies_and_is_done_once,
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
+    eap_pull:
+        an_agent_without_an_address_does_a_session,
+        the_task_of_an_agent_that_dies_is_done_by_another,
+        what_an_agent_works_on_outlives_the_worker,
+        a_stop_takes_the_task_from_its_agent;
     agent_check:
         the_sample_agent_keeps_the_protocol,
         agents_that_misbehave_are_told_what_to_do,
@@ -196,6 +202,8 @@ embedded {
         a_running_server_is_used_and_outlives_its_sessions;
 }
 services {
+    eap_pull:
+        an_agent_without_an_address_does_a_session;
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.
     failing_runs:
         a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;

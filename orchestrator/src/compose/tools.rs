@@ -87,6 +87,7 @@ fn agent(
 fn external(ports: &Ports, environment: &Environment) -> Arc<dyn Agent> {
     let setup = ExternalSetup {
         agents: Arc::clone(&ports.agents),
+        tasks: Arc::clone(&ports.agent_tasks),
         clock: Arc::clone(&ports.clock),
     };
     Arc::new(ExternalAgent::new(setup, environment))

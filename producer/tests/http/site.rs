@@ -67,6 +67,7 @@ impl Site {
             engine: shared.clone(),
             tenants: shared.clone(),
             agents: shared.clone(),
+            agent_tasks: shared.clone(),
             schedules: shared.clone(),
             replays: shared.clone(),
             keys: shared,

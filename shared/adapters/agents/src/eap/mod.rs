@@ -28,6 +28,7 @@ pub use artifacts::{ARTIFACT_BYTES, ARTIFACTS_MAX};
 pub use client::ANSWER_BYTES;
 use client::Client;
 pub(crate) use conclude::Conclusion;
+pub(crate) use handover::task_body;
 use delivery::Delivery;
 pub use endpoint::{ConfiguredEndpoints, Endpoint, Endpoints, NotAnEndpoint, TokenSource};
 

@@ -9,7 +9,7 @@ mod push;
 use std::sync::Arc;
 
 use application::ports::{
-    Agent, AgentReport, AgentStore, AgentTask, Clock, HandlerError, RunContext,
+    Agent, AgentReport, AgentStore, AgentTask, AgentTaskStore, Clock, HandlerError, RunContext,
 };
 use async_trait::async_trait;
 use domain::{AgentKind, AgentSpec, External};
@@ -22,6 +22,7 @@ use crate::output::Redactor;
 #[derive(Clone)]
 pub struct ExternalSetup {
     pub agents: Arc<dyn AgentStore>,
+    pub tasks: Arc<dyn AgentTaskStore>,
     pub clock: Arc<dyn Clock>,
 }
 
