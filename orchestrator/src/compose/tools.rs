@@ -9,7 +9,8 @@ use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{Author, GitWorkspaces, Roots};
 use adapter_agents::{
-    CommandAgent, EchoAgent, Environment, ExternalAgent, ExternalSetup, OpenCodeAgent, OpenCodeSetup,
+    CommandAgent, EchoAgent, Environment, ExternalAgent, ExternalSetup, OpenCodeAgent,
+    OpenCodeSetup,
 };
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;

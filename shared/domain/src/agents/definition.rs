@@ -205,6 +205,7 @@ impl RegisteredAgent {
                 agent: self.id,
                 name: self.definition.name.clone(),
                 endpoint_url: external.endpoint_url.clone(),
+                files: Vec::new(),
             }),
         }
     }

@@ -28,9 +28,9 @@ pub use artifacts::{ARTIFACT_BYTES, ARTIFACTS_MAX};
 pub use client::ANSWER_BYTES;
 use client::Client;
 pub(crate) use conclude::Conclusion;
-pub(crate) use handover::task_body;
 use delivery::Delivery;
 pub use endpoint::{ConfiguredEndpoints, Endpoint, Endpoints, NotAnEndpoint, TokenSource};
+pub(crate) use handover::task_body;
 
 /// Said once, on the way out; an agent that misses it sees that nobody fetches its result.
 const FAREWELL_LIMIT: Duration = Duration::from_millis(300);

@@ -36,7 +36,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ports::{
-    AgentStore, AgentTaskStore, EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore, TenantStore,
+    AgentStore, AgentTaskStore, EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore,
+    TenantStore,
 };
 
 pub use world::World;
