@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """A sample external agent: the External Agent Protocol (EAP 1.0) in one file, with Python's standard library alone.
 
-    EAP_TOKEN=a-secret-of-yours ./agent.py --port 9200                            # is called
-    ORCHESTRATOR_KEY=a-lead's-key ./agent.py --register http://127.0.0.1:8080    # registers, and is called
-    ORCHESTRATOR_KEY=a-lead's-key ./agent.py --pull --server http://127.0.0.1:8080   # asks for its tasks
+    EAP_TOKEN=a-secret-of-yours ./agent.py --port 9200
+    ORCHESTRATOR_KEY=the-key-of-a-lead ./agent.py --register http://127.0.0.1:8080
+    ORCHESTRATOR_KEY=the-key-of-a-lead ./agent.py --pull --server http://127.0.0.1:8080
+
+The last one listens to nobody: it asks the orchestrator for its tasks.
 
 What it has to keep is in docs/eap.md. To make an agent of your own of it, replace `work`. The flags below "to see how
 others cope" make it misbehave on purpose, for tests and for the curious.
@@ -25,9 +27,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 VERSION = "1.0"
 BODY_BYTES = 8 * 1024 * 1024  # the protocol asks for 4 MiB at least
-REPORT_EVERY = 1.0  # seconds between reports while there is something new to say
 LEASE_WAIT = 20  # seconds that one question for a task may take
-TRIES = 5  # of handing over a result
+REPORT_EVERY = 1.0  # seconds between reports while there is something new to say
+TRIES = 5  # of handing a result over
 KEPT_TASKS = 1000  # ended ones; the oldest are forgotten
 MISBEHAVIOURS = ("no-auth", "twice", "strict", "bad-json", "escape", "wrong-id", "undying")
 FIELDS = {"task_id", "session_id", "task_type", "context", "input_data", "requirements", "timeout_seconds"}
@@ -153,131 +155,123 @@ class Agent:
             return sum(1 for task in self.tasks.values() if not task.ended.is_set())
 
 
-class Lost(Exception):
-    """The server has given the task to somebody else, or does not want it any more."""
-
-
 class Registration:
-    """The agent's own word at a server: that it is there, what it can do, and how it is."""
+    """The agent's own word at an orchestrator: that it is there, what it can do, and how it is."""
 
-    def __init__(self, options, key, agent, url=None):
-        """`url` is where the agent is called; without, it asks for its tasks."""
-        self.options, self.key, self.agent, self.url = options, key, agent, url
-        # No proxy: tokens go to the server and nowhere else.
+    def __init__(self, server, key, agent):
+        self.server, self.key, self.agent = server.rstrip("/"), key, agent
+        self.id, self.interval = None, 10
+        # An orchestrator is reached directly.
         self.opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        self.place, self.beat_every = None, None
 
-    def register(self):
-        headers = {"Authorization": f"Bearer {self.key}"}
-        if self.options.tenant:
-            headers["X-Tenant-ID"] = self.options.tenant
+    def call(self, path, body, headers, timeout=10):
+        """The answer's document; urllib.error.HTTPError where the server refuses."""
+        headers = {"Content-Type": "application/json", **headers}
+        request = urllib.request.Request(self.server + path, json.dumps(body).encode(), headers, method="POST")
+        with self.opener.open(request, timeout=timeout) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def register(self, url):
+        """With the address where tasks are taken, or None. The token that this answers is the only one that counts."""
+        said = self.agent.options
         body = {
             "protocol_version": VERSION,
-            "name": self.options.name,
-            "version": VERSION,
+            "name": said.name,
+            "version": "1.0",
             "agent_type": "sample",
-            "capabilities": [word for word in self.options.can.split(",") if word],
-            "max_concurrent_tasks": self.options.capacity,
+            "capabilities": said.can.split(","),
+            "endpoint_url": url,
+            "max_concurrent_tasks": said.capacity,
         }
-        if self.url:
-            body["endpoint_url"] = self.url
-        _, made = self.post("register", body, headers)
-        # The only one that counts from now on, in both directions.
+        headers = {"Authorization": f"Bearer {self.key}"}
+        if said.tenant:
+            headers["X-Tenant-ID"] = said.tenant
+        made = self.call("/api/v1/agents/external/register", body, headers)
+        self.id, self.interval = made["agent_id"], made["heartbeat_interval_seconds"]
         self.agent.token = made["auth_token"]
-        self.place, self.beat_every = made["agent_id"], made["heartbeat_interval_seconds"]
-        self.agent.note(f"registered {self.place}")
+        self.agent.note(f"registered {self.id}")
 
     def beat(self):
         busy = self.agent.busy()
-        body = {"status": "healthy", "current_load": min(1, busy / self.options.capacity), "tasks_in_progress": busy}
-        self.post(f"{self.place}/heartbeat", body)
-        time.sleep(self.beat_every)
+        load = min(1.0, busy / self.agent.options.capacity)
+        body = {"status": "healthy", "current_load": load, "tasks_in_progress": busy}
+        self.say("heartbeat", body)
 
-    def beat_for_ever(self):
-        """Registers again where the server knows the agent no more, or knows it by another token."""
+    def say(self, what, body, timeout=10):
+        """Something that only this agent may say."""
+        path = f"/api/v1/agents/external/{self.id}/{what}"
+        return self.call(path, body, {"X-Agent-Token": self.agent.token}, timeout)
+
+    def beat_for_ever(self, url):
+        """An agent that is not known any more, or whose token is another one by now, registers again."""
         while True:
             try:
                 self.beat()
-            except OSError as error:  # the server is away: it may come back
-                print(f"no heartbeat: {error}", file=sys.stderr, flush=True)
-                time.sleep(1)
-                if isinstance(error, urllib.error.HTTPError) and error.code in (401, 404):
-                    self.register_again()
+            except urllib.error.HTTPError as error:
+                if error.code in (401, 404):
+                    self.try_to(lambda: self.register(url))
+            except OSError as error:
+                print(f"the orchestrator was not reached: {error}", file=sys.stderr, flush=True)
+            time.sleep(self.interval)
 
-    def register_again(self):
+    def try_to(self, do):
         try:
-            self.register()
+            do()
         except OSError as error:  # the next beat tries again
             print(f"not registered: {error}", file=sys.stderr, flush=True)
 
-    def post(self, address, body, headers=None):
-        headers = {"Content-Type": "application/json", **(headers or {"X-Agent-Token": self.agent.token})}
-        url = f"{self.options.server.rstrip('/')}/api/v1/agents/external/{address}"
-        request = urllib.request.Request(url, json.dumps(body).encode(), headers, method="POST")
-        with self.opener.open(request, timeout=LEASE_WAIT + 20) as response:
-            answer = response.read()
-            return response.status, json.loads(answer) if answer else None
+
+class Lost(Exception):
+    """The task is somebody else's by now, or nobody wants it."""
 
 
-class Puller(Registration):
-    """Asks the server for tasks, and tells it how they go. It has no address, so it may stand behind a firewall."""
+class Puller:
+    """Asks for tasks, says how far they are, and hands over what they came to: an agent that needs no address."""
 
-    def __init__(self, options, key):
-        super().__init__(options, key, Agent(options, token=None))
+    def __init__(self, registration, agent):
+        self.registration, self.agent = registration, agent
 
-    def run(self):
-        self.register()
-        print(f"registered as {self.options.name}, {self.place}", flush=True)
-        for _ in range(self.options.capacity):
-            threading.Thread(target=self.forever, args=(self.pull,), daemon=True).start()
-        self.forever(self.beat)
-
-    def forever(self, act):
+    def pull_for_ever(self):
         while True:
             try:
-                act()
-            except (OSError, ValueError) as error:  # the server is away: it may come back
-                if isinstance(error, urllib.error.HTTPError) and error.code in (401, 404):
-                    print(f"the server does not know this agent any more: {error}", file=sys.stderr, flush=True)
-                    os._exit(1)
+                self.pull()
+            except OSError as error:  # the orchestrator is away, or this agent is to register again, which the beats do
+                print(f"no task could be asked for: {error}", file=sys.stderr, flush=True)
                 time.sleep(1)
 
     def pull(self):
-        status, leased = self.post(f"{self.place}/tasks/lease", {"wait_seconds": LEASE_WAIT})
-        if status != 200:
+        leased = self.registration.say("tasks/lease", {"wait_seconds": LEASE_WAIT}, timeout=LEASE_WAIT + 20)
+        if leased is None:
             return
-        lease = leased["lease"]
         self.agent.note(f"LEASE {leased['task']['task_id']}")
         task = self.agent.take(leased["task"])
         try:
-            self.attend(task, lease)
+            self.attend(task, leased["lease"])
         except Lost as lost:
             task.cancelled.set()
             self.agent.note(f"LOST {task.id} {lost}")
 
     def attend(self, task, lease):
-        """Reports what is new, and often enough to keep the lease, then hands the result over."""
-        address = f"{self.place}/tasks/{task.id}"
+        """Says what is new, and something often enough to keep the lease; then hands the result over."""
         said, said_at = None, 0.0
         while not task.ended.wait(REPORT_EVERY):
             if task.progress != said or time.monotonic() - said_at > lease["renew_within"] / 2:
-                said, said_at = task.progress, time.monotonic()
-                self.tell(f"{address}/progress", {"lease_id": lease["id"], "progress": said})
+                progress = task.progress
+                if self.tell(task, "progress", {"lease_id": lease["id"], "progress": progress}):
+                    said, said_at = progress, time.monotonic()
         for attempt in range(TRIES):
-            if self.tell(f"{address}/result", {**task.answer, "lease_id": lease["id"]}):
+            if self.tell(task, "result", {**task.answer, "lease_id": lease["id"]}):
                 return
             time.sleep(2**attempt)
 
-    def tell(self, address, body):
-        """False when the server could not be reached; what is not said now is said later, as long as the lease lasts."""
+    def tell(self, task, what, body):
+        """False when nobody heard it; it may be said again as long as the lease lasts."""
         try:
-            self.post(address, body)
+            self.registration.say(f"tasks/{task.id}/{what}", body)
             return True
         except urllib.error.HTTPError as error:
-            if error.code in (404, 409):
-                raise Lost(json.loads(error.read() or b"{}").get("code", error.code)) from error
             if error.code < 500:
-                raise
+                raise Lost(json.loads(error.read() or b"{}").get("code", error.code)) from error
             return False
         except OSError:
             return False
@@ -400,70 +394,74 @@ def options():
     parser.add_argument("--patience", type=float, default=20, metavar="SECONDS", help="answer 202 to what takes longer")
     parser.add_argument("--journal", metavar="FILE", help="write a line for each request, beginning and end")
     parser.add_argument("--verbose", action="store_true", help="print every request")
-    pull = parser.add_argument_group("to be known to a server, and be called there or ask for tasks")
-    pull.add_argument("--register", metavar="SERVER", help="register with this server, to be called")
-    pull.add_argument("--url", metavar="URL", help="where this agent is called [default: its host and port]")
-    pull.add_argument("--pull", action="store_true", help="register with --server and ask it for tasks")
-    pull.add_argument("--server", metavar="URL", help="where it is")
-    pull.add_argument("--key-env", default="ORCHESTRATOR_KEY", metavar="NAME", help="the variable with a lead's key")
-    pull.add_argument("--tenant", metavar="SLUG", help="for whom, where the key opens several tenants")
-    pull.add_argument("--name", default="SAMPLE", help="A-Z, 0-9, _ and -; one process a name")
-    pull.add_argument("--can", default="documentation", metavar="WHAT,..", help="what it can do")
-    pull.add_argument("--capacity", type=int, default=1, metavar="N", help="tasks at once")
+    orchestrator = parser.add_argument_group("to be known to an orchestrator")
+    orchestrator.add_argument("--register", metavar="SERVER", help="register there, with the key in ORCHESTRATOR_KEY, and beat")
+    orchestrator.add_argument("--pull", action="store_true", help="register with --server, and ask there for tasks")
+    orchestrator.add_argument("--server", metavar="URL", help="the orchestrator, for --pull")
+    orchestrator.add_argument("--tenant", metavar="SLUG", help="for whom, where the key opens several tenants")
+    orchestrator.add_argument("--url", metavar="URL", help="where this agent is to be called [default: host and port]")
+    orchestrator.add_argument("--name", default="SAMPLE", help="A-Z, 0-9, _ and -")
+    orchestrator.add_argument("--can", default="code_editing", metavar="CAPABILITY,..")
+    orchestrator.add_argument("--capacity", type=int, default=4, metavar="N", help="tasks at once")
     others = parser.add_argument_group("to see how others cope")
     others.add_argument("--slow", type=float, default=0, metavar="SECONDS", help="work for so long")
     others.add_argument("--fail-first", type=int, default=0, metavar="N", help="answer 503 to the first N tasks")
     others.add_argument("--silent", action="store_true", help="take tasks and never answer")
-    others.add_argument("--no-beat", action="store_true", help="register, and leave it to the server to ask at /health")
+    others.add_argument("--no-beat", action="store_true", help="register and leave it to the server to ask at /health")
     others.add_argument("--misbehave", default="", metavar="HOW,..", help=", ".join(MISBEHAVIOURS))
     said = parser.parse_args()
     said.misbehave = {how for how in said.misbehave.split(",") if how}
     unknown = said.misbehave - set(MISBEHAVIOURS)
-    if unknown:
-        parser.error(f"--misbehave knows no {', '.join(sorted(unknown))}")
     if said.pull and not said.server:
         parser.error("--pull needs --server")
-    said.server = said.register or said.server
+    if unknown:
+        parser.error(f"--misbehave knows no {', '.join(sorted(unknown))}")
     return said
 
 
-def at_server(said, act):
-    """What cannot begin without the server."""
-    key = os.environ.get(said.key_env, "")
+def introduce(said, server, agent, url):
+    """Registers, and beats from now on. Until the server below answers, calls wait in its queue."""
+    key = os.environ.get("ORCHESTRATOR_KEY", "")
     if not key:
-        sys.exit(f"set {said.key_env} to a key that may register agents")
+        sys.exit("set ORCHESTRATOR_KEY to the key of a lead, to register with")
+    registration = Registration(server, key, agent)
     try:
-        act(key)
+        registration.register(url)
     except urllib.error.HTTPError as error:
-        sys.exit(f"the server does not register this agent: {error} {error.read().decode(errors='replace')}")
+        sys.exit(f"not registered: {error}: {error.read(2000).decode(errors='replace')}")
     except OSError as error:
-        sys.exit(f"the server cannot be reached: {error}")
+        sys.exit(f"not registered: {error}")
+    if not said.no_beat:
+        threading.Thread(target=registration.beat_for_ever, args=(url,), daemon=True).start()
+    return registration
+
+
+def pull(said):
+    agent = Agent(said, token=None)
+    puller = Puller(introduce(said, said.server, agent, url=None), agent)
+    print(f"asking {said.server} for tasks", flush=True)
+    threads = [threading.Thread(target=puller.pull_for_ever, daemon=True) for _ in range(said.capacity)]
+    for thread in threads:
+        thread.start()
+    try:
+        threads[0].join()
     except KeyboardInterrupt:
         pass
-
-
-def introduce(said, key, url):
-    """Registers, and beats from now on."""
-    registration = Registration(said, key, Handler.agent, said.url or url)
-    registration.register()
-    if not said.no_beat:
-        threading.Thread(target=registration.beat_for_ever, daemon=True).start()
 
 
 def main():
     said = options()
     if said.pull:
-        return at_server(said, lambda key: Puller(said, key).run())
+        return pull(said)
     token = os.environ.get(said.token_env, "")
     if not token and not said.register:
         sys.exit(f"set {said.token_env} to the token that the orchestrator is to send")
     Handler.agent = Agent(said, token)
     server = Server((said.host, said.port), Handler)
-    url = f"http://{said.host}:{server.server_port}"
+    own = f"http://{said.host}:{server.server_port}"
     if said.register:
-        # Calls that come before they are served wait in the socket's queue.
-        at_server(said, lambda key: introduce(said, key, url))
-    print(f"listening on {url}", flush=True)
+        introduce(said, said.register, Handler.agent, said.url or own)
+    print(f"listening on {own}", flush=True)
     try:
         server.serve_forever()
     except KeyboardInterrupt:

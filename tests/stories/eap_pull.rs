@@ -20,6 +20,7 @@ async fn ask(tenant: &Tenant, repo: &Repo) -> Job {
         "capabilities": ["documentation"],
         "repository": {"path": repo.path()},
         "keep": ["AGENT.md"],
+        "files": ["README"],
     });
     let made = tenant.api.post("/api/v1/sessions", &body).await;
     tenant.job(made.expect(201).json()["id"].as_str().expect("an id"))
@@ -50,25 +51,35 @@ pub async fn an_agent_without_an_address_does_a_session(mode: Mode) {
     assert_eq!(job.get().await["status"], "running");
     let done = job.reaches("completed").await;
     assert_eq!(agents_of(&job).await, ["WRITER"]);
-    assert_eq!(done["result"]["summary"], "files written: 1");
-    assert_eq!(done["result"]["diff"]["files"], json!(["AGENT.md"]));
+    assert_eq!(done["result"]["summary"], "files written: 2");
+    let mut files = done["result"]["diff"]["files"]
+        .as_array()
+        .expect("files")
+        .clone();
+    files.sort_by_key(ToString::to_string);
+    assert_eq!(files, ["AGENT.md", "README"]);
     let diff = job.diff().await;
     assert!(diff.contains("+Read by the sample."), "{diff}");
     assert_eq!(repo.fingerprint(), before);
-    // It read the four words of the prompt, and wrote them once more below a title of two.
+    // It read the prompt and README, and wrote them once more, the prompt below a title of two words.
     let usage = &done["result"]["usage"];
     let tokens = (&usage["input_tokens"], &usage["output_tokens"]);
-    assert_eq!(tokens, (&json!(4), &json!(6)));
-    assert_eq!(done["progress"]["data"]["input_tokens"], 4);
+    assert_eq!(tokens, (&json!(9), &json!(15)));
+    assert_eq!(done["progress"]["data"]["input_tokens"], 9);
     let cost = usage["cost"].as_f64().expect("a number");
-    assert_eq!(format!("{cost:.6}"), "0.000102");
+    assert_eq!(format!("{cost:.6}"), "0.000252");
     let kept = job.artifacts().await;
     let names: Vec<&str> = kept.iter().filter_map(|it| it["name"].as_str()).collect();
     for name in ["AGENT.md", "eap-output.json", "session.diff"] {
         assert!(names.contains(&name), "no {name} in {names:?}");
     }
     assert_eq!((agent.count("LEASE"), agent.count("begin")), (1, 1));
-    let shown = tenant.api.get("/api/v1/agents/WRITER").await.expect(200).json();
+    let shown = tenant
+        .api
+        .get("/api/v1/agents/WRITER")
+        .await
+        .expect(200)
+        .json();
     assert_eq!(
         (&shown["in_use"], &shown["tasks"]),
         (&json!(0), &json!(1)),
@@ -91,7 +102,12 @@ pub async fn the_task_of_an_agent_that_dies_is_done_by_another(mode: Mode) {
     let words = error["message"].as_str().expect("words");
     assert!(words.contains("`FIRST`"), "{words}");
     assert_eq!(second.count("begin"), 1);
-    let shown = tenant.api.get("/api/v1/agents/FIRST").await.expect(200).json();
+    let shown = tenant
+        .api
+        .get("/api/v1/agents/FIRST")
+        .await
+        .expect(200)
+        .json();
     assert_eq!(shown["in_use"], 0, "{shown}");
 }
 
@@ -104,7 +120,7 @@ pub async fn what_an_agent_works_on_outlives_the_worker(mode: Mode) {
     let done = job.reaches("completed").await;
     assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
     assert_eq!((agent.count("LEASE"), agent.count("begin")), (1, 1));
-    assert_eq!(done["result"]["summary"], "files written: 1");
+    assert_eq!(done["result"]["summary"], "files written: 2");
     assert!(job.diff().await.contains("+Read by the sample."));
     let log = job.log().await;
     assert!(log.contains("has the task already"), "{log}");

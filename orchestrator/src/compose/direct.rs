@@ -10,8 +10,8 @@ use adapter_embedded::{
     EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
 };
 use application::ports::{
-    AgentStore, AgentTaskStore, BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, ReplayStore,
-    ScheduleStore, TenantStore,
+    AgentStore, AgentTaskStore, BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports,
+    ReplayStore, ScheduleStore, TenantStore,
 };
 use async_trait::async_trait;
 use domain::{ArtifactId, TenantId};

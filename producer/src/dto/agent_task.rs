@@ -2,7 +2,9 @@
 //! here is left alone: later versions of it have more.
 
 use chrono::{DateTime, Utc};
-use domain::{Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations};
+use domain::{
+    Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};

@@ -72,11 +72,7 @@ impl Leased {
         assert_eq!(told["task"], json!({"task_id": job.id.to_string()}));
         assert_eq!(told["lease"]["renew_within"], 10);
         let lease = told["lease"]["id"].clone();
-        Self {
-            agent,
-            job,
-            lease,
-        }
+        Self { agent, job, lease }
     }
 
     async fn says(&self, site: &Site, what: &str, more: Value) -> Answer {
@@ -125,7 +121,10 @@ async fn offer(site: &Site, agent: &Agent, job: &Job) -> Offered {
         body,
     };
     let tasks = &site.ports.agent_tasks;
-    tasks.offer_task(offer, site.ports.clock.now()).await.unwrap()
+    tasks
+        .offer_task(offer, site.ports.clock.now())
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -160,7 +159,10 @@ async fn only_the_agent_itself_has_its_tasks() {
     let task = format!("tasks/{}", leased.job.id);
     let whats = [
         ("tasks/lease".to_owned(), json!({})),
-        (format!("{task}/progress"), json!({"lease_id": leased.lease})),
+        (
+            format!("{task}/progress"),
+            json!({"lease_id": leased.lease}),
+        ),
         (format!("{task}/result"), result),
     ];
     let other = Agent::new(&site, "EXT-2").await;
@@ -236,7 +238,10 @@ async fn what_makes_no_sense_is_said() {
     for (more, place) in [
         (json!({"cost_usd": -1}), "/cost_usd"),
         (json!({"tokens_used": -1}), "/tokens_used"),
-        (json!({"progress": {"data": {"a": "\u{0}"}}}), "/progress/data/a"),
+        (
+            json!({"progress": {"data": {"a": "\u{0}"}}}),
+            "/progress/data/a",
+        ),
         (
             json!({"progress": {"data": {"a": "x".repeat(17 * 1024)}}}),
             "/progress/data",

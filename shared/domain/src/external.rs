@@ -13,6 +13,9 @@ pub struct External {
     /// Where it takes tasks; absent for one that asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
+    /// Files of the worktree that it is handed, relative paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 impl External {
@@ -20,6 +23,7 @@ impl External {
     pub fn to_eap(&self) -> Eap {
         Eap {
             name: self.name.clone(),
+            files: self.files.clone(),
             ..Eap::default()
         }
     }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Action, DependencyRule, InvalidTransition, JobError, JobId, JobKind, JobResult, JobSpec,
-    JobState, Labels, Priority, Progress, QueueKey, RegisteredAgent, TenantId, Timestamp, WorkerId,
-    turn,
+    Action, AgentSpec, DependencyRule, InvalidTransition, JobError, JobId, JobKind, JobResult,
+    JobSpec, JobState, Labels, Priority, Progress, QueueKey, RegisteredAgent, TenantId, Timestamp,
+    WorkerId, turn,
 };
 
 /// Where the job stands, with the data that exists only there.
@@ -136,7 +136,11 @@ impl Job {
     #[must_use]
     pub fn given(mut self, agent: &RegisteredAgent) -> Self {
         if let JobSpec::Session(session) = &mut self.spec {
-            session.agent = agent.spec();
+            let spec = agent.spec();
+            session.agent = match &session.agent {
+                AgentSpec::Routed(request) => spec.handed(&request.files),
+                _ => spec,
+            };
         }
         self
     }

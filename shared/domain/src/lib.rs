@@ -47,11 +47,12 @@ mod worker;
 pub use agents::{
     ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, Assignment,
     BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate, Condition,
-    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask, Refusal, RegisteredAgent,
-    RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing, Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX,
-    TaskKey, TaskLease, TaskRefusal, TaskReport, TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS, WELL_KNOWN_CAPABILITIES, WaitingTask, Weights,
-    Withdrawal,
-    assign, confirm, in_turns, is_capability, route,
+    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask, Refusal,
+    RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing,
+    Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal, TaskReport,
+    TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS,
+    WELL_KNOWN_CAPABILITIES, WaitingTask, Weights, Withdrawal, assign, confirm, in_turns,
+    is_capability, route,
 };
 pub use api_key::ApiKey;
 pub use artifact::Artifact;
@@ -67,7 +68,8 @@ pub use event::{EventKind, JobEvent};
 pub use external::External;
 pub use fingerprint::fingerprint;
 pub use ids::{
-    AgentId, ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TaskLeaseId, TenantId, WorkerId,
+    AgentId, ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TaskLeaseId,
+    TenantId, WorkerId,
 };
 pub use job::{Claim, Job, Status};
 pub use labels::{AGENT_LABEL, Labels, NotALabel};

@@ -156,6 +156,19 @@ impl AgentSpec {
         }
     }
 
+    /// The same, with further files for an agent that works elsewhere; others see the whole worktree.
+    #[must_use]
+    pub(crate) fn handed(mut self, files: &[String]) -> Self {
+        if let Self::Eap(Eap { files: known, .. }) | Self::External(External { files: known, .. }) =
+            &mut self
+        {
+            let new = files.iter().filter(|file| !known.contains(file));
+            let new: Vec<String> = new.cloned().collect();
+            known.extend(new);
+        }
+        self
+    }
+
     /// What is wrong with it whatever it is asked to do.
     pub(crate) fn check_template(&self, violations: &mut Violations) {
         match self {
@@ -210,6 +223,14 @@ impl SessionSpec {
         {
             violations.add(
                 "/agent/files",
+                "names files, and without a repository there are none",
+            );
+        }
+        if let (AgentSpec::Routed(request), None) = (&self.agent, &self.repository)
+            && !request.files.is_empty()
+        {
+            violations.add(
+                "/files",
                 "names files, and without a repository there are none",
             );
         }

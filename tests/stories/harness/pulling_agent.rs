@@ -23,6 +23,7 @@ impl PullingAgent {
         command
             .args(["--pull", "--server", &stand.url()])
             .args(["--tenant", &tenant.slug, "--name", name])
+            .args(["--can", "documentation", "--capacity", "1"])
             .arg("--journal")
             .arg(folder.path().join("journal"))
             .args(flags)
@@ -31,7 +32,7 @@ impl PullingAgent {
         eventually("the agent is registered", PATIENCE, async || {
             let log = process.log();
             assert!(process.has_ended().is_none(), "the agent ended: {log}");
-            log.contains("registered as").then_some(())
+            log.contains("for tasks").then_some(())
         })
         .await;
         Self {

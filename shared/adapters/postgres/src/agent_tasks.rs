@@ -53,7 +53,8 @@ static WAITING: LazyLock<String> = LazyLock::new(|| {
 const IS_RUN: &str =
     "SELECT state = 'running' AND fence = $3 AS yes FROM jobs WHERE id = $1 AND tenant_id = $2";
 
-const IS_WANTED: &str = "SELECT state IN ('running', 'degraded', 'queued') AND stop_requested_at IS NULL
+const IS_WANTED: &str =
+    "SELECT state IN ('running', 'degraded', 'queued') AND stop_requested_at IS NULL
         AND pause_requested_at IS NULL AS yes
     FROM jobs WHERE id = $1";
 
@@ -258,10 +259,7 @@ async fn end(
 }
 
 /// What the agent holds, or held, and whether its session still wants it.
-async fn held(
-    tx: &Transaction<'_>,
-    by: TaskHolder,
-) -> Result<Option<(PulledTask, bool)>, Failure> {
+async fn held(tx: &Transaction<'_>, by: TaskHolder) -> Result<Option<(PulledTask, bool)>, Failure> {
     let Some(found) = find(tx, by.key, by.agent).await? else {
         return Ok(None);
     };
@@ -381,7 +379,6 @@ fn view(row: &Row) -> Result<TaskView, Failure> {
 fn stage(row: &Row) -> Result<TaskStage, Failure> {
     let name: &str = rows::get(row, "state")?;
     let lease = rows::get::<Option<Uuid>>(row, "lease_id")?.map(TaskLeaseId::from_uuid);
-    TaskStage::from_row(name, lease, rows::get(row, "lease_until")?).ok_or_else(|| {
-        Failure::Unexpected(format!("a task that is {name} without its lease"))
-    })
+    TaskStage::from_row(name, lease, rows::get(row, "lease_until")?)
+        .ok_or_else(|| Failure::Unexpected(format!("a task that is {name} without its lease")))
 }

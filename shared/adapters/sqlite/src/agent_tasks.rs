@@ -29,9 +29,11 @@ const WAITING: &str = "SELECT t.* FROM agent_tasks AS t JOIN jobs AS j ON j.id =
       AND j.stop_requested_at IS NULL AND j.pause_requested_at IS NULL
     ORDER BY t.offered_at, t.job_id LIMIT 1";
 
-const IS_RUN: &str = "SELECT state = 'running' AND fence = ?3 AS yes FROM jobs WHERE id = ?1 AND tenant_id = ?2";
+const IS_RUN: &str =
+    "SELECT state = 'running' AND fence = ?3 AS yes FROM jobs WHERE id = ?1 AND tenant_id = ?2";
 
-const IS_WANTED: &str = "SELECT state IN ('running', 'degraded', 'queued') AND stop_requested_at IS NULL
+const IS_WANTED: &str =
+    "SELECT state IN ('running', 'degraded', 'queued') AND stop_requested_at IS NULL
         AND pause_requested_at IS NULL AS yes
     FROM jobs WHERE id = ?";
 

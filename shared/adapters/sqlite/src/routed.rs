@@ -207,7 +207,7 @@ async fn holders(
     .fetch_all(&store.readers)
     .await
     .map_err(failed)?;
-    let holder = |row: &SqliteRow| {
+    let holder = |row: &SqliteRow| -> Result<_, StoreError> {
         let row = Reader(row);
         Ok((
             row.job_id("job_id")?,

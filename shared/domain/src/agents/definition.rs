@@ -228,6 +228,7 @@ impl RegisteredAgent {
                 agent: self.id,
                 name: self.definition.name.clone(),
                 endpoint_url: external.endpoint_url.clone(),
+                files: Vec::new(),
             }),
         }
     }

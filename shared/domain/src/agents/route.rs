@@ -11,6 +11,7 @@ use super::breaker::Breaker;
 use super::condition::{AgentStatus, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED};
 use super::definition::{RegisteredAgent, TIER_MAX, check_capabilities};
 use super::score::{Scored, score};
+use crate::eap::check_files;
 use crate::{AgentId, Labels, TenantId, Timestamp, Violations};
 
 /// Agents that are named beside the choice: enough to see what it was chosen over.
@@ -32,6 +33,9 @@ pub struct RouteRequest {
     pub preferred_agent: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_kind: Option<RegisteredKind>,
+    /// Files of the worktree that an agent which works elsewhere is handed, relative paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 impl RouteRequest {
@@ -42,6 +46,7 @@ impl RouteRequest {
         if let Some(preferred) = &self.preferred_agent {
             violations.text("/preferred_agent", preferred, 1, 64);
         }
+        check_files("/files", &self.files, violations);
     }
 
     pub(super) fn prefers(&self, agent: &RegisteredAgent) -> bool {

@@ -36,8 +36,7 @@ pub(in crate::api::agents) async fn report_agent_task(
     Body(body): Body<TaskReportBody>,
 ) -> Result<Json<RenewedTask>, Problem> {
     let (lease, report) = body.into_report()?;
-    let renewed =
-        use_cases::report_task(&app.ports, (agent, &token), key, lease, report).await?;
+    let renewed = use_cases::report_task(&app.ports, (agent, &token), key, lease, report).await?;
     let lease = renewed.into();
     Ok(Json(RenewedTask { lease }))
 }

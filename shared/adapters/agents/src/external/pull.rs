@@ -232,7 +232,8 @@ impl Pull<'_> {
                 }
                 Err(error) => {
                     let name = &self.run.agent.name;
-                    let message = format!("the task for the agent `{name}` could not be {what}: {error}");
+                    let message =
+                        format!("the task for the agent `{name}` could not be {what}: {error}");
                     return Err(retry("EAP_TASK_LOST", message));
                 }
             }
