@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::commands::serving::{Listening, serve_metrics};
 use crate::compose::data_dir::Claimed;
 use crate::compose::embedded::{Embedded, first_start};
-use crate::compose::{producer_config, tools, worker_config};
+use crate::compose::{agent_tokens, producer_config, tools, worker_config};
 use crate::config::Settings;
 
 /// The port that Prometheus scrapes where nothing else was asked for.
@@ -38,7 +38,12 @@ impl AllInOne {
         let metrics_listening = Listening::for_metrics(settings, METRICS_PORT).await?;
         let embedded = Embedded::open(&dir, settings).await?;
         first_start(&embedded.ports, &dir).await?;
-        let tools = tools::build(settings, &dir.work()).await?;
+        let tokens = match agent_tokens(settings)? {
+            Some(tokens) => tokens,
+            None => dir.agent_tokens()?,
+        };
+        let tools =
+            tools::build(settings, &embedded.ports, Some(tokens.clone()), &dir.work()).await?;
 
         let metrics = Metrics::new();
         let (leave, shutdown) = (CancellationToken::new(), CancellationToken::new());
@@ -46,7 +51,7 @@ impl AllInOne {
         let router = producer::router(
             embedded.ports.clone(),
             Arc::clone(&metrics),
-            producer_config(settings),
+            producer_config(settings, Some(tokens)),
             leave.clone(),
         );
         let serving = producer::serve(listening.listener, router, shutdown.clone());

@@ -98,6 +98,10 @@ pub struct Settings {
     /// Hosts and networks that external agents may be at although they are not public.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub agent_networks: Option<Vec<Destination>>,
+    /// What tokens of registered agents with an address are made of; the same for all producers and workers.
+    pub agent_secret: Option<Secret>,
+    /// The file that holds it. Not both.
+    pub agent_secret_file: Option<PathBuf>,
     /// Program and arguments that train models; when not set, the reference trainer.
     #[serde(deserialize_with = "lists::parsed_if_set")]
     pub trainer: Option<Vec<String>>,
@@ -182,6 +186,8 @@ impl Default for Settings {
             opencode_servers: None,
             eap: BTreeMap::new(),
             agent_networks: None,
+            agent_secret: None,
+            agent_secret_file: None,
             trainer: None,
             lease_seconds: None,
             grace_seconds: None,

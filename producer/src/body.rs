@@ -53,8 +53,8 @@ fn unreadable(status: StatusCode) -> Problem {
     if status == StatusCode::PAYLOAD_TOO_LARGE {
         return Problem::new(
             &kinds::BODY_TOO_LARGE,
-            "The body is larger than this address takes (1 MiB, 16 MiB for bulk creation, unless configured \
-             otherwise). Split it, or send large texts as files.",
+            "The body is larger than this address takes (1 MiB, 4 MiB for a task's result, 16 MiB for bulk \
+             creation, unless configured otherwise). Split it, or send large texts as files.",
         )
         // The rest of the body stays unread, so nothing can follow it; without the header a client would learn that
         // only when its next request on this connection breaks.

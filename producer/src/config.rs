@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use application::agent_tokens::AgentTokens;
 use application::outbound::OutboundPolicy;
 
 #[derive(Debug, Clone)]
@@ -20,6 +21,8 @@ pub struct ProducerConfig {
     pub trust_forwarded_proto: bool,
     /// Where external agents may say that they take tasks.
     pub outbound: OutboundPolicy,
+    /// Tokens of agents that are given their tasks; without, none that has an address can be registered.
+    pub agent_tokens: Option<AgentTokens>,
 }
 
 impl Default for ProducerConfig {
@@ -32,6 +35,7 @@ impl Default for ProducerConfig {
             stream_poll: Duration::from_secs(2),
             trust_forwarded_proto: false,
             outbound: OutboundPolicy::default(),
+            agent_tokens: None,
         }
     }
 }

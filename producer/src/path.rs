@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use axum::extract::{FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use domain::{AgentId, ApiKeyId, ArtifactId, JobId, JobKind, ReplayId};
+use domain::{AgentId, ApiKeyId, ArtifactId, JobId, JobKind, ReplayId, TaskKey};
 
 use crate::api::jobs::OfKind;
 use crate::problem::Problem;
@@ -28,6 +28,9 @@ pub(crate) struct ReplayPath(pub ReplayId);
 
 /// The agent that an address names as `{id}`.
 pub(crate) struct AgentPath(pub AgentId);
+
+/// The agent and its task that an address names as `{id}` and `{task}`.
+pub(crate) struct TaskPath(pub AgentId, pub TaskKey);
 
 /// The kind of jobs that an address names as `{kind}`.
 pub(crate) struct KindPath(pub JobKind);
@@ -93,6 +96,16 @@ impl<S: Send + Sync> FromRequestParts<S> for AgentPath {
         parse(parts, state, "id", &kinds::AGENT_NOT_FOUND)
             .await
             .map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for TaskPath {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let agent = parse(parts, state, "id", &kinds::AGENT_NOT_FOUND).await?;
+        let task = parse(parts, state, "task", &kinds::TASK_NOT_FOUND).await?;
+        Ok(Self(agent, task))
     }
 }
 

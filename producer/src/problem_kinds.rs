@@ -43,6 +43,7 @@ kinds! {
     REPLAY_NOT_FOUND: NOT_FOUND, "No such replay";
     SCHEDULE_NOT_FOUND: NOT_FOUND, "No such schedule";
     AGENT_NOT_FOUND: NOT_FOUND, "No such agent";
+    TASK_NOT_FOUND: NOT_FOUND, "The agent has no such task";
     KEY_NOT_FOUND: NOT_FOUND, "No such key";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "The address does not know this method";
     INVALID_TRANSITION: CONFLICT, "The job's state does not allow this";
@@ -51,6 +52,8 @@ kinds! {
     SCHEDULE_NAME_TAKEN: CONFLICT, "The schedule's name is taken";
     AGENT_NAME_TAKEN: CONFLICT, "The agent's name is taken";
     TOO_MANY_AGENTS: CONFLICT, "There may not be more agents";
+    TASK_LEASE_LOST: CONFLICT, "The task is not the agent's any more";
+    TASK_CANCELLED: CONFLICT, "Nobody wants the task any more";
     TOO_MANY_SCHEDULES: CONFLICT, "The tenant may not have more schedules";
     VERSION_MISMATCH: PRECONDITION_FAILED, "Somebody else changed it meanwhile";
     BODY_TOO_LARGE: PAYLOAD_TOO_LARGE, "The body is too large";

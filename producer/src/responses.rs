@@ -64,6 +64,17 @@ problem_sets! {
     OfAgent {
         "404": "`AGENT_NOT_FOUND`.",
     }
+    /// Routes for external agents, which have tokens and no keys.
+    WithToken {
+        "401": "`UNAUTHENTICATED`: no token, or not this agent's.",
+        "500": "`INTERNAL_ERROR`: the server made a mistake.",
+        "503": "`STORE_UNAVAILABLE`, `STORE_FULL`, `REQUEST_TIMEOUT`: try again later.",
+    }
+    /// Routes that name a task of an external agent.
+    OfTask {
+        "404": "`AGENT_NOT_FOUND`, `TASK_NOT_FOUND`: another agent's task is not found either.",
+        "409": "`TASK_CANCELLED`: the session does not want it any more. `TASK_LEASE_LOST`: it was taken away.",
+    }
     /// Routes that name a tenant.
     OfTenant {
         "404": "`TENANT_NOT_FOUND`.",

@@ -161,6 +161,7 @@ impl Stage {
             agents: vec![Arc::new(Worker(Arc::clone(&process)))],
             trainers: vec![Arc::new(Worker(Arc::clone(&process)))],
             workspaces: Arc::new(Folders),
+            probe: None,
         };
         let leave = CancellationToken::new();
         let ports = self.services.ports_of(&process);

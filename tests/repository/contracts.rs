@@ -10,6 +10,8 @@ use crate::files;
 const CONTRACTS: &[(&str, &str)] = &[
     ("JobStore", "store_contract"),
     ("EngineStore", "store_contract"),
+    ("AgentStore", "store_contract"),
+    ("AgentTaskStore", "store_contract"),
     ("TenantStore", "store_contract"),
     ("KeyStore", "store_contract"),
     ("ScheduleStore", "store_contract"),

@@ -15,6 +15,7 @@ mod harness;
 // Told in one mode only, so the table below does not name them as chapters of both.
 mod agent_check;
 mod eap;
+mod eap_pull;
 mod isolation;
 mod opencode_running;
 
@@ -130,6 +131,8 @@ both {
         an_agent_of_capacity_one_takes_one_of_twenty,
         a_session_waits_for_an_agent_or_is_refused,
         an_agent_that_fails_is_left_alone_and_its_sessions_fail_over;
+    eap_external:
+        a_session_is_pushed_to_an_agent_that_registered_itself;
     locks:
         exclusive_sessions_of_a_branch_never_overlap,
         waiting_for_a_branch_is_no_time_of_the_run;
@@ -180,6 +183,16 @@ embedded {
         work_goes_on_when_the_worker_dies_and_is_done_once,
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
+    eap_pull:
+        an_agent_without_an_address_does_a_session,
+        the_task_of_an_agent_that_dies_is_done_by_another,
+        what_an_agent_works_on_outlives_the_worker,
+        a_stop_takes_the_task_from_its_agent;
+    eap_external:
+        an_agent_that_does_not_beat_is_asked_how_it_is,
+        the_task_of_an_agent_that_falls_silent_is_done_by_another,
+        the_task_of_an_agent_that_dies_is_done_by_another,
+        an_agent_that_registers_again_is_called_with_its_new_token;
     agent_check:
         the_sample_agent_keeps_the_protocol,
         agents_that_misbehave_are_told_what_to_do,
@@ -198,6 +211,8 @@ embedded {
         a_running_server_is_used_and_outlives_its_sessions;
 }
 services {
+    eap_pull:
+        an_agent_without_an_address_does_a_session;
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.
     failing_runs:
         a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;

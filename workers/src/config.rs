@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::{Agent, TrainingProvider, Workspaces};
+use application::ports::{Agent, AgentProbe, TrainingProvider, Workspaces};
 use domain::{JobKind, Labels};
 
 #[derive(Debug, Clone)]
@@ -57,4 +57,6 @@ pub struct Tools {
     pub agents: Vec<Arc<dyn Agent>>,
     pub trainers: Vec<Arc<dyn TrainingProvider>>,
     pub workspaces: Arc<dyn Workspaces>,
+    /// Asks external agents how they are; without, this worker leaves that to others.
+    pub probe: Option<Arc<dyn AgentProbe>>,
 }

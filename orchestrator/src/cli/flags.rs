@@ -67,8 +67,9 @@ pub struct WorkerFlags {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub labels: Option<Vec<String>>,
 
-    /// Kinds of agents to run: echo, command, opencode, eap. `command` and `opencode` do what tenants say, as
-    /// this user; `eap` gives work to the external agents of the configuration
+    /// Kinds of agents to run: echo, command, opencode, eap, external. `command` and `opencode` do what tenants
+    /// say, as this user; `eap` gives work to the external agents of the configuration, `external` to those that
+    /// registered themselves
     #[arg(long, value_name = "KIND,..", value_delimiter = ',')]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub agents: Option<Vec<AgentKind>>,

@@ -96,7 +96,7 @@ pub struct ProducerArgs {
 /// migrate`. Start as many as needed, on any machine. SIGTERM drains: no new jobs, running ones may go on for
 /// --drain-seconds and are handed back after that; a second SIGTERM ends at once.
 ///
-/// By default only the agent `echo` is run: `command` and `opencode` do what tenants send as this user, so they have to
+/// By default only the agents `echo` and `external` (those that registered themselves) are run: `command` and `opencode` do what tenants send as this user, so they have to
 /// be named, as has `eap`, which gives work to the external agents of the configuration; and local repositories and datasets have to lie below one of --roots.
 #[derive(Debug, Args)]
 #[command(after_help = "\

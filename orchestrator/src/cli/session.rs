@@ -123,7 +123,7 @@ pub struct WorkArgs {
     /// The external agent, by its name in the workers' configuration; for --agent eap
     #[arg(long, value_name = "NAME")]
     pub agent_name: Option<String>,
-    /// File of the worktree that the external agent is handed; may be repeated
+    /// File of the worktree that an agent which works elsewhere (--agent eap, --can) is handed; may be repeated
     #[arg(long = "file", value_name = "FILE", requires = "repo")]
     pub files: Vec<String>,
     /// Line for /bin/sh, run by the command agent

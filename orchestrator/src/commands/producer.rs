@@ -8,8 +8,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::ProducerArgs;
 use crate::commands::serving::{self, Listening, serve_metrics};
-use crate::compose::producer_config;
 use crate::compose::services::Services;
+use crate::compose::{agent_tokens, producer_config};
 use crate::config::{Flags, Loader};
 use crate::exit::Exit;
 use crate::signals;
@@ -26,6 +26,7 @@ pub async fn run(args: ProducerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let settings = loader.load(flags)?.settings;
     serving::log(&settings)?;
     let shutdown = signals::shutdown()?;
+    let tokens = agent_tokens(&settings)?;
     let services = Services::connect(&settings, "producer").await?;
     let listening = Listening::on(&settings.host, settings.port, "--port").await?;
     let metrics_listening = Listening::for_metrics(&settings, METRICS_PORT).await?;
@@ -37,7 +38,7 @@ pub async fn run(args: ProducerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let router = producer::router(
         services.ports.clone(),
         metrics,
-        producer_config(&settings),
+        producer_config(&settings, tokens),
         shutdown.clone(),
     );
     tracing::info!(%url, "the API is served");

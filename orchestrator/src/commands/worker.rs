@@ -11,15 +11,16 @@ use crate::cli::WorkerArgs;
 use crate::commands::serving::{self, Listening, serve_metrics};
 use crate::compose::data_dir::DataDir;
 use crate::compose::services::Services;
-use crate::compose::{tools, worker_config};
+use crate::compose::{agent_tokens, tools, worker_config};
 use crate::config::{Flags, Loader};
 use crate::exit::Exit;
 use crate::signals;
 
 /// Beside a producer's on the same machine.
 pub const METRICS_PORT: u16 = 9101;
-/// The agents where nothing else was asked for: running what tenants send is the operator's decision.
-pub const AGENTS: &[AgentKind] = &[AgentKind::Echo];
+/// The agents where nothing else was asked for: running what tenants send is the operator's decision. Agents that registered
+/// themselves do their work elsewhere.
+pub const AGENTS: &[AgentKind] = &[AgentKind::Echo, AgentKind::External];
 
 #[derive(Serialize)]
 struct HostFlag<'a> {
@@ -39,9 +40,10 @@ pub async fn run(args: WorkerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     settings.agents.get_or_insert_with(|| AGENTS.to_vec());
     serving::log(&settings)?;
     let shutdown = signals::shutdown()?;
+    let tokens = agent_tokens(&settings)?;
     let services = Services::connect(&settings, "worker").await?;
     let dir = DataDir::open(&settings.data_dir)?;
-    let tools = tools::build(&settings, &dir.work()).await?;
+    let tools = tools::build(&settings, &services.ports, tokens, &dir.work()).await?;
     let metrics_listening = Listening::for_metrics(&settings, METRICS_PORT).await?;
 
     let metrics = Metrics::new();

@@ -6,9 +6,12 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use application::agent_tokens::{AgentTokens, new_secret};
 
 const DATABASE: &str = "orchestrator.db";
 const ADMIN_KEY: &str = "admin.key";
+/// What the tokens of agents are made of that this folder's `dev` gives tasks to.
+const AGENT_SECRET: &str = "agent.secret";
 const URL: &str = "url";
 const LOCK: &str = "lock";
 const WORK: &str = "work";
@@ -112,6 +115,20 @@ impl DataDir {
         self.write(ADMIN_KEY, key, 0o600)
     }
 
+    /// Of a secret that the first call makes; it is kept where only this user can read it.
+    pub fn agent_tokens(&self) -> anyhow::Result<AgentTokens> {
+        let path = self.0.join(AGENT_SECRET);
+        let cannot = || format!("{} cannot be used", path.display());
+        match fs::read_to_string(&path) {
+            Ok(text) => return AgentTokens::new(text.trim()).with_context(cannot),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(cannot),
+        }
+        let secret = new_secret().with_context(cannot)?;
+        self.write(AGENT_SECRET, &secret, 0o600)?;
+        AgentTokens::new(&secret).with_context(cannot)
+    }
+
     /// Says where this process can be reached.
     pub fn write_url(&self, url: &str) -> anyhow::Result<()> {
         self.write(URL, url, 0o644)
@@ -184,6 +201,23 @@ mod tests {
         let mode = fs::metadata(dir.admin_key()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert_eq!(fs::read_to_string(dir.admin_key()).unwrap(), "orc_1_2\n");
+    }
+
+    const AGENT: &str = "0198c5a2-7e1b-7cc0-8000-0123456789ab";
+
+    #[test]
+    fn the_secret_of_agents_is_made_once_for_this_user_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(folder.path()).unwrap();
+        let agent = AGENT.parse().unwrap();
+        let token = || dir.agent_tokens().unwrap().token(agent, 1);
+        assert_eq!(token(), token());
+        let file = folder.path().join(AGENT_SECRET);
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        fs::write(&file, "short").unwrap();
+        let error = format!("{:#}", dir.agent_tokens().unwrap_err());
+        assert!(error.contains("agent.secret"), "{error}");
     }
 
     #[test]

@@ -10,8 +10,8 @@ use adapter_embedded::{
     EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
 };
 use application::ports::{
-    AgentStore, BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports, ReplayStore,
-    ScheduleStore, TenantStore,
+    AgentStore, AgentTaskStore, BlobError, Blobs, EngineStore, JobStore, KeyStore, Ports,
+    ReplayStore, ScheduleStore, TenantStore,
 };
 use async_trait::async_trait;
 use domain::{ArtifactId, TenantId};
@@ -42,6 +42,7 @@ pub async fn open(config: &Config) -> anyhow::Result<Option<Ports>> {
 fn over<S>(store: Arc<S>) -> Ports
 where
     S: AgentStore
+        + AgentTaskStore
         + JobStore
         + EngineStore
         + TenantStore
@@ -55,6 +56,7 @@ where
         engine: store.clone(),
         tenants: store.clone(),
         agents: store.clone(),
+        agent_tasks: store.clone(),
         schedules: store.clone(),
         keys: store.clone(),
         replays: store,

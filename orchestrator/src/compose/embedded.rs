@@ -39,6 +39,7 @@ impl Embedded {
             engine: shared.clone(),
             tenants: shared.clone(),
             agents: shared.clone(),
+            agent_tasks: shared.clone(),
             schedules: shared.clone(),
             replays: shared.clone(),
             keys: shared,

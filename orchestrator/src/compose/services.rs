@@ -51,6 +51,7 @@ impl Services {
             engine: store.clone(),
             tenants: store.clone(),
             agents: store.clone(),
+            agent_tasks: store.clone(),
             schedules: store.clone(),
             keys: store.clone(),
             replays: store,

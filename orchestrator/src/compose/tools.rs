@@ -4,18 +4,22 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use adapter_agents::eap::{ConfiguredEndpoints, EapAgent};
+use adapter_agents::eap::{ConfiguredEndpoints, EapAgent, HealthProbe};
 use adapter_agents::guard::GuardCommand;
 use adapter_agents::output::OutputLimits;
 use adapter_agents::workspace::{Author, GitWorkspaces, Roots};
-use adapter_agents::{CommandAgent, EchoAgent, Environment, OpenCodeAgent, OpenCodeSetup};
+use adapter_agents::{
+    CommandAgent, EchoAgent, Environment, ExternalAgent, ExternalSetup, OpenCodeAgent,
+    OpenCodeSetup,
+};
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
-use application::ports::Agent;
+use application::agent_tokens::AgentTokens;
+use application::ports::{Agent, AgentProbe, Ports};
 use domain::AgentKind;
 use workers::Tools;
 
-use crate::compose::{isolation, worker_config};
+use crate::compose::{isolation, outbound, worker_config};
 use crate::config::{self, ConfigError, Settings};
 
 /// The word that makes this program a guard, before anything else looks at its command line.
@@ -24,7 +28,13 @@ pub const GUARD: &str = "guard";
 pub const TRAINER: &str = "reference-trainer";
 
 /// `work` is the folder for worktrees; what dead workers left there is swept away.
-pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
+/// `tokens` are those of registered agents that have an address, if this installation has a secret for them.
+pub async fn build(
+    settings: &Settings,
+    ports: &Ports,
+    tokens: Option<AgentTokens>,
+    work: &Path,
+) -> anyhow::Result<Tools> {
     let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
     let environment = environment(settings);
     let author = match &settings.commit_author {
@@ -40,14 +50,23 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
         isolation.clone(),
     ));
     let guard = guard(settings).with_isolation(isolation);
-    let agents = agent_kinds(settings)
+    let kinds = agent_kinds(settings);
+    let probes = kinds.contains(&AgentKind::External);
+    let probe =
+        probes.then(|| Arc::new(HealthProbe::new(outbound(settings))) as Arc<dyn AgentProbe>);
+    let external = external(settings, ports, tokens, &environment);
+    let agents = kinds
         .into_iter()
-        .filter_map(|kind| agent(kind, settings, &guard, &environment, work).transpose())
+        .filter_map(|kind| match kind {
+            AgentKind::External => Some(Ok(Arc::clone(&external))),
+            kind => agent(kind, settings, &guard, &environment, work).transpose(),
+        })
         .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
         agents,
         trainers: vec![Arc::new(trainer(settings, guard, environment, roots))],
         workspaces,
+        probe,
     })
 }
 
@@ -65,8 +84,8 @@ fn agent(
     work: &Path,
 ) -> Result<Option<Arc<dyn Agent>>, ConfigError> {
     let agent: Arc<dyn Agent> = match kind {
-        // Sessions that are routed come with their agent's own kind.
-        AgentKind::Routed => return Ok(None),
+        // Sessions that are routed come with their agent's own kind; the other needs the store.
+        AgentKind::Routed | AgentKind::External => return Ok(None),
         AgentKind::Echo => Arc::new(EchoAgent),
         AgentKind::Command => Arc::new(CommandAgent::new(
             guard.clone(),
@@ -77,6 +96,22 @@ fn agent(
         AgentKind::Eap => Arc::new(eap(settings, environment)?),
     };
     Ok(Some(agent))
+}
+
+fn external(
+    settings: &Settings,
+    ports: &Ports,
+    tokens: Option<AgentTokens>,
+    environment: &Environment,
+) -> Arc<dyn Agent> {
+    let setup = ExternalSetup {
+        agents: Arc::clone(&ports.agents),
+        tasks: Arc::clone(&ports.agent_tasks),
+        clock: Arc::clone(&ports.clock),
+        tokens,
+        outbound: outbound(settings),
+    };
+    Arc::new(ExternalAgent::new(setup, environment))
 }
 
 fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, ConfigError> {

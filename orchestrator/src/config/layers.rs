@@ -69,8 +69,13 @@ pub fn variables() -> impl Iterator<Item = (OsString, OsString)> {
 }
 
 /// The variables that hold secrets of ours.
-pub const SECRET_VARIABLES: [&str; 4] =
-    ["DATABASE_URL", "AMQP_URL", "REDIS_URL", "ORCHESTRATOR_KEY"];
+pub const SECRET_VARIABLES: [&str; 5] = [
+    "DATABASE_URL",
+    "AMQP_URL",
+    "REDIS_URL",
+    "ORCHESTRATOR_KEY",
+    "ORCHESTRATOR_AGENT_SECRET",
+];
 
 fn layer(dict: Dict) -> Map<Profile, Dict> {
     Map::from([(Profile::Default, dict)])

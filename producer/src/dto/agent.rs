@@ -134,6 +134,8 @@ pub(crate) struct HeartbeatBody {
     pub tasks_in_progress: u32,
     #[schema(value_type = Object)]
     pub metrics: Map<String, Value>,
+    /// The server asked at `/health`; it did not beat by itself.
+    pub probed: bool,
 }
 
 /// A page of agents, by name.
@@ -255,6 +257,7 @@ impl From<Beat> for HeartbeatBody {
             current_load: beat.load,
             tasks_in_progress: beat.tasks_in_progress,
             metrics: beat.metrics,
+            probed: beat.probed,
         }
     }
 }

@@ -31,7 +31,8 @@ pub(crate) struct NewExternalAgent {
     pub agent_type: String,
     #[serde(default)]
     pub capabilities: BTreeSet<String>,
-    /// Where it takes tasks, if it does; must be a public address or one that the operator allows.
+    /// Where it takes tasks, if it does; must be a public address or one that the operator allows. Needs a server with a
+    /// secret for tokens (`ORCHESTRATOR_AGENT_SECRET`).
     pub endpoint_url: Option<String>,
     pub max_concurrent_tasks: u32,
     #[serde(default)]
@@ -92,6 +93,7 @@ impl NewExternalAgent {
                 version: self.version,
                 agent_type: self.agent_type,
                 metadata: self.metadata,
+                generation: 0,
             }),
         })
     }

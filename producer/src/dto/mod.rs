@@ -2,6 +2,7 @@
 //! field by field, so that a change of the domain never changes the API by accident.
 
 pub(crate) mod agent;
+pub(crate) mod agent_task;
 pub(crate) mod artifact;
 pub(crate) mod attempt;
 pub(crate) mod checkpoint;

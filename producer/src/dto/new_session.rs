@@ -62,6 +62,10 @@ pub(crate) struct NewSession {
     pub preferred_agent: Option<String>,
     /// With `capabilities`: a kind of agents to prefer: `echo`, `command`, `opencode`, `eap` or `external`.
     pub preferred_kind: Option<String>,
+    /// With `capabilities`: files of the worktree that an agent which works elsewhere (`eap`, `external`) is handed, at most
+    /// 100 relative paths. Other agents see the whole worktree.
+    #[serde(default)]
+    pub files: Vec<String>,
     /// With `capabilities`: false refuses the session with 503 if no agent could take it now. For single sessions only.
     pub wait: Option<bool>,
     /// Absent: the agent works in an empty folder.
@@ -252,6 +256,7 @@ impl NewSession {
                 ("/agent_labels", !self.agent_labels.is_empty()),
                 ("/preferred_agent", self.preferred_agent.is_some()),
                 ("/preferred_kind", self.preferred_kind.is_some()),
+                ("/files", !self.files.is_empty()),
             ];
             for (pointer, _) in asked.iter().filter(|(_, given)| *given) {
                 violations.add(*pointer, "is for sessions that name capabilities");
@@ -274,6 +279,7 @@ impl NewSession {
             agent_labels: std::mem::take(&mut self.agent_labels),
             preferred_agent: self.preferred_agent.take(),
             preferred_kind: self.preferred_kind.take(),
+            files: std::mem::take(&mut self.files),
         };
         Some(AgentSpec::Routed(route.into_request(violations)))
     }
@@ -306,6 +312,13 @@ impl AgentBody {
             }),
             // Not among those that a text is read as.
             AgentKind::Routed => None,
+            AgentKind::External => {
+                violations.add(
+                    "/agent/kind",
+                    "agents that register themselves are not named; give `capabilities`, and `preferred_agent` for one of them",
+                );
+                None
+            }
             AgentKind::Command => self.into_command(violations).map(AgentSpec::Command),
             AgentKind::OpenCode => Some(AgentSpec::OpenCode(OpenCode {
                 model: self.model,
@@ -402,6 +415,7 @@ impl From<AgentSpec> for AgentBody {
             AgentSpec::Echo { delay_seconds: 0 } => {}
             AgentSpec::Echo { delay_seconds } => body.delay_seconds = Some(delay_seconds),
             AgentSpec::Routed(request) => body.route = Some(Box::new(request.into())),
+            AgentSpec::External(external) => body.name = Some(external.name),
             AgentSpec::Command(Command::Argv(argv)) => body.argv = Some(argv),
             AgentSpec::Command(Command::Run(line)) => body.run = Some(line),
             AgentSpec::OpenCode(opencode) => {

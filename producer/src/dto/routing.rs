@@ -31,6 +31,9 @@ pub(crate) struct RouteBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "opencode")]
     pub preferred_kind: Option<String>,
+    /// Files of the worktree that an agent which works elsewhere is handed, as relative paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 impl RouteBody {
@@ -50,6 +53,7 @@ impl RouteBody {
             labels: labels(self.agent_labels),
             preferred_agent: self.preferred_agent,
             preferred_kind: kind,
+            files: self.files,
         }
     }
 }
@@ -62,6 +66,7 @@ impl From<RouteRequest> for RouteBody {
             agent_labels: request.labels.0,
             preferred_agent: request.preferred_agent,
             preferred_kind: request.preferred_kind.map(|kind| kind.to_string()),
+            files: request.files,
         }
     }
 }

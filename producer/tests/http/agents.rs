@@ -1,11 +1,12 @@
 //! Registered agents: made, read, changed and removed by those who may, beating with their own token, and chosen.
 
+use application::agent_tokens::AgentTokens;
 use axum::http::{Method, StatusCode};
 use producer::ProducerConfig;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::site::Site;
+use crate::site::{AGENT_SECRET, Site};
 
 const ALL: &str = "/api/v1/agents";
 const REGISTER: &str = "/api/v1/agents/external/register";
@@ -278,7 +279,10 @@ async fn an_external_agent_is_not_a_way_into_the_servers_network() {
     let mut old = external("E", None);
     old["protocol_version"] = json!("0.9");
     ask(&site, &old).await.invalid_at("/protocol_version");
-    let mut config = ProducerConfig::default();
+    let mut config = ProducerConfig {
+        agent_tokens: Some(AgentTokens::new(AGENT_SECRET).unwrap()),
+        ..ProducerConfig::default()
+    };
     config.outbound.allowed = vec!["127.0.0.0/8".parse().unwrap()];
     let open = Site::with(config).await;
     assert_eq!(
@@ -287,6 +291,54 @@ async fn an_external_agent_is_not_a_way_into_the_servers_network() {
             .status,
         StatusCode::CREATED
     );
+}
+
+#[tokio::test]
+async fn the_token_of_an_agent_with_an_address_can_be_made_again() {
+    let site = Site::start().await;
+    let register = async |url: Option<&str>| {
+        let ask = site.post(REGISTER).key(&site.lead);
+        let answer = ask.json(&external("PUSHED", url)).send().await;
+        assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text());
+        let made = answer.json();
+        let text = |field: &str| made[field].as_str().unwrap().to_owned();
+        (text("agent_id"), text("auth_token"))
+    };
+    let tokens = AgentTokens::new(AGENT_SECRET).unwrap();
+    let address = Some("http://93.184.215.14/eap");
+    let (id, first) = register(address).await;
+    let agent = id.parse().unwrap();
+    assert_eq!(first, tokens.token(agent, 1));
+    let (again, second) = register(address).await;
+    assert_eq!((&again, &second), (&id, &tokens.token(agent, 2)));
+    let old = beat(&site, &id, &first, &healthy()).await;
+    old.problem(401, "UNAUTHENTICATED");
+    let new = beat(&site, &id, &second, &healthy()).await;
+    assert_eq!(new.status, StatusCode::NO_CONTENT);
+    // One that asks for its tasks has a token that nobody can make again.
+    let (_, third) = register(None).await;
+    assert_ne!(third, tokens.token(agent, 3));
+    let shown = site.get("/api/v1/agents/PUSHED").send().await;
+    for token in [&first, &second, &third] {
+        assert!(!shown.text().contains(token.as_str()), "it is shown once");
+    }
+}
+
+#[tokio::test]
+async fn without_a_secret_no_agent_with_an_address_is_registered() {
+    let site = Site::with(ProducerConfig::default()).await;
+    let ask = async |url: Option<&str>| {
+        let ask = site.post(REGISTER).key(&site.lead);
+        ask.json(&external("E", url)).send().await
+    };
+    let refused = ask(Some("http://93.184.215.14/eap")).await;
+    assert!(
+        refused.text().contains("ORCHESTRATOR_AGENT_SECRET"),
+        "{}",
+        refused.text()
+    );
+    refused.invalid_at("/endpoint_url");
+    assert_eq!(ask(None).await.status, StatusCode::CREATED);
 }
 
 #[tokio::test]
@@ -303,7 +355,8 @@ async fn routing_answers_the_choice_the_next_and_why_not_the_others() {
     let route = |body: Value| site.post("/api/v1/agents/route").json(&body).send();
     let answer = route(json!({"capabilities": ["testing"]})).await.json();
     assert_eq!(answer["choice"]["name"], "high");
-    assert_eq!(answer["choice"]["score"], 1.0);
+    let score = answer["choice"]["score"].as_f64().unwrap();
+    assert!((score - 1.0).abs() < 1e-9, "{answer}");
     assert_eq!(answer["alternatives"][0]["name"], "low");
     assert_eq!(answer["rejected"][0]["reason"], "cannot do testing");
     let preferred =

@@ -5,6 +5,7 @@
 )]
 
 mod access;
+mod agent_tasks;
 mod agents;
 mod answer;
 mod bulk;

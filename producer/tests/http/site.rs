@@ -8,6 +8,7 @@ use adapter_embedded::{
     EmbeddedBus, EmbeddedLocks, EmbeddedQueue, EmbeddedReady, SystemClock, SystemIds,
 };
 use adapter_sqlite::SqliteStore;
+use application::agent_tokens::AgentTokens;
 use application::ports::{ClaimRequest, Finish, NewWorker, Ports, Report};
 use application::use_cases::{NewKey, create_key, create_tenant};
 use axum::Router;
@@ -27,6 +28,9 @@ use crate::answer::{Answer, Reading};
 
 /// Far longer than anything here takes; a test that waits for it has failed.
 pub const DEADLINE: Duration = Duration::from_secs(20);
+
+/// What the tokens of agents with an address are made of.
+pub const AGENT_SECRET: &str = "0123456789abcdef0123456789abcdef";
 
 pub struct Site {
     pub router: Router,
@@ -50,6 +54,7 @@ impl Site {
     pub async fn start() -> Self {
         Self::with(ProducerConfig {
             stream_poll: Duration::from_millis(50),
+            agent_tokens: Some(AgentTokens::new(AGENT_SECRET).unwrap()),
             ..ProducerConfig::default()
         })
         .await
@@ -67,6 +72,7 @@ impl Site {
             engine: shared.clone(),
             tenants: shared.clone(),
             agents: shared.clone(),
+            agent_tasks: shared.clone(),
             schedules: shared.clone(),
             replays: shared.clone(),
             keys: shared,

@@ -114,7 +114,7 @@ async fn what_is_wrong_with_a_sessions_agent_and_repository() {
         (
             agent(json!({"kind": "wizard"})),
             "/agent/kind",
-            "echo, command, opencode or eap",
+            "echo, command, opencode, eap or external",
         ),
         (
             agent(json!({"kind": "echo", "wand": 1})),

@@ -1,5 +1,6 @@
 //! What the product does, told in ports and use cases. Knows the domain; knows no database, broker or protocol.
 
+pub mod agent_tokens;
 pub mod batch;
 pub mod outbound;
 pub mod output_schema;

@@ -1,11 +1,11 @@
 //! Where others may have us send requests to. Whoever registers an address makes this system call it from inside its own
 //! network, so addresses of that network are refused unless the operator named them.
 //!
-//! Nothing is sent here. A name is looked up once, when it is registered; who calls it later must check the address that it
-//! gets then ([`OutboundPolicy::allows`]), since names may be pointed elsewhere.
+//! Nothing is sent here. A name is looked up when it is registered, and again by whoever calls it
+//! ([`OutboundPolicy::look_up`]), since names may be pointed elsewhere.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -82,15 +82,30 @@ pub struct NotAllowed(pub String);
 impl OutboundPolicy {
     /// Looks the host up and checks every address that it has.
     pub async fn check(&self, text: &str) -> Result<(), NotAllowed> {
-        let (host, port) = parts(text)?;
-        let name = match host {
-            Host::Ipv4(address) => return self.allowed_address("", IpAddr::V4(address)),
-            Host::Ipv6(address) => return self.allowed_address("", IpAddr::V6(address)),
-            Host::Domain(name) => name.trim_end_matches('.').to_ascii_lowercase(),
-        };
-        if self.names(&name) {
-            return Ok(());
+        match self.check_form(text)? {
+            // The producer need not know the names of a network that workers are in.
+            Some((name, _)) if self.names(&name) => Ok(()),
+            Some((name, port)) => self.look_up(&name, port).await.map(|_| ()),
+            None => Ok(()),
         }
+    }
+
+    /// Checks what can be seen without looking anything up: the form, and an address that stands in it itself. Returns
+    /// the name and the port that are to be looked up, if the host is a name.
+    pub fn check_form(&self, text: &str) -> Result<Option<(String, u16)>, NotAllowed> {
+        let (host, port) = parts(text)?;
+        match host {
+            Host::Ipv4(address) => self.allowed_address("", IpAddr::V4(address))?,
+            Host::Ipv6(address) => self.allowed_address("", IpAddr::V6(address))?,
+            Host::Domain(name) => return Ok(Some((canonical(&name), port))),
+        }
+        Ok(None)
+    }
+
+    /// The addresses of a host; an error when one of them may not be called. Whoever calls the host calls these and looks
+    /// up no others.
+    pub async fn look_up(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NotAllowed> {
+        let name = canonical(host);
         let unknown = || {
             NotAllowed(format!(
                 "the host {name} is not known to this server's name service"
@@ -101,10 +116,11 @@ impl OutboundPolicy {
             .await
             .map_err(|_| unknown())?
             .map_err(|_| unknown())?;
-        for address in found {
+        let found: Vec<SocketAddr> = found.collect();
+        for address in &found {
             self.allowed_address(&name, address.ip())?;
         }
-        Ok(())
+        Ok(found)
     }
 
     /// True when `address`, which `host` was found at, may be called.
@@ -136,6 +152,11 @@ impl OutboundPolicy {
             }
         })
     }
+}
+
+/// As the operator's list has names.
+fn canonical(host: &str) -> String {
+    host.trim_end_matches('.').to_ascii_lowercase()
 }
 
 /// Host and port of a URL that could be called.
@@ -281,9 +302,19 @@ mod tests {
         ] {
             assert_eq!(policy.check(url).await, Ok(()), "{url}");
         }
+        assert!(policy.allows("agents.internal", Ipv4Addr::LOCALHOST.into()));
         for url in ["http://10.0.0.1/", "http://[fe80::1]/"] {
             assert!(policy.check(url).await.is_err(), "{url}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_inside_is_refused_when_it_is_called() {
+        // Known on every machine, and the same as a name that was pointed elsewhere since it was registered.
+        let error = policy("").look_up("localhost.", 80).await.unwrap_err();
+        assert!(error.0.contains("ORCHESTRATOR_AGENT_NETWORKS"), "{error}");
+        let found = policy("localhost").look_up("LOCALHOST", 80).await.unwrap();
+        assert!(found.iter().all(|it| it.ip().is_loopback()), "{found:?}");
     }
 
     #[test]

@@ -53,28 +53,33 @@ impl Eap {
         if let Some(task_type) = &self.task_type {
             violations.text("/agent/task_type", task_type, 1, TASK_TYPE_MAX);
         }
-        if self.files.len() > FILES_MAX {
-            violations.add(
-                "/agent/files",
-                format!(
-                    "names {} files; at most {FILES_MAX} are handed over",
-                    self.files.len()
-                ),
-            );
-        }
-        for (index, path) in self.files.iter().enumerate() {
-            if !is_inside(path) {
-                violations.add(
-                    format!("/agent/files/{index}"),
-                    "must be a relative path that stays inside the worktree",
-                );
-            }
-        }
+        check_files("/agent/files", &self.files, violations);
         let bytes = serde_json::to_string(&self.input_data).map_or(usize::MAX, |text| text.len());
         if bytes > INPUT_BYTES_MAX {
             violations.add(
                 "/agent/input_data",
                 format!("has {bytes} bytes; at most {INPUT_BYTES_MAX} are allowed"),
+            );
+        }
+    }
+}
+
+/// Files of the worktree that an agent is handed.
+pub(crate) fn check_files(pointer: &str, files: &[String], violations: &mut Violations) {
+    if files.len() > FILES_MAX {
+        violations.add(
+            pointer,
+            format!(
+                "names {} files; at most {FILES_MAX} are handed over",
+                files.len()
+            ),
+        );
+    }
+    for (index, path) in files.iter().enumerate() {
+        if !is_inside(path) {
+            violations.add(
+                format!("{pointer}/{index}"),
+                "must be a relative path that stays inside the worktree",
             );
         }
     }

@@ -87,6 +87,10 @@ typed_id!(
     AgentId, "agent"
 );
 typed_id!(
+    /// An external agent's hold on a task that it asked for.
+    TaskLeaseId, "task lease"
+);
+typed_id!(
     /// A replay of dead letters.
     ReplayId, "replay"
 );

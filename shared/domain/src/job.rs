@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{
-    Action, DependencyRule, InvalidTransition, JobError, JobId, JobKind, JobResult, JobSpec,
-    JobState, Labels, Priority, Progress, QueueKey, RegisteredAgent, TenantId, Timestamp, WorkerId,
-    turn,
+    Action, AgentSpec, DependencyRule, InvalidTransition, JobError, JobId, JobKind, JobResult,
+    JobSpec, JobState, Labels, Priority, Progress, QueueKey, RegisteredAgent, TenantId, Timestamp,
+    WorkerId, turn,
 };
 
 /// Where the job stands, with the data that exists only there.
@@ -135,8 +135,12 @@ impl Job {
     /// As it is to be run: a session that is routed, with the spec of the agent that it was given.
     #[must_use]
     pub fn given(mut self, agent: &RegisteredAgent) -> Self {
-        if let (JobSpec::Session(session), Some(spec)) = (&mut self.spec, agent.spec()) {
-            session.agent = spec.clone();
+        if let JobSpec::Session(session) = &mut self.spec {
+            let spec = agent.spec();
+            session.agent = match &session.agent {
+                AgentSpec::Routed(request) => spec.handed(&request.files),
+                _ => spec,
+            };
         }
         self
     }

@@ -15,6 +15,7 @@ mod dependency;
 mod eap;
 mod error;
 mod event;
+mod external;
 mod fingerprint;
 mod ids;
 mod job;
@@ -46,10 +47,12 @@ mod worker;
 pub use agents::{
     ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, Assignment,
     BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate, Condition,
-    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, Refusal, RegisteredAgent,
-    RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing, Scored, TIER_MAX,
-    UnknownRegisteredKind, UnknownStatus, WEIGHTS, WELL_KNOWN_CAPABILITIES, WaitingTask, Weights,
-    assign, confirm, in_turns, is_capability, route,
+    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask, Refusal,
+    RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing,
+    Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal, TaskReport,
+    TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS,
+    WELL_KNOWN_CAPABILITIES, WaitingTask, Weights, Withdrawal, assign, confirm, in_turns,
+    is_capability, route,
 };
 pub use api_key::ApiKey;
 pub use artifact::Artifact;
@@ -62,9 +65,11 @@ pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};
 pub use eap::{Eap, is_agent_name};
 pub use error::JobError;
 pub use event::{EventKind, JobEvent};
+pub use external::External;
 pub use fingerprint::fingerprint;
 pub use ids::{
-    AgentId, ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TenantId, WorkerId,
+    AgentId, ApiKeyId, ArtifactId, JobId, ParseIdError, ReplayId, ScheduleId, TaskLeaseId,
+    TenantId, WorkerId,
 };
 pub use job::{Claim, Job, Status};
 pub use labels::{AGENT_LABEL, Labels, NotALabel};

@@ -6,13 +6,15 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Demands, Eap, Labels, OpenCode, RouteRequest, Violations};
+use crate::{Demands, Eap, External, Labels, OpenCode, RouteRequest, Violations};
 
 const PROMPT_MAX: usize = 256 * 1024;
 const ARGS_MAX: usize = 256;
 const ARG_MAX: usize = 64 * 1024;
 const PATH_MAX: usize = 4096;
 const KEEP_MAX: usize = 100;
+/// Why a session cannot name such an agent.
+const NOT_NAMED: &str = "agents that register themselves are not named; give `capabilities`, and `preferred_agent` for one of them";
 /// An hour; whoever wants to wait longer submits with `run_after`.
 const ECHO_DELAY_MAX: u64 = 3600;
 
@@ -46,18 +48,26 @@ pub enum AgentKind {
     OpenCode,
     /// A program elsewhere works, by way of the External Agent Protocol.
     Eap,
+    /// A program elsewhere works that registered itself. No session names it: it is chosen by what it can do.
+    External,
     /// None yet: a registered one is chosen when the session is claimed. No worker runs it as such.
     Routed,
 }
 
 /// The text names no kind of agent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a kind of agent; use echo, command, opencode or eap")]
+#[error("`{0}` is not a kind of agent; use echo, command, opencode, eap or external")]
 pub struct UnknownAgent(pub String);
 
 impl AgentKind {
     /// Those that workers run.
-    pub const ALL: [Self; 4] = [Self::Echo, Self::Command, Self::OpenCode, Self::Eap];
+    pub const ALL: [Self; 5] = [
+        Self::Echo,
+        Self::Command,
+        Self::OpenCode,
+        Self::Eap,
+        Self::External,
+    ];
 
     /// What a worker that runs such agents has, and a job may ask for: `agent/command=yes`.
     pub fn label(self) -> Labels {
@@ -73,6 +83,7 @@ impl AgentKind {
             Self::Command => "command",
             Self::OpenCode => "opencode",
             Self::Eap => "eap",
+            Self::External => "external",
             Self::Routed => "routed",
         }
     }
@@ -108,6 +119,8 @@ pub enum AgentSpec {
     #[serde(rename = "opencode")]
     OpenCode(OpenCode),
     Eap(Eap),
+    /// The registered agent that a session was given with its claim; no session is stored with it.
+    External(External),
     /// Whichever registered agent suits best when the session is claimed; that one's own spec is run then.
     Routed(RouteRequest),
 }
@@ -138,8 +151,22 @@ impl AgentSpec {
             Self::Command(_) => AgentKind::Command,
             Self::OpenCode(_) => AgentKind::OpenCode,
             Self::Eap(_) => AgentKind::Eap,
+            Self::External(_) => AgentKind::External,
             Self::Routed(_) => AgentKind::Routed,
         }
+    }
+
+    /// The same, with further files for an agent that works elsewhere; others see the whole worktree.
+    #[must_use]
+    pub(crate) fn handed(mut self, files: &[String]) -> Self {
+        if let Self::Eap(Eap { files: known, .. }) | Self::External(External { files: known, .. }) =
+            &mut self
+        {
+            let new = files.iter().filter(|file| !known.contains(file));
+            let new: Vec<String> = new.cloned().collect();
+            known.extend(new);
+        }
+        self
     }
 
     /// What is wrong with it whatever it is asked to do.
@@ -148,6 +175,7 @@ impl AgentSpec {
             Self::Command(command) => command.check(violations),
             Self::OpenCode(opencode) => opencode.check(violations),
             Self::Eap(eap) => eap.check(violations),
+            Self::External(_) => violations.add("/agent/kind", NOT_NAMED),
             Self::Routed(_) => violations.add("/agent", "must be an agent, not a wish for one"),
             Self::Echo { delay_seconds } => violations.range(
                 "/agent/delay_seconds",
@@ -195,6 +223,14 @@ impl SessionSpec {
         {
             violations.add(
                 "/agent/files",
+                "names files, and without a repository there are none",
+            );
+        }
+        if let (AgentSpec::Routed(request), None) = (&self.agent, &self.repository)
+            && !request.files.is_empty()
+        {
+            violations.add(
+                "/files",
                 "names files, and without a repository there are none",
             );
         }

@@ -109,6 +109,8 @@ catalogue! {
     workers_reaped_total: counter,
     /// Runs that were taken back from workers given up.
     jobs_reaped_total: counter,
+    /// External agents asked how they are, by what came of it: `answered` or `missed`.
+    agent_probes_total: counters(&["outcome"]),
     /// Things that the reconciler mended, by what.
     reconciler_repairs_total: counters(&["repair"]),
     /// Errors of background work, by the part of the engine.

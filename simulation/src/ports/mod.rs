@@ -79,6 +79,7 @@ impl Services {
             tenants: store.clone(),
             keys: Arc::new(nothing::Nothing),
             agents: Arc::new(nothing::Nothing),
+            agent_tasks: Arc::new(nothing::Nothing),
             replays: store.clone(),
             schedules: store,
             queue: Arc::new(queue::Queue(reach.clone())),

@@ -3,13 +3,15 @@
 use std::path::Path;
 
 use application::ports::{
-    AgentError, AgentStore, BlobError, Blobs, Claimed, Diff, HandlerError, KeyHash, KeyStore,
-    LeaseError, PushOrder, StoreError, Workspace, Workspaces,
+    AgentError, AgentStore, AgentTaskStore, BlobError, Blobs, Claimed, Diff, HandlerError, KeyHash,
+    KeyStore, LeaseError, LeasedTask, Offered, PushOrder, StoreError, TaskError, TaskHolder,
+    TaskOffer, TaskView, TaskWatch, TokenHasher, Workspace, Workspaces,
 };
 use async_trait::async_trait;
 use domain::{
     AgentChange, AgentId, ApiKey, ApiKeyId, ArtifactId, Beat, Candidate, JobId, Pushed,
-    RegisteredAgent, Repository, RoutedOffer, TenantId, Timestamp, WorkerRef,
+    RegisteredAgent, Repository, RoutedOffer, TaskLease, TaskLeaseId, TaskReport, TenantId,
+    Timestamp, Withdrawal, WorkerRef,
 };
 use futures::stream::BoxStream;
 
@@ -99,7 +101,7 @@ impl AgentStore for Nothing {
     async fn register_agent(
         &self,
         agent: RegisteredAgent,
-        _: Option<KeyHash>,
+        _: Option<&TokenHasher>,
     ) -> Result<RegisteredAgent, AgentError> {
         Ok(agent)
     }
@@ -140,6 +142,14 @@ impl AgentStore for Nothing {
         Ok(None)
     }
 
+    async fn agents_with_endpoint(
+        &self,
+        _: Option<AgentId>,
+        _: u32,
+    ) -> Result<Vec<RegisteredAgent>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn claim_routed(
         &self,
         _: WorkerRef,
@@ -151,5 +161,47 @@ impl AgentStore for Nothing {
 
     async fn beat(&self, _: AgentId, _: Beat) -> Result<bool, StoreError> {
         Ok(false)
+    }
+}
+
+#[async_trait]
+impl AgentTaskStore for Nothing {
+    async fn offer_task(&self, _: TaskOffer, _: Timestamp) -> Result<Offered, StoreError> {
+        Ok(Offered::Fenced)
+    }
+
+    async fn watch_task(&self, _: TaskWatch) -> Result<Option<TaskView>, StoreError> {
+        Ok(None)
+    }
+
+    async fn withdraw_task(
+        &self,
+        _: TaskWatch,
+        _: Withdrawal,
+        _: Timestamp,
+    ) -> Result<Option<TaskView>, StoreError> {
+        Ok(None)
+    }
+
+    async fn lease_task(
+        &self,
+        _: AgentId,
+        _: TaskLeaseId,
+        _: Timestamp,
+    ) -> Result<Option<LeasedTask>, StoreError> {
+        Ok(None)
+    }
+
+    async fn report_task(
+        &self,
+        _: TaskHolder,
+        _: TaskReport,
+        _: Timestamp,
+    ) -> Result<TaskLease, TaskError> {
+        Err(TaskError::Unknown)
+    }
+
+    async fn end_task(&self, _: TaskHolder, _: String, _: Timestamp) -> Result<(), TaskError> {
+        Err(TaskError::Unknown)
     }
 }

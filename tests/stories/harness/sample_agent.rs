@@ -3,15 +3,19 @@
 use std::net::TcpStream;
 use std::process::Command;
 
+use nix::sys::signal::Signal;
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::binary::checkout;
 use super::process::Process;
 use super::wait::lines_of;
-use super::{PATIENCE, Plan, eventually};
+use super::{Mode, PATIENCE, Plan, Stand, Tenant, eventually};
 
 /// What the agents of stories want to be told.
 pub const AGENT_TOKEN: &str = "story-token-0123456789abcdef";
+/// What tokens of agents that register themselves are made of, where servers are told.
+pub const AGENT_SECRET: &str = "story-secret-0123456789abcdef0123456789abcdef";
 /// The worker's variable that holds it.
 const TOKEN_VARIABLE: &str = "STORY_AGENT_TOKEN";
 
@@ -20,16 +24,41 @@ pub struct SampleAgent {
     process: Option<Process>,
     port: u16,
     flags: Vec<String>,
+    /// What it registers itself with.
+    key: Option<String>,
     folder: TempDir,
 }
 
 impl SampleAgent {
     /// On a free port, with these flags of its own.
     pub async fn start(flags: &[&str]) -> Self {
+        Self::start_with(flags, None).await
+    }
+
+    /// One that registers itself under this name as an agent of the tenant, and is free for work when this returns.
+    pub async fn register(stand: &Stand, tenant: &Tenant, name: &str, flags: &[&str]) -> Self {
+        let new_key = json!({"name": "an agent's author", "role": "lead"});
+        let made = tenant.api.post("/api/v1/keys", &new_key).await;
+        let made = made.expect(201).json();
+        let key = made["key"].as_str().expect("a key");
+        let url = stand.url();
+        let flags = [&["--register", &url, "--name", name], flags].concat();
+        let agent = Self::start_with(&flags, Some(key.to_owned())).await;
+        let path = format!("/api/v1/agents/{name}");
+        eventually(&format!("{name} is available"), PATIENCE, async || {
+            let shown = tenant.api.get(&path).await.expect(200).json();
+            (shown["available"] == true).then_some(())
+        })
+        .await;
+        agent
+    }
+
+    async fn start_with(flags: &[&str], key: Option<String>) -> Self {
         let mut agent = Self {
             process: None,
             port: 0,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
+            key,
             folder: TempDir::with_prefix("agent-story-").expect("a folder"),
         };
         agent.start_again().await;
@@ -43,8 +72,11 @@ impl SampleAgent {
             .args(["--port", &self.port.to_string()])
             .arg("--journal")
             .arg(self.folder.path().join("journal"))
-            .args(&self.flags)
-            .env("EAP_TOKEN", AGENT_TOKEN);
+            .args(&self.flags);
+        match &self.key {
+            Some(key) => command.env("ORCHESTRATOR_KEY", key),
+            None => command.env("EAP_TOKEN", AGENT_TOKEN),
+        };
         let log = self.folder.path().join("log");
         let mut process = Process::start("the sample agent", command, &log);
         self.port = eventually("the sample agent listens", PATIENCE, async || {
@@ -61,6 +93,12 @@ impl SampleAgent {
     /// `kill -9`: whatever it knew is gone.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// It is there, and neither works nor answers.
+    pub fn freeze(&self) {
+        let process = self.process.as_ref().expect("it runs");
+        process.signal(Signal::SIGSTOP);
     }
 
     pub fn url(&self) -> String {
@@ -87,6 +125,27 @@ impl Plan {
             agents: "echo,command,eap",
             config: tables.collect(),
             variables: vec![(TOKEN_VARIABLE.to_owned(), AGENT_TOKEN.to_owned())],
+            ..self
+        }
+    }
+
+    /// Agents of this machine may register themselves, and are given tasks.
+    #[must_use]
+    pub fn with_external_agents(self, mode: Mode) -> Self {
+        let mut variables = vec![(
+            "ORCHESTRATOR_AGENT_NETWORKS".to_owned(),
+            "127.0.0.0/8".to_owned(),
+        )];
+        // In embedded mode the program makes one of its own.
+        if mode == Mode::Services {
+            variables.push((
+                "ORCHESTRATOR_AGENT_SECRET".to_owned(),
+                AGENT_SECRET.to_owned(),
+            ));
+        }
+        Self {
+            agents: "echo,external",
+            variables,
             ..self
         }
     }

@@ -69,6 +69,7 @@ async fn work(
         tenant: job.tenant,
         job: job.id,
         attempt: job.attempt,
+        fence: job.fence,
         title: job.title.clone(),
         prompt: spec.prompt.clone(),
         agent: spec.agent.clone(),

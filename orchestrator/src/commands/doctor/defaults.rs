@@ -18,6 +18,7 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
     let limits = Limits::default();
     let text = match key {
         "agent_networks" => "public addresses only".to_owned(),
+        "agent_secret" | "agent_secret_file" => return Ok(agent_secret(settings)),
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
         "agent_variables" | "eap" | "hidden" | "readable" | "opencode_config"
         | "opencode_servers" => "none".to_owned(),
@@ -54,6 +55,12 @@ fn limit(value: Option<u64>) -> String {
     value.map_or_else(|| "no limit".to_owned(), |value| value.to_string())
 }
 
+/// A `dev` makes its own where none is set.
+fn agent_secret(settings: &Settings) -> Option<String> {
+    let is_set = settings.agent_secret.is_some() || settings.agent_secret_file.is_some();
+    (!is_set).then(|| "none (producer, worker); one of its own (dev)".to_owned())
+}
+
 /// The key that a `dev` left in the data folder, for clients of that `dev`.
 fn key_file(settings: &Settings) -> Option<String> {
     let file = data_dir::admin_key(&settings.data_dir);
@@ -61,7 +68,7 @@ fn key_file(settings: &Settings) -> Option<String> {
     is_used.then(|| file.display().to_string())
 }
 
-/// `echo (worker); echo, command, opencode, eap (dev)`
+/// `echo, external (worker); echo, command, opencode, eap, external (dev)`
 fn each(values: &[(String, &str)]) -> String {
     let said = values
         .iter()
@@ -104,7 +111,7 @@ mod tests {
         let worker = workers::WorkerConfig::default();
         assert_eq!(
             said("agents", &settings),
-            "echo (worker); echo, command, opencode, eap (dev)"
+            "echo, external (worker); echo, command, opencode, eap, external (dev)"
         );
         assert_eq!(
             said("metrics_port", &settings),

@@ -57,6 +57,8 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
         (!args.prompt.is_empty()).then(|| args.prompt.clone().into()),
     );
     set("capabilities", routed.then(|| json!(args.capabilities)));
+    let handed = routed && !args.files.is_empty();
+    set("files", handed.then(|| json!(args.files)));
     set("min_tier", args.min_tier.map(Value::from));
     set("preferred_agent", args.prefer.as_deref().map(Value::from));
     set(

@@ -10,13 +10,14 @@ mod register;
 mod resume;
 mod route;
 
-use application::ports::{AGENTS_MAX, AgentError};
+use application::ports::{AGENTS_MAX, AgentError, TASK_RESULT_BYTES_MAX};
 use application::use_cases::RegisterError;
 use axum::Json;
+use axum::extract::DefaultBodyLimit;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
 use domain::{AgentChange, Candidate, Permit, TenantId};
-use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
 use crate::auth::{Allowed, Caller};
@@ -27,12 +28,16 @@ use crate::problem_kinds as kinds;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
+    let result_limit = DefaultBodyLimit::max(TASK_RESULT_BYTES_MAX);
     OpenApiRouter::new()
         .routes(routes!(register::register_agent))
         .routes(routes!(list::list_agents))
         .routes(routes!(route::route_task))
         .routes(routes!(external::register::register_external_agent))
         .routes(routes!(external::heartbeat::agent_heartbeat))
+        .routes(routes!(external::lease::lease_agent_task))
+        .routes(routes!(external::report::report_agent_task))
+        .routes(routes!(external::result::end_agent_task).layer(result_limit))
         .routes(routes!(get::get_agent))
         .routes(routes!(change::change_agent))
         .routes(routes!(delete::remove_agent))

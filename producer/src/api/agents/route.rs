@@ -34,6 +34,9 @@ pub(super) async fn route_task(
     let mut violations = Violations::default();
     let request = body.into_request(&mut violations);
     request.check(&mut violations);
+    if !request.files.is_empty() {
+        violations.add("/files", "is for sessions; nothing is handed over here");
+    }
     violations.or(())?;
     let routing = use_cases::route_task(&app.ports, allowed.tenant, &request).await?;
     Ok(Json(routing.into()))

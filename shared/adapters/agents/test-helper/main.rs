@@ -43,6 +43,7 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         tenant: TenantId::from_uuid(Uuid::nil()),
         job: JobId::from_uuid(Uuid::from_u128(u128::from(std::process::id()))),
         attempt: 1,
+        fence: 1,
         title: "played".to_owned(),
         prompt: String::new(),
         agent: AgentSpec::Command(Command::Run(line)),

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use application::ports::{
-    AGENTS_MAX, AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError,
+    AGENTS_MAX, AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError, TokenHasher,
 };
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
@@ -39,6 +39,13 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
         "SELECT {AGENT} FROM agents a WHERE (a.tenant_id = $1 OR a.tenant_id IS NULL)
             AND ($2::text IS NULL OR (a.name, a.id) > ($2, $3))
         ORDER BY a.name, a.id LIMIT $4"
+    )
+});
+static WITH_ENDPOINT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {AGENT} FROM agents a
+        WHERE a.definition #>> '{{work,external,endpoint_url}}' IS NOT NULL AND ($1::uuid IS NULL OR a.id > $1)
+        ORDER BY a.id LIMIT $2"
     )
 });
 static LOCK_OWN: LazyLock<String> = LazyLock::new(|| {
@@ -78,7 +85,7 @@ impl AgentStore for PostgresStore {
     async fn register_agent(
         &self,
         agent: RegisteredAgent,
-        token: Option<KeyHash>,
+        token: Option<&TokenHasher>,
     ) -> Result<RegisteredAgent, AgentError> {
         register(self, agent, token)
             .await
@@ -150,6 +157,19 @@ impl AgentStore for PostgresStore {
         .during("reading an agent's token")
     }
 
+    async fn agents_with_endpoint(
+        &self,
+        after: Option<AgentId>,
+        limit: u32,
+    ) -> Result<Vec<RegisteredAgent>, StoreError> {
+        let after = after.map(AgentId::as_uuid);
+        let limit = i64::from(limit);
+        let read = |row: &Row| candidate(row).map(|it| it.agent);
+        statement::all(self, &WITH_ENDPOINT, &[&after, &limit], read)
+            .await
+            .during("reading agents with an address")
+    }
+
     async fn claim_routed(
         &self,
         worker: WorkerRef,
@@ -187,7 +207,7 @@ pub(crate) fn candidate(row: &Row) -> Result<Candidate, Failure> {
 async fn register(
     store: &PostgresStore,
     agent: RegisteredAgent,
-    token: Option<KeyHash>,
+    token: Option<&TokenHasher>,
 ) -> Result<Result<RegisteredAgent, AgentError>, Failure> {
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
@@ -206,7 +226,7 @@ async fn register(
             Ok(again) => again,
             Err(violations) => return Ok(Err(violations.into())),
         };
-        update(&tx, &again, token).await?;
+        update(&tx, &again, hash_for(&again, token)).await?;
         tx.commit().await?;
         return Ok(Ok(again));
     }
@@ -215,9 +235,13 @@ async fn register(
     if count >= i64::from(AGENTS_MAX) {
         return Ok(Err(AgentError::TooMany));
     }
-    insert(&tx, &agent, token).await?;
+    insert(&tx, &agent, hash_for(&agent, token)).await?;
     tx.commit().await?;
     Ok(Ok(agent))
+}
+
+fn hash_for(agent: &RegisteredAgent, token: Option<&TokenHasher>) -> Option<KeyHash> {
+    token.map(|token| token(agent.id, agent.generation()))
 }
 
 async fn insert(

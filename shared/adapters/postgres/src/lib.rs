@@ -4,6 +4,7 @@
 //! other: the worker's row, `tenant_slots` by key, jobs by id. Nothing here waits without a bound: for a connection,
 //! for a lock, or for a statement.
 
+mod agent_tasks;
 mod agents;
 mod checkpoints;
 mod claim;

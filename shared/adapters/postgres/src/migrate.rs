@@ -46,6 +46,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "pause",
         include_str!("../../../../migrations/postgres/0007_pause.sql"),
     ),
+    (
+        8,
+        "agent_tasks",
+        include_str!("../../../../migrations/postgres/0008_agent_tasks.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

@@ -46,7 +46,7 @@ const WAITING: &str = "WITH RECURSIVE owners AS (
         WHERE s.running < s.quota AND NOT s.paused AND t.active
         ORDER BY share, s.tenant_id LIMIT $2
     )
-    SELECT j.id, j.tenant_id, j.kind, j.requires, j.failures, j.spec -> 'agent' AS request, room.free
+    SELECT j.id, j.tenant_id, j.kind, j.requires, j.failures, j.attempt, j.spec -> 'agent' AS request, room.free
     FROM room CROSS JOIN LATERAL (
         SELECT * FROM jobs j
         WHERE j.state = 'queued' AND j.due AND j.requires ? 'orchestrator/agent' AND j.tenant_id = room.tenant_id
@@ -57,6 +57,11 @@ const WAITING: &str = "WITH RECURSIVE owners AS (
 
 const FAILED: &str = "SELECT DISTINCT job_id, agent_id FROM job_attempts
     WHERE job_id = ANY ($1::uuid[]) AND agent_id IS NOT NULL AND outcome IN ('failed', 'timeout')";
+
+/// Who has a session's task still, or has done it. What came of it the failures say.
+const HOLDERS: &str = "SELECT job_id, agent_id FROM agent_tasks
+    WHERE job_id = ANY ($1::uuid[]) AND (state = 'done' OR state = 'leased' AND lease_until > $2)
+    ORDER BY touched_at";
 
 static AGENTS: LazyLock<String> = LazyLock::new(|| {
     format!(
@@ -160,7 +165,7 @@ async fn look(
         let job = rows::job_id(row, "id")?;
         let queue = rows::queue(row)?;
         free.insert(queue, rows::count(row, "free")?);
-        if rows::count(row, "failures")? > 0 {
+        if rows::count(row, "attempt")? > 0 {
             again.push(job.as_uuid());
         }
         tasks.push(WaitingTask {
@@ -169,12 +174,13 @@ async fn look(
             request: rows::json(row, "request")?,
             requires: rows::json::<domain::Labels>(row, "requires")?.without_agent(),
             failed: Vec::new(),
+            holder: None,
         });
     }
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    tell_failed(client, &mut tasks, &again).await?;
+    tell_before(client, &mut tasks, &again, now).await?;
     let tenants: Vec<Uuid> = free.keys().map(|queue| queue.tenant.as_uuid()).collect();
     let agents = client.prepare_cached(&AGENTS).await?;
     let candidates = client.query(&agents, &[&tenants]).await?;
@@ -182,10 +188,12 @@ async fn look(
     Ok(assign(&in_turns(tasks), candidates, free, offer, now))
 }
 
-async fn tell_failed(
+/// What came of earlier runs.
+async fn tell_before(
     client: &Client,
     tasks: &mut [WaitingTask],
     again: &[Uuid],
+    now: Timestamp,
 ) -> Result<(), Failure> {
     if again.is_empty() {
         return Ok(());
@@ -199,8 +207,15 @@ async fn tell_failed(
             .or_default()
             .push(agent);
     }
+    let holding = client.prepare_cached(HOLDERS).await?;
+    let mut holders: HashMap<JobId, AgentId> = HashMap::new();
+    for row in &client.query(&holding, &[&again, &now]).await? {
+        let agent = AgentId::from_uuid(rows::get(row, "agent_id")?);
+        holders.insert(rows::job_id(row, "job_id")?, agent);
+    }
     for task in tasks {
         task.failed = by_job.remove(&task.job).unwrap_or_default();
+        task.holder = holders.remove(&task.job);
     }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! the domain, under the one write lock.
 
 use application::ports::{
-    AGENTS_MAX, AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError,
+    AGENTS_MAX, AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError, TokenHasher,
 };
 use async_trait::async_trait;
 use domain::{
@@ -38,6 +38,10 @@ const PAGE: &str = agents_where!(
     "(a.tenant_id = ?1 OR a.tenant_id IS NULL) AND (?2 IS NULL OR (a.name, a.id) > (?2, ?3))
      ORDER BY a.name, a.id LIMIT +?4"
 );
+const WITH_ENDPOINT: &str = agents_where!(
+    "a.definition ->> '$.work.external.endpoint_url' IS NOT NULL AND (?1 IS NULL OR a.id > ?1)
+     ORDER BY a.id LIMIT +?2"
+);
 const OWN: &str = agents_where!("a.id = ?2 AND a.tenant_id IS ?1");
 const OWN_NAMED: &str = agents_where!("a.name = ?2 AND a.tenant_id IS ?1");
 
@@ -46,7 +50,7 @@ impl AgentStore for SqliteStore {
     async fn register_agent(
         &self,
         agent: RegisteredAgent,
-        token: Option<KeyHash>,
+        token: Option<&TokenHasher>,
     ) -> Result<RegisteredAgent, AgentError> {
         let mut tx = self.write().await?;
         let owner = agent.tenant.map(TenantId::as_uuid);
@@ -60,7 +64,7 @@ impl AgentStore for SqliteStore {
             let again = known
                 .agent
                 .registered_again(agent.definition, agent.created_at)?;
-            update(&mut tx, &again, token).await?;
+            update(&mut tx, &again, hash_for(&again, token)).await?;
             tx.commit().await.map_err(failed)?;
             return Ok(again);
         }
@@ -72,7 +76,7 @@ impl AgentStore for SqliteStore {
         if count >= i64::from(AGENTS_MAX) {
             return Err(AgentError::TooMany);
         }
-        insert(&mut tx, &agent, token).await?;
+        insert(&mut tx, &agent, hash_for(&agent, token)).await?;
         tx.commit().await.map_err(failed)?;
         Ok(agent)
     }
@@ -152,6 +156,20 @@ impl AgentStore for SqliteStore {
         .await
     }
 
+    async fn agents_with_endpoint(
+        &self,
+        after: Option<AgentId>,
+        limit: u32,
+    ) -> Result<Vec<RegisteredAgent>, StoreError> {
+        let query = sqlx::query(WITH_ENDPOINT)
+            .bind(after.map(AgentId::as_uuid))
+            .bind(limit);
+        all(&self.readers, query, |row| {
+            candidate(row).map(|it| it.agent)
+        })
+        .await
+    }
+
     async fn claim_routed(
         &self,
         worker: WorkerRef,
@@ -197,6 +215,10 @@ pub fn candidate(row: &SqliteRow) -> Result<Candidate, StoreError> {
         },
         in_use: row.count("in_use")?,
     })
+}
+
+fn hash_for(agent: &RegisteredAgent, token: Option<&TokenHasher>) -> Option<KeyHash> {
+    token.map(|token| token(agent.id, agent.generation()))
 }
 
 async fn insert(

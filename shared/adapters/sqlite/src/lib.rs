@@ -7,6 +7,7 @@
 //!
 //! Nothing here decides what becomes of a job: that is the domain's.
 
+mod agent_tasks;
 mod agents;
 mod batch;
 mod checkpoints;

@@ -43,6 +43,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "pause",
         include_str!("../../../../migrations/sqlite/0007_pause.sql"),
     ),
+    (
+        8,
+        "agent_tasks",
+        include_str!("../../../../migrations/sqlite/0008_agent_tasks.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

@@ -11,6 +11,7 @@ use domain::{
     Timestamp, WaitingTask, WorkerRef, assign, confirm, in_turns,
 };
 use serde_json::json;
+use sqlx::sqlite::SqliteRow;
 use sqlx::{SqliteConnection, SqliteExecutor};
 
 use crate::SqliteStore;
@@ -46,7 +47,7 @@ const WAITING: &str = "
         WHERE s.running < s.quota AND NOT s.paused AND t.active
         ORDER BY share, s.tenant_id LIMIT +?2
     )
-    SELECT j.id, j.tenant_id, j.kind, j.requires, j.failures, j.spec ->> '$.agent' AS request, room.free
+    SELECT j.id, j.tenant_id, j.kind, j.requires, j.failures, j.attempt, j.spec ->> '$.agent' AS request, room.free
     FROM room CROSS JOIN jobs AS j ON j.rowid IN (
         SELECT rowid FROM jobs INDEXED BY jobs_routed
         WHERE state = 'queued' AND due AND instr(requires, 'orchestrator/agent') > 0 AND tenant_id = room.tenant_id
@@ -129,7 +130,7 @@ async fn look(
         let row = Reader(row);
         let (job, queue) = (row.job_id("id")?, row.queue()?);
         free.insert(queue, row.count("free")?);
-        if row.count("failures")? > 0 {
+        if row.count("attempt")? > 0 {
             again.push(job.as_uuid());
         }
         tasks.push(WaitingTask {
@@ -138,15 +139,19 @@ async fn look(
             request: row.json("request")?,
             requires: row.json::<Labels>("requires")?.without_agent(),
             failed: Vec::new(),
+            holder: None,
         });
     }
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
     if !again.is_empty() {
-        let mut by_job = failed_agents(store, &ids(again)?).await?;
+        let again = ids(again)?;
+        let mut by_job = failed_agents(store, &again).await?;
+        let mut holders = holders(store, &again, now).await?;
         for task in &mut tasks {
             task.failed = by_job.remove(&task.job).unwrap_or_default();
+            task.holder = holders.remove(&task.job);
         }
     }
     let tenants = ids(free.keys().map(|queue| queue.tenant.as_uuid()))?;
@@ -183,6 +188,33 @@ async fn failed_agents(
         by_job.entry(row.job_id("job_id")?).or_default().push(agent);
     }
     Ok(by_job)
+}
+
+/// Who has a session's task still, or has done it. What came of it the failures say.
+async fn holders(
+    store: &SqliteStore,
+    jobs: &str,
+    now: Timestamp,
+) -> Result<HashMap<JobId, AgentId>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT job_id, agent_id FROM agent_tasks
+         WHERE job_id IN (SELECT unhex(value) FROM json_each(?))
+           AND (state = 'done' OR state = 'leased' AND lease_until > ?)
+         ORDER BY touched_at",
+    )
+    .bind(jobs)
+    .bind(now.timestamp_micros())
+    .fetch_all(&store.readers)
+    .await
+    .map_err(failed)?;
+    let holder = |row: &SqliteRow| -> Result<_, StoreError> {
+        let row = Reader(row);
+        Ok((
+            row.job_id("job_id")?,
+            AgentId::from_uuid(row.get("agent_id")?),
+        ))
+    };
+    rows.iter().map(holder).collect()
 }
 
 /// `None`: it does not wait any more.

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec, JobId, TenantId, Usage};
+use domain::{AgentKind, AgentSpec, AgentStatus, JobId, TenantId, Usage};
 use serde_json::Value;
 
 use super::{HandlerError, RunContext};
@@ -26,11 +26,30 @@ pub trait Agent: Send + Sync {
     }
 }
 
+/// Asks agents that registered an address how they are.
+#[async_trait]
+pub trait AgentProbe: Send + Sync {
+    /// Answers within seconds. The error says in words why the agent is not known to be well: it cannot be reached, its
+    /// address is not allowed, or its answer is none.
+    async fn health(&self, endpoint_url: &str) -> Result<Health, String>;
+}
+
+/// How an agent says that it is.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Health {
+    pub status: AgentStatus,
+    /// From 0 for idle to 1 for full; 0 where it says nothing.
+    pub load: f64,
+    pub tasks_in_progress: u32,
+}
+
 #[derive(Debug, Clone)]
 pub struct AgentTask {
     pub tenant: TenantId,
     pub job: JobId,
     pub attempt: u32,
+    /// Of the run, and of whatever is written for it.
+    pub fence: i64,
     pub title: String,
     pub prompt: String,
     pub agent: AgentSpec,

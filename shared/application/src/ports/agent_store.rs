@@ -9,6 +9,10 @@ use super::{Claimed, KeyHash, LeaseError, StoreError};
 /// How many agents a tenant may have, and how many may be shared: routing looks at all of them.
 pub const AGENTS_MAX: u32 = 500;
 
+/// From an agent's id and its [generation](RegisteredAgent::generation) to the hash of its token: which of both it is
+/// stored under is known to the store first.
+pub type TokenHasher = dyn Fn(AgentId, u32) -> KeyHash + Send + Sync;
+
 /// Registered agents. A tenant sees its own and the shared ones; `owner` is a tenant, or `None` for the shared ones, and
 /// whoever owns an agent is the only one who changes it.
 ///
@@ -18,10 +22,11 @@ pub const AGENTS_MAX: u32 = 500;
 pub trait AgentStore: Send + Sync {
     /// Stores a new agent. With a token it is an external one, and one that its owner has under this name already takes
     /// its place ([`RegisteredAgent::registered_again`]): it keeps its id, and the token before is worth nothing any more.
+    /// `token` is asked for the id and the generation that are stored.
     async fn register_agent(
         &self,
         agent: RegisteredAgent,
-        token: Option<KeyHash>,
+        token: Option<&TokenHasher>,
     ) -> Result<RegisteredAgent, AgentError>;
 
     /// One that the tenant may use.
@@ -56,8 +61,16 @@ pub trait AgentStore: Send + Sync {
     /// The agent is gone; what it works on goes on to its end. False: the owner has no such agent.
     async fn remove_agent(&self, owner: Option<TenantId>, id: AgentId) -> Result<bool, StoreError>;
 
-    /// The one lookup without a tenant: it says whose heartbeat it is. `None`: no such agent, or not an external one.
+    /// A lookup without a tenant: it says whose heartbeat it is. `None`: no such agent, or not an external one.
     async fn agent_token(&self, id: AgentId) -> Result<Option<KeyHash>, StoreError>;
+
+    /// Those that are given their tasks, whosever they are, by id beyond `after`, at most `limit`: for who asks them how
+    /// they are.
+    async fn agents_with_endpoint(
+        &self,
+        after: Option<AgentId>,
+        limit: u32,
+    ) -> Result<Vec<RegisteredAgent>, StoreError>;
 
     /// CLAIM of sessions that are routed. One transaction: the worker's lease is checked, and sessions that wait, the
     /// tenants with the fewest runs for their weight first, are given the agents that suit them best among those that the

@@ -5,6 +5,7 @@
 
 mod agent;
 mod agent_store;
+mod agent_task_store;
 mod blobs;
 mod bus;
 mod clock;
@@ -23,8 +24,12 @@ mod tenant_store;
 mod training;
 mod workspace;
 
-pub use agent::{Agent, AgentReport, AgentTask};
-pub use agent_store::{AGENTS_MAX, AgentError, AgentStore};
+pub use agent::{Agent, AgentProbe, AgentReport, AgentTask, Health};
+pub use agent_store::{AGENTS_MAX, AgentError, AgentStore, TokenHasher};
+pub use agent_task_store::{
+    AgentTaskStore, LeasedTask, Offered, TASK_RESULT_BYTES_MAX, TASKS_KEPT, TASKS_SWEPT_AT_ONCE,
+    TaskError, TaskHolder, TaskOffer, TaskView, TaskWatch,
+};
 pub use blobs::{BlobError, Blobs};
 pub use bus::{BusError, EventBus, Interest, Signal, SignalStream};
 pub use clock::Clock;
@@ -64,6 +69,7 @@ pub struct Ports {
     pub tenants: Arc<dyn TenantStore>,
     pub keys: Arc<dyn KeyStore>,
     pub agents: Arc<dyn AgentStore>,
+    pub agent_tasks: Arc<dyn AgentTaskStore>,
     pub replays: Arc<dyn ReplayStore>,
     pub schedules: Arc<dyn ScheduleStore>,
     pub queue: Arc<dyn JobQueue>,

@@ -29,22 +29,34 @@ pub async fn agent_heartbeat(
     load: f64,
     (tasks_in_progress, metrics): (u32, Map<String, Value>),
 ) -> Result<(), HeartbeatError> {
-    let expected = ports.agents.agent_token(agent).await?;
-    let expected = expected.ok_or(HeartbeatError::Unknown)?;
-    if !bool::from(hash(token).0.ct_eq(&expected.0)) {
-        return Err(HeartbeatError::WrongToken);
-    }
+    check_token(ports, agent, token).await?;
     let beat = Beat {
         at: ports.clock.now(),
         status,
         load,
         tasks_in_progress,
         metrics,
+        probed: false,
     };
     beat.check()?;
     if ports.agents.beat(agent, beat).await? {
         Ok(())
     } else {
         Err(HeartbeatError::Unknown)
+    }
+}
+
+/// The agent is there, and the token is its own.
+pub(super) async fn check_token(
+    ports: &Ports,
+    agent: AgentId,
+    token: &str,
+) -> Result<(), HeartbeatError> {
+    let expected = ports.agents.agent_token(agent).await?;
+    let expected = expected.ok_or(HeartbeatError::Unknown)?;
+    if bool::from(hash(token).0.ct_eq(&expected.0)) {
+        Ok(())
+    } else {
+        Err(HeartbeatError::WrongToken)
     }
 }

@@ -109,7 +109,7 @@ fn parse(presented: &str) -> Option<(ApiKeyId, &str)> {
     (secret.len() == SECRET_BYTES * 2).then_some((ApiKeyId::from_uuid(id), secret))
 }
 
-pub(super) fn hash(secret: &str) -> KeyHash {
+pub(crate) fn hash(secret: &str) -> KeyHash {
     KeyHash(Sha256::digest(secret.as_bytes()).into())
 }
 

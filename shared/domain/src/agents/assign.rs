@@ -16,6 +16,8 @@ pub struct WaitingTask {
     pub requires: Labels,
     /// Agents that failed at it.
     pub failed: Vec<AgentId>,
+    /// The agent that works on it still, or has done it, for a run that was lost.
+    pub holder: Option<AgentId>,
 }
 
 /// A session and the agent that it is to have.
@@ -24,6 +26,8 @@ pub struct Assignment {
     pub job: JobId,
     pub queue: QueueKey,
     pub agent: AgentId,
+    /// The agent has it already.
+    pub resumes: bool,
 }
 
 /// What a worker offers.
@@ -54,8 +58,17 @@ pub fn assign(
         let Some(room) = free.get_mut(&task.queue).filter(|room| **room > 0) else {
             continue;
         };
+        if !task.requires.are_met_by(&offer.labels) {
+            continue;
+        }
+        if let Some(agent) = holder(task, &candidates, offer, now) {
+            *room -= 1;
+            take(&mut candidates, agent);
+            assigned.push(task.assigned(agent, true));
+            continue;
+        }
         let key = (task.queue, &task.request, task.failed.as_slice());
-        if in_vain.contains(&key) || !task.requires.are_met_by(&offer.labels) {
+        if in_vain.contains(&key) {
             continue;
         }
         let context = RouteContext {
@@ -63,23 +76,44 @@ pub fn assign(
             failed: &task.failed,
             now,
         };
-        let visible = candidates.iter().filter(|it| {
-            let owner = it.agent.tenant;
-            owner.is_none() || owner == Some(task.queue.tenant)
-        });
+        let visible = candidates
+            .iter()
+            .filter(|it| it.is_visible(task.queue.tenant));
         let Some(choice) = route(&task.request, visible, context).choice else {
             in_vain.insert(key);
             continue;
         };
         *room -= 1;
         take(&mut candidates, choice.agent);
-        assigned.push(Assignment {
-            job: task.job,
-            queue: task.queue,
-            agent: choice.agent,
-        });
+        assigned.push(task.assigned(choice.agent, false));
     }
     assigned
+}
+
+impl WaitingTask {
+    const fn assigned(&self, agent: AgentId, resumes: bool) -> Assignment {
+        Assignment {
+            job: self.job,
+            queue: self.queue,
+            agent,
+            resumes,
+        }
+    }
+}
+
+/// Who has the task already, if it can go on.
+fn holder(
+    task: &WaitingTask,
+    candidates: &[Candidate],
+    offer: &RoutedOffer,
+    now: Timestamp,
+) -> Option<AgentId> {
+    let holder = task.holder.filter(|it| !task.failed.contains(it))?;
+    let found = candidates.iter().find(|it| it.agent.id == holder)?;
+    let goes_on = found.is_visible(task.queue.tenant)
+        && offer.kinds.contains(&found.agent.kind())
+        && found.cut_off(now).is_none();
+    goes_on.then_some(holder)
 }
 
 fn take(candidates: &mut [Candidate], agent: AgentId) {
@@ -119,9 +153,12 @@ pub fn confirm(
         let Some(agent) = agents.get_mut(&it.agent) else {
             return false;
         };
-        let owner = agent.agent.tenant;
-        let visible = owner.is_none_or(|owner| owner == it.queue.tenant);
-        if !visible || agent.unavailable(now).is_some() {
+        let refusal = if it.resumes {
+            agent.cut_off(now)
+        } else {
+            agent.unavailable(now)
+        };
+        if !agent.is_visible(it.queue.tenant) || refusal.is_some() {
             return false;
         }
         *room -= 1;

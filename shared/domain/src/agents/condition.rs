@@ -12,6 +12,8 @@ use crate::{Timestamp, Violations};
 
 /// How often an external agent is asked to beat.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
+/// How late an agent's own beat may be before the agent is asked.
+const HEARTBEAT_SLACK: Duration = Duration::from_secs(5);
 /// After so many missed beats an external agent is given nothing more.
 pub const HEARTBEATS_MISSED: u32 = 3;
 /// Outcomes that count half of what the latest one counts are about seven back.
@@ -78,6 +80,9 @@ pub struct Beat {
     /// Whatever else it says; shown to people.
     #[serde(default)]
     pub metrics: Map<String, Value>,
+    /// It was asked, and did not beat by itself.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub probed: bool,
 }
 
 impl Beat {
@@ -101,6 +106,16 @@ impl Beat {
         }
         violations.no_nul("/metrics", &self.metrics);
         violations.or(())
+    }
+
+    /// True when it is time to ask the agent how it is: it does not say so by itself.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        let slack = if self.probed {
+            Duration::ZERO
+        } else {
+            HEARTBEAT_SLACK
+        };
+        now >= self.at + HEARTBEAT_INTERVAL + slack
     }
 
     /// True while no more than [`HEARTBEATS_MISSED`] beats are missing.

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::capability::is_capability;
 use super::condition::Condition;
-use crate::{AgentId, AgentKind, AgentSpec, Labels, TenantId, Timestamp, Violations};
+use crate::{AgentId, AgentKind, AgentSpec, External, Labels, TenantId, Timestamp, Violations};
 
 /// Tiers go from 1, for plain work, to this, for the hardest; who registers an agent judges.
 pub const TIER_MAX: u8 = 5;
@@ -73,6 +73,9 @@ pub struct ExternalAgent {
     pub agent_type: String,
     #[serde(default)]
     pub metadata: Map<String, Value>,
+    /// How often it has registered, counted here and not by the agent: each time it gets another token.
+    #[serde(default)]
+    pub generation: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -119,8 +122,8 @@ impl From<AgentKind> for RegisteredKind {
             AgentKind::Command => Self::Command,
             AgentKind::OpenCode => Self::OpenCode,
             AgentKind::Eap => Self::Eap,
-            // Nobody runs it as such: what is asked for may be a service elsewhere.
-            AgentKind::Routed => Self::External,
+            // Nobody runs the latter as such: what is asked for may be a service elsewhere.
+            AgentKind::External | AgentKind::Routed => Self::External,
         }
     }
 }
@@ -158,10 +161,13 @@ impl RegisteredAgent {
     pub fn new(
         id: AgentId,
         tenant: Option<TenantId>,
-        definition: AgentDefinition,
+        mut definition: AgentDefinition,
         now: Timestamp,
     ) -> Result<Self, Violations> {
         definition.check()?;
+        if let AgentWork::External(external) = &mut definition.work {
+            external.generation = 1;
+        }
         Ok(Self {
             id,
             tenant,
@@ -183,7 +189,11 @@ impl RegisteredAgent {
     ) -> Result<Self, Violations> {
         self.definition.capabilities = said.capabilities;
         self.definition.capacity = said.capacity;
+        let generation = self.generation().saturating_add(1);
         self.definition.work = said.work;
+        if let AgentWork::External(external) = &mut self.definition.work {
+            external.generation = generation;
+        }
         self.version += 1;
         self.updated_at = now;
         self.definition.check()?;
@@ -197,11 +207,29 @@ impl RegisteredAgent {
         }
     }
 
-    /// What a worker runs for it; nothing for an external agent.
-    pub const fn spec(&self) -> Option<&AgentSpec> {
+    /// Of an external agent.
+    pub const fn external(&self) -> Option<&ExternalAgent> {
         match &self.definition.work {
-            AgentWork::Worker(spec) => Some(spec),
-            AgentWork::External(_) => None,
+            AgentWork::External(external) => Some(external),
+            AgentWork::Worker(_) => None,
+        }
+    }
+
+    /// How often an external agent has registered; 0 for those that workers run.
+    pub fn generation(&self) -> u32 {
+        self.external().map_or(0, |external| external.generation)
+    }
+
+    /// What a worker runs for it.
+    pub fn spec(&self) -> AgentSpec {
+        match &self.definition.work {
+            AgentWork::Worker(spec) => spec.clone(),
+            AgentWork::External(external) => AgentSpec::External(External {
+                agent: self.id,
+                name: self.definition.name.clone(),
+                endpoint_url: external.endpoint_url.clone(),
+                files: Vec::new(),
+            }),
         }
     }
 

@@ -10,6 +10,7 @@ mod condition;
 mod definition;
 mod route;
 mod score;
+mod task;
 #[cfg(test)]
 mod tests;
 
@@ -27,3 +28,7 @@ pub use route::{
     ALTERNATIVES, Candidate, Refusal, Rejected, RouteContext, RouteRequest, Routing, route,
 };
 pub use score::{Parts, Scored, WEIGHTS, Weights};
+pub use task::{
+    PulledTask, TASK_LEASE, TASK_RENEWAL, TaskKey, TaskLease, TaskRefusal, TaskReport, TaskStage,
+    TaskWords, UnknownTask, Withdrawal,
+};

@@ -11,7 +11,8 @@ use super::breaker::Breaker;
 use super::condition::{AgentStatus, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED};
 use super::definition::{RegisteredAgent, TIER_MAX, check_capabilities};
 use super::score::{Scored, score};
-use crate::{AgentId, Labels, Timestamp, Violations};
+use crate::eap::check_files;
+use crate::{AgentId, Labels, TenantId, Timestamp, Violations};
 
 /// Agents that are named beside the choice: enough to see what it was chosen over.
 pub const ALTERNATIVES: usize = 3;
@@ -32,6 +33,9 @@ pub struct RouteRequest {
     pub preferred_agent: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preferred_kind: Option<RegisteredKind>,
+    /// Files of the worktree that an agent which works elsewhere is handed, relative paths.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
 }
 
 impl RouteRequest {
@@ -42,6 +46,7 @@ impl RouteRequest {
         if let Some(preferred) = &self.preferred_agent {
             violations.text("/preferred_agent", preferred, 1, 64);
         }
+        check_files("/files", &self.files, violations);
     }
 
     pub(super) fn prefers(&self, agent: &RegisteredAgent) -> bool {
@@ -283,6 +288,21 @@ fn refusal(
 }
 
 impl Candidate {
+    pub(super) fn is_visible(&self, tenant: TenantId) -> bool {
+        self.agent.tenant.is_none_or(|owner| owner == tenant)
+    }
+
+    /// Why it cannot go on with a task that it has already: that it takes nothing new does not matter then.
+    pub fn cut_off(&self, now: Timestamp) -> Option<Refusal> {
+        let silent = silent(&self.agent, now).filter(|refusal| *refusal != Refusal::Busy);
+        silent.or_else(|| self.full())
+    }
+
+    fn full(&self) -> Option<Refusal> {
+        let capacity = self.agent.definition.capacity;
+        (self.in_use >= capacity).then_some(Refusal::Full { capacity })
+    }
+
     /// Why it can take no task now, whatever the task. Asked again behind the agent's lock, before it gets one.
     pub fn unavailable(&self, now: Timestamp) -> Option<Refusal> {
         let agent = &self.agent;
@@ -298,8 +318,7 @@ impl Candidate {
                 _ => Refusal::Probed,
             });
         }
-        let capacity = agent.definition.capacity;
-        (self.in_use >= capacity).then_some(Refusal::Full { capacity })
+        self.full()
     }
 }
 

@@ -35,6 +35,7 @@ fn external(n: u128, name: &str, beat: Option<Beat>) -> Candidate {
         version: "1".to_owned(),
         agent_type: "test".to_owned(),
         metadata: serde_json::Map::new(),
+        generation: 1,
     });
     candidate.agent.condition.beat = beat;
     candidate
@@ -47,6 +48,7 @@ fn beat(status: AgentStatus, load: f64, seconds_ago: u64) -> Beat {
         load,
         tasks_in_progress: 0,
         metrics: serde_json::Map::new(),
+        probed: false,
     }
 }
 
@@ -306,6 +308,7 @@ fn a_task_that_waits_for_another_agent_keeps_nobody_from_the_one_it_failed_at() 
         request: asks(""),
         requires: Labels::default(),
         failed: failed.to_vec(),
+        holder: None,
     };
     let tasks = [task(1, &[id(1)]), task(2, &[])];
     let offer = RoutedOffer {
@@ -436,4 +439,28 @@ fn what_a_registration_may_not_say_is_refused() {
         (changed.definition.tier, changed.draining, changed.version),
         (4, true, 2)
     );
+}
+
+#[test]
+fn each_registration_of_an_external_agent_is_counted() {
+    let said = external(1, "a", None).agent.definition;
+    let first = RegisteredAgent::new(id(1), None, said.clone(), NOW).unwrap();
+    assert_eq!(first.generation(), 1, "whatever it says itself");
+    let second = first.registered_again(said.clone(), NOW).unwrap();
+    let third = second.registered_again(said, NOW).unwrap();
+    assert_eq!(third.generation(), 3);
+    assert_eq!(candidate(2, "b", 3, "").agent.generation(), 0);
+}
+
+#[test]
+fn an_agent_that_beats_by_itself_is_not_asked() {
+    let due = |probed: bool, seconds: u64| {
+        let beat = Beat {
+            probed,
+            ..beat(AgentStatus::Healthy, 0.0, seconds)
+        };
+        beat.is_due(NOW)
+    };
+    assert!(due(true, 10) && !due(true, 9));
+    assert!(due(false, 15) && !due(false, 14));
 }

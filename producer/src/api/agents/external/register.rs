@@ -41,9 +41,10 @@ pub(in crate::api::agents) async fn register_external_agent(
     query.finish()?;
     let owner = owner(&allowed.caller, allowed.tenant, shared)?;
     let definition = body.into_definition()?;
-    let policy = &app.config.outbound;
+    let config = &app.config;
+    let pushing = (&config.outbound, config.agent_tokens.as_ref());
     let (agent, token) =
-        use_cases::register_external(&app.ports, owner, definition, policy).await?;
+        use_cases::register_external(&app.ports, owner, definition, pushing).await?;
     let answer = RegisteredExternalAgent::of(agent.id.as_uuid(), token);
     Ok((StatusCode::CREATED, Json(answer)))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use application::ports::HandlerError;
 use domain::Progress;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Method, RequestBuilder, Response, StatusCode};
+use reqwest::{ClientBuilder, Method, RequestBuilder, Response, StatusCode};
 
 use super::answer::{self, TaskResult};
 use super::endpoint::Endpoint;
@@ -48,8 +48,19 @@ pub(super) enum Said {
     },
 }
 
-/// What every agent is called by. The text says why there is none.
+/// What agents of the operator's choice are called by. The text says why there is none.
 pub(super) fn http() -> Result<reqwest::Client, String> {
+    built(builder())
+}
+
+pub(super) fn built(builder: ClientBuilder) -> Result<reqwest::Client, String> {
+    builder
+        .build()
+        .map_err(|error| format!("calls to agents cannot be made: {error}"))
+}
+
+/// What every call to an agent keeps to.
+pub(super) fn builder() -> ClientBuilder {
     // Fails only when a provider is there already, which would be as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     reqwest::Client::builder()
@@ -57,8 +68,6 @@ pub(super) fn http() -> Result<reqwest::Client, String> {
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_LIMIT)
         .user_agent(concat!("orchestrator/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| format!("calls to agents cannot be made: {error}"))
 }
 
 impl Client {
@@ -163,8 +172,8 @@ impl Client {
         let agent = self.agent();
         if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
             let message = format!(
-                "the agent `{agent}` answered {status}: it does not take the worker's token; the operator sees to it in \
-                 [eap.{agent}]{said}"
+                "the agent `{agent}` answered {status}: it does not take the worker's token; {}{said}",
+                self.endpoint.token_advice()
             );
             return fail("EAP_UNAUTHORIZED", message);
         }
@@ -193,12 +202,12 @@ fn retry_after(response: &Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds.min(RETRY_AFTER_MAX)))
 }
 
-struct Body {
-    bytes: Vec<u8>,
-    is_cut: bool,
+pub(super) struct Body {
+    pub bytes: Vec<u8>,
+    pub is_cut: bool,
 }
 
-async fn bounded(mut response: Response, limit: usize) -> reqwest::Result<Body> {
+pub(super) async fn bounded(mut response: Response, limit: usize) -> reqwest::Result<Body> {
     let mut bytes = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         let room = limit - bytes.len();
@@ -232,10 +241,14 @@ pub(super) fn cut(text: &str, limit: usize) -> String {
 
 /// Its own words name only the address; the last cause is what matters.
 fn cause(error: &reqwest::Error) -> String {
-    use std::error::Error as _;
     if error.is_timeout() {
         return format!("no answer within {} s", ANSWER_LIMIT.as_secs());
     }
+    last_cause(error)
+}
+
+pub(super) fn last_cause(error: &reqwest::Error) -> String {
+    use std::error::Error as _;
     let mut source = error.source();
     let mut last = None;
     while let Some(error) = source {

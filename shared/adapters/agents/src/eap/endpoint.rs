@@ -30,6 +30,7 @@ pub struct Endpoint {
     name: String,
     url: Url,
     token: String,
+    registered: bool,
 }
 
 /// The text is no address of an agent; it says why.
@@ -43,7 +44,26 @@ impl Endpoint {
             name: name.to_owned(),
             url,
             token,
+            registered: false,
         }
+    }
+
+    /// Of an agent that registered itself.
+    #[must_use]
+    pub fn registered(self) -> Self {
+        Self {
+            registered: true,
+            ..self
+        }
+    }
+
+    /// What to do when the agent does not take its token.
+    pub(super) fn token_advice(&self) -> String {
+        if self.registered {
+            return "it is to take the one of its latest registration, and gets a new one when it registers again"
+                .to_owned();
+        }
+        format!("the operator sees to it in [eap.{}]", self.name)
     }
 
     pub fn name(&self) -> &str {

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use application::ports::{AgentTask, HandlerError};
-use domain::Eap;
+use domain::{Eap, TaskKey};
 use serde_json::{Value, json};
 
 use super::{artifacts, client};
@@ -16,14 +16,21 @@ const FILES_BYTES: usize = 1024 * 1024;
 
 /// What the agent knows the task by: the session, and the round in which it mends its work.
 pub(super) fn task_id(task: &AgentTask) -> String {
-    match task.round {
-        0 => task.job.to_string(),
-        round => format!("{}-{round}", task.job),
-    }
+    let (job, round) = (task.job, task.round);
+    TaskKey { job, round }.to_string()
 }
 
 /// The body of `POST /task`.
-pub(super) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError> {
+pub(crate) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError> {
+    task_body(task, spec, client::ANSWER_BYTES).map(String::into_bytes)
+}
+
+/// The task, as an agent is told of it. `answer_bytes`: what its result may have.
+pub(crate) fn task_body(
+    task: &AgentTask,
+    spec: &Eap,
+    answer_bytes: usize,
+) -> Result<String, HandlerError> {
     let mut body = json!({
         "task_id": task_id(task),
         "session_id": task.job.to_string(),
@@ -39,7 +46,7 @@ pub(super) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError
         "requirements": {
             "max_artifacts": artifacts::ARTIFACTS_MAX,
             "max_artifact_bytes": artifacts::ARTIFACT_BYTES,
-            "max_answer_bytes": client::ANSWER_BYTES,
+            "max_answer_bytes": answer_bytes,
         },
         "timeout_seconds": task.max_duration_seconds,
     });
@@ -49,7 +56,7 @@ pub(super) fn body(task: &AgentTask, spec: &Eap) -> Result<Vec<u8>, HandlerError
     if let Some(schema) = &task.output_schema {
         body["context"]["output_schema"] = schema.clone();
     }
-    Ok(body.to_string().into_bytes())
+    Ok(body.to_string())
 }
 
 fn files(directory: &Path, names: &[String]) -> Result<Vec<Value>, HandlerError> {

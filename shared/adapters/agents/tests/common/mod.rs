@@ -5,6 +5,8 @@
     reason = "each story file uses the part of it that it needs; a helper of a test may panic as the test does"
 )]
 
+pub mod played;
+
 use std::ffi::OsString;
 use std::fs;
 use std::path::Path;
@@ -49,6 +51,7 @@ impl Run {
             tenant: TenantId::from_uuid(Uuid::from_u128(1)),
             job: new_job(),
             attempt: 1,
+            fence: 1,
             title: "a story".to_owned(),
             prompt: "do it".to_owned(),
             agent: AgentSpec::Command(command),

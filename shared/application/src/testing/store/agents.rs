@@ -8,9 +8,18 @@ use domain::{
 };
 
 use super::{StoreUnderTest, World};
-use crate::ports::{AgentError, Ids, KeyHash};
+use crate::ports::{AgentError, Ids, KeyHash, TokenHasher};
 
 const OK: &str = "the store works";
+const TOKEN: &TokenHasher = &token_hash;
+
+/// Of the agent and how often it has registered, as the port promises to ask for it.
+fn token_hash(agent: AgentId, generation: u32) -> KeyHash {
+    let mut hash = [0; 32];
+    hash[..16].copy_from_slice(agent.as_uuid().as_bytes());
+    hash[16..20].copy_from_slice(&generation.to_be_bytes());
+    KeyHash(hash)
+}
 
 fn definition(name: &str) -> AgentDefinition {
     AgentDefinition {
@@ -32,6 +41,7 @@ fn external(name: &str, version: &str) -> AgentDefinition {
             version: version.to_owned(),
             agent_type: "tester".to_owned(),
             metadata: serde_json::Map::new(),
+            generation: 0,
         }),
         ..definition(name)
     }
@@ -151,7 +161,7 @@ pub async fn an_agents_name_is_taken_once(store: StoreUnderTest) {
     let agents = &world.store.agents;
     for (of, token) in [
         (definition("rusty"), None),
-        (external("rusty", "1"), Some(KeyHash([1; 32]))),
+        (external("rusty", "1"), Some(TOKEN)),
     ] {
         let again = world.new_agent(Some(tenant), of);
         let refused = agents.register_agent(again, token).await;
@@ -166,9 +176,7 @@ pub async fn an_external_agent_may_register_again(store: StoreUnderTest) {
     let tenant = world.tenant("acme").await.id;
     let agents = &world.store.agents;
     let first = world.new_agent(Some(tenant), external("EXT", "1"));
-    let stored = agents
-        .register_agent(first.clone(), Some(KeyHash([1; 32])))
-        .await;
+    let stored = agents.register_agent(first.clone(), Some(TOKEN)).await;
     assert_eq!(stored.expect(OK), first);
     let judged = AgentChange {
         tier: Some(5),
@@ -180,15 +188,16 @@ pub async fn an_external_agent_may_register_again(store: StoreUnderTest) {
     assert_eq!(changed.expect(OK).expect("it is there").definition.tier, 5);
     world.pass(Duration::from_secs(1));
     let second = world.new_agent(Some(tenant), external("EXT", "2"));
-    let stored = agents.register_agent(second, Some(KeyHash([2; 32]))).await;
+    let stored = agents.register_agent(second, Some(TOKEN)).await;
     let stored = stored.expect(OK);
     assert_eq!((stored.id, stored.version), (first.id, 3));
+    assert_eq!((first.generation(), stored.generation()), (1, 2));
     assert_eq!(stored.definition.tier, 5, "others' judgement stays");
     assert!(matches!(&stored.definition.work, AgentWork::External(it) if it.version == "2"));
     assert_eq!(world.agent(tenant, first.id).await, Some(stored));
     let token = agents.agent_token(first.id).await.expect(OK);
     assert!(
-        token == Some(KeyHash([2; 32])),
+        token == Some(token_hash(first.id, 2)),
         "the old one is worth nothing"
     );
     let worker = world.registered(Some(tenant), definition("rusty")).await;
@@ -219,14 +228,48 @@ pub async fn an_agents_change_of_an_old_version_is_refused(store: StoreUnderTest
     assert_eq!(world.agent(tenant, agent.id).await, Some(changed));
 }
 
+pub async fn agents_with_an_address_are_found_whosever_they_are(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await.id;
+    let agents = &world.store.agents;
+    world.registered(Some(tenant), definition("rusty")).await;
+    let mut silent = external("SILENT", "1");
+    if let AgentWork::External(external) = &mut silent.work {
+        external.endpoint_url = None;
+    }
+    let mut expected = Vec::new();
+    for (owner, of) in [
+        (Some(tenant), external("OWN", "1")),
+        (Some(tenant), silent),
+        (None, external("SHARED", "1")),
+        (Some(world.tenant("other").await.id), external("OTHER", "1")),
+    ] {
+        let agent = world.new_agent(owner, of);
+        let stored = agents.register_agent(agent, Some(TOKEN)).await.expect(OK);
+        if stored.definition.name != "SILENT" {
+            expected.push(stored);
+        }
+    }
+    expected.sort_by_key(|agent| agent.id);
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = agents.agents_with_endpoint(after, 2).await.expect(OK);
+        let Some(last) = page.last() else {
+            break;
+        };
+        after = Some(last.id);
+        found.extend(page);
+    }
+    assert_eq!(found, expected);
+}
+
 pub async fn a_heartbeat_is_kept_and_an_older_one_is_not(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant("acme").await.id;
     let agents = &world.store.agents;
     let agent = world.new_agent(Some(tenant), external("EXT", "1"));
-    let stored = agents
-        .register_agent(agent.clone(), Some(KeyHash([1; 32])))
-        .await;
+    let stored = agents.register_agent(agent.clone(), Some(TOKEN)).await;
     stored.expect(OK);
     let beat = |load: f64| Beat {
         at: world.now(),
@@ -234,6 +277,7 @@ pub async fn a_heartbeat_is_kept_and_an_older_one_is_not(store: StoreUnderTest) 
         load,
         tasks_in_progress: 1,
         metrics: serde_json::Map::new(),
+        probed: false,
     };
     let old = beat(0.5);
     world.pass(Duration::from_secs(1));

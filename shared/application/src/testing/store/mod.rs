@@ -5,6 +5,7 @@
 //!
 //! [`store_contract!`]: crate::store_contract
 
+pub mod agent_tasks;
 pub mod agents;
 pub mod claim;
 mod clockwork;
@@ -35,7 +36,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::ports::{
-    AgentStore, EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore, TenantStore,
+    AgentStore, AgentTaskStore, EngineStore, JobStore, KeyStore, ReplayStore, ScheduleStore,
+    TenantStore,
 };
 
 pub use world::World;
@@ -47,6 +49,7 @@ pub struct StoreUnderTest {
     pub engine: Arc<dyn EngineStore>,
     pub tenants: Arc<dyn TenantStore>,
     pub agents: Arc<dyn AgentStore>,
+    pub agent_tasks: Arc<dyn AgentTaskStore>,
     pub keys: Arc<dyn KeyStore>,
     pub schedules: Arc<dyn ScheduleStore>,
     pub replays: Arc<dyn ReplayStore>,
@@ -57,6 +60,7 @@ impl StoreUnderTest {
     pub fn new<S>(store: Arc<S>) -> Self
     where
         S: AgentStore
+            + AgentTaskStore
             + JobStore
             + EngineStore
             + TenantStore
@@ -70,6 +74,7 @@ impl StoreUnderTest {
             engine: store.clone(),
             tenants: store.clone(),
             agents: store.clone(),
+            agent_tasks: store.clone(),
             replays: store.clone(),
             schedules: store.clone(),
             keys: store,
@@ -106,7 +111,17 @@ macro_rules! store_contract {
                 an_agents_name_is_taken_once,
                 an_external_agent_may_register_again,
                 an_agents_change_of_an_old_version_is_refused,
+                agents_with_an_address_are_found_whosever_they_are,
                 a_heartbeat_is_kept_and_an_older_one_is_not;
+            agent_tasks:
+                a_task_is_asked_for_reported_and_ended,
+                a_task_is_its_agents_and_its_runs_alone,
+                who_lost_its_lease_is_refused,
+                a_task_that_nobody_wants_is_told_so,
+                the_run_after_a_lost_one_joins_its_task,
+                a_run_that_failed_leaves_nothing_to_join,
+                of_those_who_ask_at_once_one_gets_the_task,
+                tasks_that_nobody_touches_are_forgotten;
             routed:
                 a_routed_session_is_claimed_with_the_best_agent,
                 an_agent_gets_no_more_than_its_capacity,

@@ -1,0 +1,211 @@
+//! The External Agent Protocol's words for asking for tasks. As the protocol says of reports and results, what is not known
+//! here is left alone: later versions of it have more.
+
+use chrono::{DateTime, Utc};
+use domain::{
+    Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use super::text::check_object;
+
+/// Of a message; the rest is cut off.
+const MESSAGE_CHARS: usize = 2000;
+const DATA_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const WAIT_SECONDS_MAX: u32 = 30;
+
+/// How long the agent waits for a task.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TaskWish {
+    /// 0 to 30. The answer may come earlier without a task; ask again then.
+    #[serde(default)]
+    pub wait_seconds: u32,
+}
+
+/// A task and how long the agent has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct LeasedTaskBody {
+    /// As `POST {endpoint}/task` would have it; see the protocol.
+    #[schema(value_type = Object)]
+    pub task: Box<RawValue>,
+    pub lease: TaskLeaseBody,
+}
+
+/// The agent's hold on a task.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TaskLeaseBody {
+    pub id: Uuid,
+    pub expires_at: DateTime<Utc>,
+    /// Seconds from now within which it should report.
+    pub renew_within: u64,
+}
+
+/// The lease after a report.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RenewedTask {
+    pub lease: TaskLeaseBody,
+}
+
+/// How far an agent is. All but `lease_id` may be left out: that it says something renews its lease.
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct TaskReportBody {
+    pub lease_id: Uuid,
+    pub progress: Option<TaskProgress>,
+    /// All tokens so far, read and written together.
+    pub tokens_used: Option<u64>,
+    /// How many of them were read.
+    pub input_tokens: Option<u64>,
+    pub cost_usd: Option<f64>,
+}
+
+#[derive(Debug, Deserialize, ToSchema)]
+pub(crate) struct TaskProgress {
+    /// 0 to 1.
+    pub fraction: Option<f64>,
+    /// Each new one is a line in the session's log.
+    pub message: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    pub data: Option<Map<String, Value>>,
+}
+
+/// How a task ended, as the answer to a task that is pushed.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct TaskResultBody {
+    #[serde(skip_serializing)]
+    pub lease_id: Uuid,
+    /// If it is given, the address's.
+    pub task_id: Option<String>,
+    pub status: TaskEnd,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub artifacts: Option<Vec<TaskArtifact>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub output_data: Option<Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub execution_time_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens_used: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_usd: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum TaskEnd {
+    Completed,
+    Failed,
+}
+
+/// A file for the session's worktree.
+#[derive(Debug, Deserialize, Serialize, ToSchema)]
+pub(crate) struct TaskArtifact {
+    pub path: String,
+    pub content: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mime_type: Option<String>,
+}
+
+impl TaskWish {
+    pub fn check(&self) -> Result<(), Violations> {
+        let mut violations = Violations::default();
+        if self.wait_seconds > WAIT_SECONDS_MAX {
+            violations.add(
+                "/wait_seconds",
+                format!("must be a whole number from 0 to {WAIT_SECONDS_MAX}"),
+            );
+        }
+        violations.or(())
+    }
+}
+
+impl From<TaskLease> for TaskLeaseBody {
+    fn from(lease: TaskLease) -> Self {
+        Self {
+            id: lease.id.as_uuid(),
+            expires_at: lease.until,
+            renew_within: TASK_RENEWAL.as_secs(),
+        }
+    }
+}
+
+impl TaskReportBody {
+    pub fn into_report(self) -> Result<(TaskLeaseId, TaskReport), Violations> {
+        let mut violations = Violations::default();
+        not_negative("/cost_usd", self.cost_usd, &mut violations);
+        let progress = self.progress.map(|it| it.into_progress(&mut violations));
+        let says_usage = self.tokens_used.is_some() || self.cost_usd.is_some();
+        let all = self.tokens_used.unwrap_or_default();
+        let read = self.input_tokens.unwrap_or_default().min(all);
+        let usage = says_usage.then(|| Usage {
+            input_tokens: read,
+            output_tokens: all - read,
+            cost: self.cost_usd.unwrap_or_default(),
+        });
+        let lease = TaskLeaseId::from_uuid(self.lease_id);
+        violations.or((lease, TaskReport { progress, usage }))
+    }
+}
+
+impl TaskProgress {
+    fn into_progress(self, violations: &mut Violations) -> Progress {
+        let data = self.data.unwrap_or_default();
+        check_object("/progress/data", &data, violations);
+        let bytes = serde_json::to_string(&data).map_or(0, |text| text.len());
+        if bytes > DATA_BYTES_MAX {
+            violations.add(
+                "/progress/data",
+                format!("has {bytes} bytes; at most {DATA_BYTES_MAX} are allowed"),
+            );
+        }
+        let presentable = |text: String| -> String {
+            let text = text.replace('\0', "\u{fffd}");
+            text.chars().take(MESSAGE_CHARS).collect()
+        };
+        Progress {
+            fraction: self.fraction.map(|fraction| fraction.clamp(0.0, 1.0)),
+            message: self.message.map(presentable).filter(|it| !it.is_empty()),
+            data,
+        }
+    }
+}
+
+impl TaskResultBody {
+    /// The lease, and the result as it is kept.
+    pub fn into_result(mut self, key: TaskKey) -> Result<(TaskLeaseId, String), Violations> {
+        let mut violations = Violations::default();
+        not_negative("/cost_usd", self.cost_usd, &mut violations);
+        not_negative(
+            "/execution_time_ms",
+            self.execution_time_ms,
+            &mut violations,
+        );
+        let id = key.to_string();
+        if self.task_id.as_ref().is_some_and(|said| *said != id) {
+            violations.add("/task_id", format!("must be `{id}`, as in the address"));
+        }
+        self.task_id = Some(id);
+        let lease = TaskLeaseId::from_uuid(self.lease_id);
+        match serde_json::to_string(&self) {
+            Ok(text) => violations.or((lease, text)),
+            Err(error) => {
+                violations.add("", format!("cannot be kept: {error}"));
+                Err(violations)
+            }
+        }
+    }
+}
+
+fn not_negative(pointer: &str, amount: Option<f64>, violations: &mut Violations) {
+    if amount.is_some_and(|amount| amount < 0.0) {
+        violations.add(pointer, "must not be below 0");
+    }
+}

@@ -1,0 +1,144 @@
+//! Agents that register themselves and ask for their tasks: the sample agent, as a process of its own, which nobody calls.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::harness::{Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually};
+
+/// A lease of 30 seconds runs out, and then the next agent works.
+const LEASE_PATIENCE: Duration = Duration::from_mins(2);
+/// The session itself stops at once; the rest is a busy machine.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// A session for whoever writes documentation, on a repository, which has to live as long as the job.
+async fn ask(tenant: &Tenant, repo: &Repo) -> Job {
+    let body = json!({
+        "title": "routed",
+        "prompt": "Read by the sample.",
+        "capabilities": ["documentation"],
+        "repository": {"path": repo.path()},
+        "keep": ["AGENT.md"],
+        "files": ["README"],
+    });
+    let made = tenant.api.post("/api/v1/sessions", &body).await;
+    tenant.job(made.expect(201).json()["id"].as_str().expect("an id"))
+}
+
+async fn agents_of(job: &Job) -> Vec<String> {
+    let attempts = job.attempts().await;
+    let name = |attempt: &Value| attempt["agent"].as_str().unwrap_or("nobody").to_owned();
+    attempts.iter().map(name).collect()
+}
+
+async fn own(mode: Mode, plan: Plan) -> (Stand, Tenant, Repo) {
+    let stand = Stand::own(mode, plan.with_registered_agents()).await;
+    let tenant = stand.tenant().await;
+    let repo = stand.repo();
+    (stand, tenant, repo)
+}
+
+pub async fn an_agent_without_an_address_does_a_session(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let agent = PullingAgent::start(&stand, &tenant, "WRITER", &["--slow", "3"]).await;
+    let before = repo.fingerprint();
+    let job = ask(&tenant, &repo).await;
+    eventually("its words are in the log", PATIENCE, async || {
+        job.log().await.contains(" of 12\n").then_some(())
+    })
+    .await;
+    assert_eq!(job.get().await["status"], "running");
+    let done = job.reaches("completed").await;
+    assert_eq!(agents_of(&job).await, ["WRITER"]);
+    assert_eq!(done["result"]["summary"], "files written: 2");
+    let mut files = done["result"]["diff"]["files"]
+        .as_array()
+        .expect("files")
+        .clone();
+    files.sort_by_key(ToString::to_string);
+    assert_eq!(files, ["AGENT.md", "README"]);
+    let diff = job.diff().await;
+    assert!(diff.contains("+Read by the sample."), "{diff}");
+    assert_eq!(repo.fingerprint(), before);
+    // It read the prompt and README, and wrote them once more, the prompt below a title of two words.
+    let usage = &done["result"]["usage"];
+    let tokens = (&usage["input_tokens"], &usage["output_tokens"]);
+    assert_eq!(tokens, (&json!(9), &json!(15)));
+    assert_eq!(done["progress"]["data"]["input_tokens"], 9);
+    let cost = usage["cost"].as_f64().expect("a number");
+    assert_eq!(format!("{cost:.6}"), "0.000252");
+    let kept = job.artifacts().await;
+    let names: Vec<&str> = kept.iter().filter_map(|it| it["name"].as_str()).collect();
+    for name in ["AGENT.md", "eap-output.json", "session.diff"] {
+        assert!(names.contains(&name), "no {name} in {names:?}");
+    }
+    assert_eq!((agent.count("LEASE"), agent.count("begin")), (1, 1));
+    let shown = tenant
+        .api
+        .get("/api/v1/agents/WRITER")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(
+        (&shown["in_use"], &shown["tasks"]),
+        (&json!(0), &json!(1)),
+        "{shown}"
+    );
+}
+
+pub async fn the_task_of_an_agent_that_dies_is_done_by_another(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let mut first = PullingAgent::start(&stand, &tenant, "FIRST", &["--slow", "1000"]).await;
+    let job = ask(&tenant, &repo).await;
+    first.does("begin").await;
+    let second = PullingAgent::start(&stand, &tenant, "SECOND", &[]).await;
+    first.kill();
+    job.reaches_within("completed", LEASE_PATIENCE).await;
+    assert_eq!(agents_of(&job).await, ["FIRST", "SECOND"]);
+    assert_eq!(job.outcomes().await, ["failed", "completed"]);
+    let error = job.attempts().await[0]["error"].clone();
+    assert_eq!(error["code"], "EAP_SILENT", "{error}");
+    let words = error["message"].as_str().expect("words");
+    assert!(words.contains("`FIRST`"), "{words}");
+    assert_eq!(second.count("begin"), 1);
+    let shown = tenant
+        .api
+        .get("/api/v1/agents/FIRST")
+        .await
+        .expect(200)
+        .json();
+    assert_eq!(shown["in_use"], 0, "{shown}");
+}
+
+pub async fn what_an_agent_works_on_outlives_the_worker(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::noticing_crashes()).await;
+    let agent = PullingAgent::start(&stand, &tenant, "STEADY", &["--slow", "8"]).await;
+    let job = ask(&tenant, &repo).await;
+    agent.does("begin").await;
+    stand.crash(async || {}).await;
+    let done = job.reaches("completed").await;
+    assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
+    assert_eq!((agent.count("LEASE"), agent.count("begin")), (1, 1));
+    assert_eq!(done["result"]["summary"], "files written: 2");
+    assert!(job.diff().await.contains("+Read by the sample."));
+    let log = job.log().await;
+    assert!(log.contains("has the task already"), "{log}");
+}
+
+pub async fn a_stop_takes_the_task_from_its_agent(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let agent = PullingAgent::start(&stand, &tenant, "SLOW", &["--slow", "1000"]).await;
+    let job = ask(&tenant, &repo).await;
+    agent.does("begin").await;
+    let began = Instant::now();
+    job.act("stop").await.expect(200);
+    job.reaches("stopped").await;
+    let took = began.elapsed();
+    assert!(took < STOP_LIMIT, "it took {took:?}");
+    agent.does("LOST").await;
+    agent.does("end").await;
+    let journal = agent.journal();
+    let lost = format!("LOST {} TASK_CANCELLED", job.id);
+    assert!(journal.contains(&lost), "{journal:?}");
+}
