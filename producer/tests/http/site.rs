@@ -179,7 +179,8 @@ impl Site {
             .engine
             .report(worker, vec![report], now)
             .await
-            .unwrap();
+            .unwrap()
+            .lost;
         assert!(fenced.is_empty());
     }
 
@@ -238,6 +239,7 @@ pub fn empty_report(job: &Job) -> Report {
         fence: job.fence,
         attempt: job.attempt,
         progress: None,
+        spent: None,
         checkpoints: Vec::new(),
         logs: Vec::new(),
         artifacts: Vec::new(),
@@ -254,6 +256,7 @@ async fn tenant(ports: &Ports, slug: &str) -> Tenant {
         },
         max_queued: 1_000,
         weight: 1,
+        monthly: domain::MonthlyLimits::default(),
     };
     create_tenant(ports, new).await.unwrap()
 }

@@ -5,6 +5,7 @@
 //! for a lock, or for a statement.
 
 mod agents;
+mod budgets;
 mod checkpoints;
 mod claim;
 mod clock;
@@ -26,6 +27,7 @@ mod labelled;
 mod lease;
 mod list;
 mod migrate;
+mod months;
 mod open;
 mod pipeline;
 mod prerequisites;

@@ -46,6 +46,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "pause",
         include_str!("../../../../migrations/postgres/0007_pause.sql"),
     ),
+    (
+        10,
+        "budgets",
+        include_str!("../../../../migrations/postgres/0010_budgets.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

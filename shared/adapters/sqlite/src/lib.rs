@@ -9,6 +9,7 @@
 
 mod agents;
 mod batch;
+mod budgets;
 mod checkpoints;
 mod claim;
 mod dead_letters;
@@ -28,6 +29,7 @@ mod labelled;
 mod lease;
 mod list;
 mod migrate;
+mod months;
 mod moves;
 mod open;
 mod prerequisites;

@@ -43,6 +43,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "pause",
         include_str!("../../../../migrations/sqlite/0007_pause.sql"),
     ),
+    (
+        10,
+        "budgets",
+        include_str!("../../../../migrations/sqlite/0010_budgets.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {
