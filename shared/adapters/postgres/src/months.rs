@@ -84,15 +84,15 @@ pub(crate) async fn spend(
     let tenants: Vec<Uuid> = used.keys().map(|tenant| tenant.as_uuid()).collect();
     let tokens: Vec<i64> = used.values().map(|used| whole(used.tokens)).collect();
     let costs: Vec<f64> = used.values().map(|used| used.cost).collect();
-    let spend = tx.prepare_cached(SPEND).await?;
+    let add = tx.prepare_cached(SPEND).await?;
     let limits_of = tx.prepare_cached(LIMITS).await?;
     let name = month.to_string();
-    let spent = tx
-        .query(&spend, &[&name, &tenants, &tokens, &costs, &MONTH_MAX])
+    let added = tx
+        .query(&add, &[&name, &tenants, &tokens, &costs, &MONTH_MAX])
         .await?;
     let limited = tx.query(&limits_of, &[&tenants]).await?;
     let mut months = BTreeMap::new();
-    for row in &spent {
+    for row in &added {
         months.insert(rows::tenant_id(row, "tenant_id")?, month_use(row)?);
     }
     let mut over = BTreeMap::new();

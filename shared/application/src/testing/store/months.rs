@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use domain::{
     Action, Ending, Job, JobState, LimitChange, Month, MonthUse, MonthlyLimits, SlotSnapshot,
     Spent, Tenant, TenantChange, Timestamp, Whose, WorkerRef,
@@ -142,8 +143,8 @@ pub async fn a_used_up_month_starts_no_sessions_until_it_turns(store: StoreUnder
     assert_eq!(world.get(&job).await.state(), JobState::Paused);
 
     // The last moment of the month is its own.
-    let left = (ends - world.now()).to_std().expect("it is to come");
-    world.pass(left - Duration::from_micros(1));
+    let last = ends - TimeDelta::microseconds(1);
+    world.pass((last - world.now()).to_std().expect("it is to come"));
     assert_eq!(turn(&world).await, []);
     world.pass(Duration::from_micros(1));
     let turned = turn(&world).await;
