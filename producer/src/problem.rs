@@ -14,7 +14,8 @@ use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTI
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use domain::{JobId, Violation, Violations};
+use chrono::SecondsFormat;
+use domain::{FAMILY_DEPTH_MAX, JobId, Violation, Violations};
 use serde_json::{Map, Value};
 
 use crate::dto::problem::{FieldError, ProblemBody};
@@ -78,6 +79,11 @@ impl Problem {
 
     pub fn with(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.extra.insert(name.to_owned(), value.into());
+        self
+    }
+
+    pub fn retry_after(mut self, seconds: u64) -> Self {
+        self.headers.push((RETRY_AFTER, seconds.into()));
         self
     }
 
@@ -191,6 +197,26 @@ impl From<Refused> for Problem {
                 Self::invalid_at("/depends_on", no_prerequisite(job))
             }
             Refused::ParentUnknown(job) => Self::invalid_at("/parent_id", no_parent(job)),
+            Refused::FamilyTooDeep(parent) => Self::invalid_at("/parent_id", too_deep(parent)),
+            Refused::BudgetUsedUp { of, what } => Self::new(
+                &kinds::BUDGET_EXCEEDED,
+                format!(
+                    "The budget of session {of} is used up: {what}. Resuming it, or one of its children, when it is paused \
+                     grants the same once more, unless it says `\"on_limit\": \"stop\"`; or submit the session without \
+                     `parent_id`."
+                ),
+            )
+            .with("session", of.to_string()),
+            Refused::MonthUsedUp { until, seconds } => Self::new(
+                &kinds::TENANT_BUDGET_EXCEEDED,
+                format!(
+                    "The tenant has used up what its sessions may use in this month. Resume the session after {until}, or \
+                     when an admin has raised the tenant's `monthly_tokens` or `monthly_cost_usd`.",
+                    until = until.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+                ),
+            )
+            .with("until", until.to_rfc3339_opts(SecondsFormat::AutoSi, true))
+            .retry_after(seconds),
             Refused::BacklogFull {
                 limit,
                 waiting,
@@ -218,6 +244,13 @@ pub(crate) fn no_prerequisite(job: JobId) -> String {
 /// Said alike of a job that does not exist and of another tenant's.
 pub(crate) fn no_parent(job: JobId) -> String {
     format!("there is no job {job} to belong to")
+}
+
+/// Of a job whose family has as many generations as one may have.
+pub(crate) fn too_deep(parent: JobId) -> String {
+    format!(
+        "job {parent} cannot have children: a family has at most {FAMILY_DEPTH_MAX} generations"
+    )
 }
 
 /// What a panicking handler answers; the panic itself goes to the log.

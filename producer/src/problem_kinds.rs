@@ -47,6 +47,7 @@ kinds! {
     KEY_NOT_FOUND: NOT_FOUND, "No such key";
     METHOD_NOT_ALLOWED: METHOD_NOT_ALLOWED, "The address does not know this method";
     INVALID_TRANSITION: CONFLICT, "The job's state does not allow this";
+    BUDGET_EXCEEDED: CONFLICT, "The session's budget is used up";
     QUEUE_DRAINING: CONFLICT, "The queue takes no new jobs";
     SLUG_TAKEN: CONFLICT, "The slug is taken";
     SCHEDULE_NAME_TAKEN: CONFLICT, "The schedule's name is taken";
@@ -60,6 +61,7 @@ kinds! {
     UNSUPPORTED_MEDIA_TYPE: UNSUPPORTED_MEDIA_TYPE, "The body's type is not understood";
     VALIDATION_ERROR: UNPROCESSABLE_ENTITY, "The request is not valid";
     QUOTA_EXCEEDED: TOO_MANY_REQUESTS, "The tenant's backlog is full";
+    TENANT_BUDGET_EXCEEDED: TOO_MANY_REQUESTS, "The tenant's budget of this month is used up";
     REQUEST_FAILED: BAD_REQUEST, "The request failed";
     INTERNAL_ERROR: INTERNAL_SERVER_ERROR, "The server failed";
     STORE_UNAVAILABLE: SERVICE_UNAVAILABLE, "The store does not answer";

@@ -7,8 +7,8 @@ use application::ports::QueueAction;
 use application::use_cases::{Offer, change_tenant, steer_job, steer_queues};
 use chrono::TimeDelta;
 use domain::{
-    Action, DependencyRule, JobId, JobKind, JobSpec, Labels, NewJob, Priority, TenantChange,
-    TenantId, Timestamp,
+    Action, DependencyRule, JobId, JobKind, JobSpec, Labels, LimitChange, NewJob, Priority,
+    TenantChange, TenantId, Timestamp,
 };
 use fastrand::Rng;
 use serde_json::{Map, Value, json};
@@ -30,6 +30,8 @@ const DEADLINE_MS: std::ops::Range<i64> = 2_500..20_000;
 const PREREQUISITES_MAX: usize = 3;
 const QUOTA_MAX: u32 = 4;
 const WEIGHT_MAX: u32 = 4;
+/// What a tenant's month may be limited to; a few sessions use as much.
+const TOKENS_MAX: u64 = 30;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Act {
@@ -333,6 +335,11 @@ async fn change(stage: &Stage) {
         weight: Some(dice.u32(1..=WEIGHT_MAX)),
         session_quota: Some(dice.u32(1..=QUOTA_MAX)),
         training_quota: Some(dice.u32(1..=QUOTA_MAX)),
+        monthly_tokens: match dice.u8(..4) {
+            0 => LimitChange::Set(dice.u64(1..=TOKENS_MAX)),
+            1 => LimitChange::Lift,
+            _ => LimitChange::Keep,
+        },
         ..TenantChange::default()
     });
     let producer = stage.producer();

@@ -209,10 +209,14 @@ impl Worker {
         match self.0.world.dice(|dice| dice.u8(..20)) {
             0 => {
                 let fraction = Some(f64::from(step) / f64::from(step + 1));
-                let progress = Progress {
+                let mut progress = Progress {
                     fraction,
                     ..Progress::default()
                 };
+                // Counts against the month of its tenant, which may be short.
+                progress
+                    .data
+                    .insert("output_tokens".to_owned(), json!(step));
                 context.progress(progress).await;
             }
             1 => {

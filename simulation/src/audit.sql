@@ -71,7 +71,8 @@ CREATE TRIGGER audit_slots_changed AFTER UPDATE ON tenant_slots BEGIN
 END;
 
 CREATE TRIGGER audit_tenant AFTER UPDATE ON tenants BEGIN
-    INSERT INTO audit (what, id, says) VALUES ('tenant', NEW.id, json_array(NEW.active, NEW.weight));
+    INSERT INTO audit (what, id, says) VALUES ('tenant', NEW.id, json_array(
+        NEW.active, NEW.weight, NEW.budget_until IS NOT NULL));
 END;
 
 CREATE TRIGGER audit_worker_new AFTER INSERT ON workers BEGIN

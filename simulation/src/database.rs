@@ -41,6 +41,8 @@ const TABLES: &[&str] = &[
     "DELETE FROM workers",
     "DELETE FROM api_keys",
     "DELETE FROM tenant_slots",
+    "DELETE FROM tenant_months",
+    "DELETE FROM budgets",
     "DELETE FROM tenants",
     "DELETE FROM audit",
 ];

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use application::ports::Ports;
 use application::use_cases::{Submitter, create_tenant};
-use domain::{JobKind, Labels, NewTenant, Quotas, TenantId};
+use domain::{JobKind, Labels, MonthlyLimits, NewTenant, Quotas, TenantId};
 use fastrand::Rng;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -117,6 +117,7 @@ impl Stage {
             quotas,
             max_queued: NewTenant::DEFAULT_MAX_QUEUED,
             weight,
+            monthly: MonthlyLimits::default(),
         };
         let tenant = create_tenant(&self.producer().ports, new).await;
         let tenant =

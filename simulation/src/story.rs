@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use application::ports::QueueAction;
 use application::use_cases::{change_tenant, steer_job, steer_queues};
-use domain::{Action, JobId, JobState, TenantChange, TenantId, Timestamp};
+use domain::{Action, JobId, JobState, LimitChange, TenantChange, TenantId, Timestamp};
 
 use tokio_util::task::TaskTracker;
 
@@ -97,6 +97,7 @@ async fn make_peace(stage: &Stage) {
     for tenant in stage.tenants() {
         let active = TenantChange {
             active: Some(true),
+            monthly_tokens: LimitChange::Lift,
             ..TenantChange::default()
         };
         let ports = stage.producer().ports;

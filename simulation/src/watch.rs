@@ -118,8 +118,9 @@ fn starving(model: &mut Model, now: Timestamp, calm: Calm) -> Result<(), Broken>
         .collect();
     let mut hungry = Vec::new();
     for (queue, row) in &model.slots {
-        let open =
-            !row.paused && !model.inactive.contains(&queue.0) && row.counts.running < row.quota;
+        let used_up = queue.1 == "session" && model.used_up.contains(&queue.0);
+        let held = row.paused || used_up || model.inactive.contains(&queue.0);
+        let open = !held && row.counts.running < row.quota;
         let waits = |plain: bool| {
             let mut jobs = model.jobs.values();
             open && jobs.any(|job| {

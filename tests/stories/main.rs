@@ -103,7 +103,9 @@ both {
     resuming:
         a_paused_session_goes_on_with_its_changes,
         a_paused_session_can_be_stopped,
-        a_budget_pauses_or_stops_what_uses_too_much;
+        a_budget_pauses_or_stops_what_uses_too_much,
+        a_family_draws_on_one_budget,
+        a_tenants_month_holds_all_its_sessions;
     steering:
         a_stopped_session_is_dead_and_leaves_its_diff,
         a_queued_session_can_be_cancelled,

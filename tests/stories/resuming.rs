@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Mode, OpenCodeStand, PATIENCE, Plan, Quota, Reply, Stand, eventually, is_alive, number_in,
+    Cli, Mode, OpenCodeStand, PATIENCE, Plan, Quota, Reply, Stand, eventually, is_alive, number_in,
 };
 
 pub async fn a_paused_session_goes_on_with_its_changes(mode: Mode) {
@@ -120,6 +120,104 @@ pub async fn a_budget_pauses_or_stops_what_uses_too_much(mode: Mode) {
     let problem = tenant.api.post("/api/v1/sessions", &problem).await;
     let problem = problem.expect_problem(422, "VALIDATION_ERROR");
     assert_eq!(problem["errors"][0]["pointer"], "/budget");
+}
+
+/// Says that it has used 10 tokens and then 40, in each run from nothing on, and waits to be ended.
+const USES_40: &str = r#"for used in 10 40; do
+        printf '{"progress": {"data": {"input_tokens": %d}}}\n' $used > "$ORCHESTRATOR_PROGRESS"
+    done
+    sleep 1000"#;
+
+pub async fn a_family_draws_on_one_budget(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    let budget = json!({"budget": {"tokens": 100}});
+    let root = tenant.command_with(USES_40, budget).await;
+    let of_root = |job: &Value| job["progress"]["data"]["input_tokens"] == 40;
+    eventually("the first has said so", PATIENCE, async || {
+        of_root(&root.get().await).then_some(())
+    })
+    .await;
+    let parent = root.get().await["id"].clone();
+    let below = |more: Value| {
+        let mut body = json!({"parent_id": parent});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    // A child that is held to less than its family.
+    let small = tenant.command_with(USES_40, below(json!({"budget": {"tokens": 30}}))).await;
+    let paused = small.reaches("paused").await;
+    let words = paused["error"]["message"].as_str().unwrap();
+    assert!(words.contains("the session's budget is used up: 40 of 30 tokens"), "{words}");
+    // One that names none, and meets the family's with what the others used.
+    let child = tenant.command_with(USES_40, below(json!({}))).await;
+    let paused = child.reaches("paused").await;
+    assert_eq!(paused["error"]["code"], "BUDGET_EXCEEDED", "{paused:#}");
+    let words = paused["error"]["message"].as_str().unwrap();
+    let named = format!("the budget of session {}", parent.as_str().unwrap());
+    assert!(words.contains(&named) && words.contains("120 of 100 tokens"), "{words}");
+    let offer = json!({"title": "late", "agent": {"kind": "echo"}, "parent_id": parent});
+    let late = tenant.api.post("/api/v1/sessions", &offer).await;
+    late.expect_problem(409, "BUDGET_EXCEEDED");
+    // Granted once more: 80 are left, of which its second run takes 40.
+    child.act("resume").await.expect(200);
+    eventually("the child's runs have used 80", PATIENCE, async || {
+        let used = child.get().await["progress"]["data"]["input_tokens"].clone();
+        (used == 80).then_some(())
+    })
+    .await;
+    tenant.api.post("/api/v1/sessions", &offer).await.expect(201);
+    for job in [&child, &root] {
+        job.act("stop").await.expect(200);
+        job.reaches("stopped").await;
+    }
+}
+
+pub async fn a_tenants_month_holds_all_its_sessions(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    let tenant_path = format!("/api/v1/tenants/{}", tenant.id);
+    let limit = async |tokens: Value| {
+        let body = json!({ "monthly_tokens": tokens });
+        let changed = stand.admin().patch(&tenant_path, &body).await;
+        changed.expect(200).json()["this_month"].clone()
+    };
+    limit(json!(100)).await;
+    let line = format!(
+        r#"if [ -n "$ORCHESTRATOR_CHECKPOINT" ]; then exit 0; fi
+           printf '{{"checkpoint": {{"at": 1}}}}\n' > "$ORCHESTRATOR_PROGRESS"
+           {SPENDER}"#
+    );
+    let spender = tenant.command(&line).await;
+    let paused = spender.reaches("paused").await;
+    assert_eq!(paused["error"]["code"], "BUDGET_EXCEEDED", "{paused:#}");
+    let words = paused["error"]["message"].as_str().unwrap();
+    assert!(words.contains("the tenant's budget of the month"), "{words}");
+
+    let waits = tenant.echo().await;
+    eventually("it says why it waits", PATIENCE, async || {
+        waits.why().await.contains(&"TENANT_BUDGET".to_owned()).then_some(())
+    })
+    .await;
+    let other = stand.tenant().await;
+    other.echo().await.reaches("completed").await;
+    assert_eq!(waits.get().await["status"], "queued");
+    let refused = spender.act("resume").await;
+    refused.expect_problem(429, "TENANT_BUDGET_EXCEEDED");
+    let month = tenant.api.get(&tenant_path).await.expect(200).json();
+    let month = &month["this_month"];
+    assert_eq!(month["used_up"], true, "{month}");
+    assert!(month["tokens"].as_u64().unwrap() >= 100, "{month}");
+    let asked = ["tenant", "get", &tenant.slug, "-o", "json"];
+    let shown = Cli::run(&stand, &stand.admin_key(), &asked).await.expect(0);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(&shown["this_month"], month);
+
+    // A raised limit lets go at once what waits.
+    assert_eq!(limit(json!(1_000_000)).await["used_up"], false);
+    waits.reaches("completed").await;
+    spender.act("resume").await.expect(200);
+    spender.reaches("completed").await;
 }
 
 pub async fn a_model_that_loops_is_held_by_its_budget(mode: Mode) {

@@ -10,7 +10,8 @@ use std::time::Duration;
 use application::ports::{BlobError, HandlerError, Interruption, Report, RunContext};
 use async_trait::async_trait;
 use domain::{
-    Artifact, ArtifactId, Job, JobError, JobId, LogChunk, LogCursor, LogStream, Progress, TenantId,
+    Artifact, ArtifactId, Job, JobError, JobId, LogChunk, LogCursor, LogStream, OverBudget,
+    Progress, Spent, TenantId,
 };
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -43,6 +44,8 @@ pub(crate) struct JobContext {
     fence: i64,
     attempt: u32,
     interruption: watch::Receiver<Option<Interruption>>,
+    /// What it draws on is used up, by the store's word.
+    over: watch::Sender<Option<OverBudget>>,
     /// Since when the run's time counts; `None` while it waits for its turn.
     began: watch::Sender<Option<Instant>>,
     pending: Mutex<Pending>,
@@ -54,10 +57,13 @@ pub(crate) struct JobContext {
     this: Weak<Self>,
 }
 
+/// Log, progress with what was spent, checkpoints.
+type Said = (Vec<LogChunk>, Option<(Progress, Option<Spent>)>, Vec<Value>);
+
 #[derive(Default)]
 struct Pending {
     logs: Vec<LogChunk>,
-    progress: Option<Progress>,
+    progress: Option<(Progress, Option<Spent>)>,
     checkpoints: Vec<Value>,
     next_number: u32,
     kept_bytes: u64,
@@ -74,7 +80,7 @@ impl Pending {
     }
 
     /// What may be written now. Progress waits for its turn unless `all`.
-    fn take(&mut self, all: bool) -> (Vec<LogChunk>, Option<Progress>, Vec<Value>) {
+    fn take(&mut self, all: bool) -> Said {
         let due = self
             .progress_written
             .is_none_or(|at| at.elapsed() >= PROGRESS_EVERY);
@@ -107,6 +113,7 @@ impl JobContext {
             fence: job.fence,
             attempt: job.attempt,
             interruption,
+            over: watch::Sender::new(None),
             began: watch::Sender::new(Some(Instant::now())),
             pending: Mutex::default(),
             writing: tokio::sync::Mutex::new(()),
@@ -123,12 +130,35 @@ impl JobContext {
             return Vec::new();
         }
         let _writing = self.writing.lock().await;
-        let (logs, progress, checkpoints) = self.lock().take(true);
-        if logs.len() <= 1 && progress.is_none() && checkpoints.is_empty() {
-            return logs;
+        let said = self.lock().take(true);
+        if said.0.len() <= 1 && said.1.is_none() && said.2.is_empty() {
+            return said.0;
         }
-        self.put(logs, progress, checkpoints).await;
+        self.put(said).await;
         Vec::new()
+    }
+
+    /// Shows how far the run is, and what all runs of the job have used. Written at the next opportunity where that is
+    /// `urgent`, else at least once a second.
+    pub fn spend(&self, progress: Progress, spent: Option<Spent>, urgent: bool) {
+        let mut pending = self.lock();
+        if urgent {
+            pending.progress_written = None;
+        }
+        let unwritten = pending.progress.take().and_then(|(_, spent)| spent);
+        pending.progress = Some((progress, spent.or(unwritten)));
+        self.wake(&mut pending);
+    }
+
+    /// Resolves when what the run draws on is used up.
+    pub async fn used_up(&self) {
+        let mut over = self.over.subscribe();
+        // The sender lives as long as this.
+        let _ = over.wait_for(Option::is_some).await;
+    }
+
+    pub fn over(&self) -> Option<OverBudget> {
+        self.over.borrow().clone()
     }
 
     /// The run waits for its turn, which is no time of its own.
@@ -188,17 +218,19 @@ impl JobContext {
 
     async fn flush(&self, all: bool) {
         let _writing = self.writing.lock().await;
-        let (logs, progress, checkpoints) = self.lock().take(all);
-        if logs.is_empty() && progress.is_none() && checkpoints.is_empty() {
+        let said = self.lock().take(all);
+        if said.0.is_empty() && said.1.is_none() && said.2.is_empty() {
             return;
         }
-        self.put(logs, progress, checkpoints).await;
+        self.put(said).await;
     }
 
-    async fn put(&self, logs: Vec<LogChunk>, progress: Option<Progress>, checkpoints: Vec<Value>) {
+    async fn put(&self, (logs, progress, checkpoints): Said) {
+        let (progress, spent) = progress.unzip();
         let bytes: usize = logs.iter().map(|chunk| chunk.text.len()).sum();
         let report = Report {
             progress,
+            spent: spent.flatten(),
             checkpoints,
             logs,
             ..self.empty_report()
@@ -212,6 +244,10 @@ impl JobContext {
         loop {
             match self.worker.writes.write(report.clone()).await {
                 Written::Yes => return true,
+                Written::Over(over) => {
+                    self.over.send_replace(Some(over));
+                    return true;
+                }
                 Written::Fenced => {
                     self.worker
                         .running
@@ -233,6 +269,7 @@ impl JobContext {
             fence: self.fence,
             attempt: self.attempt,
             progress: None,
+            spent: None,
             checkpoints: Vec::new(),
             logs: Vec::new(),
             artifacts: Vec::new(),
@@ -333,9 +370,7 @@ impl RunContext for JobContext {
     }
 
     async fn progress(&self, progress: Progress) {
-        let mut pending = self.lock();
-        pending.progress = Some(progress);
-        self.wake(&mut pending);
+        self.spend(progress, None, false);
     }
 
     async fn checkpoint(&self, data: Value) {

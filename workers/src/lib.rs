@@ -1,7 +1,8 @@
 //! The inbound side of the queue: a worker claims jobs under its lease, runs them, and keeps the engine going.
 //!
 //! Reads like the way of a job: `pick`, `visit`, `claim`, `run`, `write`, `finish`; beside them `relay`, `promote`,
-//! `release`, `expire`, `probe`, `schedule`, `lease`, `reap`, `reconcile` and `drain`. Everything reacts to the state of the store: a message, a signal or a hint only says that
+//! `release`, `expire`, `month`, `probe`, `schedule`, `lease`, `reap`, `reconcile` and `drain`. Everything reacts to the state of
+//! the store: a message, a signal or a hint only says that
 //! looking again is worth it. Knows ports only, never an adapter.
 
 mod claim;
@@ -16,6 +17,7 @@ mod labelled;
 mod lease;
 mod life;
 mod locks;
+mod month;
 mod pick;
 mod probe;
 mod promote;

@@ -21,8 +21,8 @@ use crate::lease::LeaseEnd;
 use crate::running::Running;
 use crate::write::Writes;
 use crate::{
-    claim_loop, expire, labelled, lease, probe, promote, reap, reconcile, relay, release, replay,
-    routed, schedule,
+    claim_loop, expire, labelled, lease, month, probe, promote, reap, reconcile, relay, release,
+    replay, routed, schedule,
 };
 
 /// Between tries to register while the store cannot be reached.
@@ -157,6 +157,7 @@ async fn live(worker: &Arc<Worker>, begun: Instant) {
     parts.spawn(replay::replay_loop(Arc::clone(worker)));
     parts.spawn(expire::expire_loop(Arc::clone(worker)));
     parts.spawn(probe::probe_loop(Arc::clone(worker)));
+    parts.spawn(month::month_loop(Arc::clone(worker)));
     parts.spawn(schedule::schedule_loop(Arc::clone(worker)));
     parts.spawn(reap::reap_loop(Arc::clone(worker)));
     parts.spawn(reconcile::reconcile_loop(Arc::clone(worker)));

@@ -313,7 +313,7 @@ async fn write_end(worker: &Worker, job: &Job, end: &Finish, account: Account) -
             beyond: account.began.elapsed().as_secs_f64() - account.charged,
         };
         match worker.finishes.finish(end_of_run).await {
-            Written::Yes => {
+            Written::Yes | Written::Over(_) => {
                 count(worker, job, end, account.began);
                 return true;
             }

@@ -1,12 +1,12 @@
 //! WRITE: what runs say between their start and their end, batched across runs and checked against each job's fence.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use application::batch::{BatchLimits, Batcher};
-use application::ports::{Ports, Report, Signal};
+use application::ports::{Ports, Report, Reported, Signal};
 use application::use_cases::Dispatcher;
-use domain::{JobId, WorkerRef};
+use domain::{JobId, OverBudget, WorkerRef};
 use telemetry::Metrics;
 
 const LIMITS: BatchLimits = BatchLimits {
@@ -16,9 +16,11 @@ const LIMITS: BatchLimits = BatchLimits {
 };
 
 /// What came of a write.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) enum Written {
     Yes,
+    /// Written; and what the run draws on is used up, so it has to end.
+    Over(OverBudget),
     /// The job is not ours any more; nothing was written.
     Fenced,
     /// The store could not be reached; the same write may be tried again.
@@ -65,8 +67,8 @@ async fn write(
 ) -> Vec<Written> {
     let signals: Vec<Signal> = reports.iter().flat_map(signals).collect();
     let jobs: Vec<JobId> = reports.iter().map(|report| report.job).collect();
-    let fenced = match ports.engine.report(me, reports, ports.clock.now()).await {
-        Ok(fenced) => fenced.into_iter().collect::<HashSet<_>>(),
+    let Reported { lost, over } = match ports.engine.report(me, reports, ports.clock.now()).await {
+        Ok(reported) => reported,
         Err(error) => {
             tracing::warn!(%error, "reports of runs could not be written");
             metrics
@@ -76,6 +78,8 @@ async fn write(
             return jobs.iter().map(|_| Written::NotNow).collect();
         }
     };
+    let fenced: HashSet<JobId> = lost.into_iter().collect();
+    let over: HashMap<JobId, OverBudget> = over.into_iter().collect();
     metrics.fenced_writes_total.inc_by(fenced.len() as u64);
     dispatcher.signal(signals).await;
     jobs.iter()
@@ -83,7 +87,7 @@ async fn write(
             if fenced.contains(job) {
                 Written::Fenced
             } else {
-                Written::Yes
+                over.get(job).cloned().map_or(Written::Yes, Written::Over)
             }
         })
         .collect()

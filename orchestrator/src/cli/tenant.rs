@@ -1,9 +1,10 @@
 //! Tenants and keys: what an installation's operator does.
 
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::{Args, Subcommand, value_parser};
-use domain::{NewTenant, Quotas, Role};
+use domain::{LimitChange, NewTenant, Quotas, Role};
 use serde::Serialize;
 
 use super::{Connection, Listing};
@@ -19,10 +20,14 @@ Example:
     /// List all tenants
     #[command(after_help = "Example:\n  orchestrator tenant list")]
     List(Listing),
-    /// Change a tenant's quotas, weight or backlog limit; raised quotas take effect at once
+    /// Show a tenant, its limits and what its sessions have used in this month
+    #[command(after_help = "Example:\n  orchestrator tenant get acme")]
+    Get(OneTenant),
+    /// Change a tenant's quotas, weight, backlog limit or monthly budget; raised ones take effect at once
     #[command(after_help = "\
 Examples:
   orchestrator tenant set-quota acme --sessions 8
+  orchestrator tenant set-quota acme --monthly-tokens 50000000 --monthly-cost-usd none
   orchestrator tenant set-quota acme --weight 3 --max-queued 50000")]
     SetQuota(TenantQuotaArgs),
     /// Start no more jobs of any of its queues until it is resumed; running ones go on (needs a lead's key)
@@ -64,6 +69,12 @@ pub struct TenantCreateArgs {
     /// Its share of the workers relative to others
     #[arg(long, value_name = "N", default_value_t = NewTenant::DEFAULT_WEIGHT, allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     pub weight: u32,
+    /// Tokens that its sessions may use in a calendar month, by UTC [default: no limit]
+    #[arg(long, value_name = "N", value_parser = value_parser!(u64).range(1..))]
+    pub monthly_tokens: Option<u64>,
+    /// What they may cost in a calendar month, as their agents report it [default: no limit]
+    #[arg(long, value_name = "COST")]
+    pub monthly_cost_usd: Option<f64>,
     #[command(flatten)]
     pub connection: Connection,
     /// How to write the answer
@@ -72,7 +83,7 @@ pub struct TenantCreateArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "change", required = true, multiple = true, args = ["sessions", "training", "max_queued", "weight"])]
+#[group(id = "change", required = true, multiple = true, args = ["sessions", "training", "max_queued", "weight", "monthly_tokens", "monthly_cost_usd"])]
 pub struct TenantQuotaArgs {
     /// Slug or id
     // Another id than that of --as-tenant.
@@ -90,11 +101,26 @@ pub struct TenantQuotaArgs {
     /// Its share of the workers relative to others
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = value_parser!(u32).range(1..))]
     pub weight: Option<u32>,
+    /// Tokens that its sessions may use in a calendar month, by UTC; `none`: no limit
+    #[arg(long, value_name = "N|none", value_parser = limit::<u64>)]
+    pub monthly_tokens: Option<LimitChange<u64>>,
+    /// What they may cost in a calendar month, as their agents report it; `none`: no limit
+    #[arg(long, value_name = "COST|none", value_parser = limit::<f64>)]
+    pub monthly_cost_usd: Option<LimitChange<f64>>,
     #[command(flatten)]
     pub connection: Connection,
     /// How to write the answer
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
+}
+
+/// A limit, or none.
+fn limit<T: FromStr>(text: &str) -> Result<LimitChange<T>, String> {
+    if text == "none" {
+        return Ok(LimitChange::Lift);
+    }
+    let limit = text.parse().map(LimitChange::Set);
+    limit.map_err(|_| "must be a number, or `none` for no limit".to_owned())
 }
 
 /// A quota of none is a pause, which says so wherever its jobs are shown.

@@ -119,6 +119,17 @@ pub struct Tenant {
     pub weight: u32,
     pub max_queued: u32,
     pub quotas: Quotas,
+    pub monthly_tokens: Option<u64>,
+    pub monthly_cost_usd: Option<f64>,
+    /// Only of one that was asked for by itself.
+    pub this_month: Option<TenantMonth>,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+pub struct TenantMonth {
+    pub tokens: u64,
+    pub cost_usd: f64,
+    pub used_up: bool,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]

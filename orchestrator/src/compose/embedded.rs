@@ -10,7 +10,7 @@ use adapter_sqlite::SqliteStore;
 use anyhow::Context as _;
 use application::ports::Ports;
 use application::use_cases::{NewKey, create_key, create_tenant};
-use domain::{NewTenant, Quotas, Role};
+use domain::{MonthlyLimits, NewTenant, Quotas, Role};
 
 use super::DEFAULT_TENANT;
 use super::data_dir::{Claimed, DataDir};
@@ -95,5 +95,6 @@ pub fn default_tenant() -> NewTenant {
         quotas: Quotas::default(),
         max_queued: NewTenant::DEFAULT_MAX_QUEUED,
         weight: NewTenant::DEFAULT_WEIGHT,
+        monthly: MonthlyLimits::default(),
     }
 }

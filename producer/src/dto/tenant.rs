@@ -1,6 +1,8 @@
 use chrono::{DateTime, Utc};
-use domain::{NewTenant, Quotas, Tenant, TenantChange};
-use serde::{Deserialize, Serialize};
+use domain::{
+    LimitChange, Month, MonthUse, MonthlyLimits, NewTenant, Quotas, Tenant, TenantChange, Timestamp,
+};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -19,10 +21,31 @@ pub(crate) struct TenantBody {
     /// How many of its jobs may wait at once.
     pub max_queued: u32,
     pub quotas: QuotasBody,
+    /// Tokens that its sessions may use in a calendar month (UTC), together; null: no limit.
+    pub monthly_tokens: Option<u64>,
+    /// What they may cost in a calendar month, as their agents report it; null: no limit.
+    pub monthly_cost_usd: Option<f64>,
+    /// What they have used in this month. Not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub this_month: Option<MonthBody>,
     /// The same as in the `ETag`.
     pub version: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
+}
+
+/// What a tenant's sessions have used in a calendar month.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = TenantMonth)]
+pub(crate) struct MonthBody {
+    #[schema(example = "2026-11")]
+    pub month: String,
+    pub tokens: u64,
+    pub cost_usd: f64,
+    /// True when it is as much as they may use: no session starts before the month has ended.
+    pub used_up: bool,
+    /// When the next one begins.
+    pub ends_at: DateTime<Utc>,
 }
 
 /// How many jobs of each kind may run at once.
@@ -57,6 +80,12 @@ pub(crate) struct NewTenantBody {
     pub max_queued: Option<u32>,
     /// Absent: 1.
     pub weight: Option<u32>,
+    /// Absent: no limit.
+    #[schema(example = 50_000_000)]
+    pub monthly_tokens: Option<u64>,
+    /// Absent: no limit.
+    #[schema(example = 250.0)]
+    pub monthly_cost_usd: Option<f64>,
 }
 
 /// Quotas by kind; those left out keep their value, or are 10 for sessions and 1 for training in a new tenant.
@@ -82,6 +111,40 @@ pub(crate) struct TenantChangeBody {
     pub quotas: SomeQuotas,
     pub max_queued: Option<u32>,
     pub weight: Option<u32>,
+    /// Null takes the limit away. What was used in this month counts at once.
+    #[serde(default, deserialize_with = "limit")]
+    #[schema(value_type = Option<u64>)]
+    pub monthly_tokens: LimitChange<u64>,
+    /// Null takes the limit away. What was used in this month counts at once.
+    #[serde(default, deserialize_with = "limit")]
+    #[schema(value_type = Option<f64>)]
+    pub monthly_cost_usd: LimitChange<f64>,
+}
+
+/// A field that is there: null is no limit.
+fn limit<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    field: D,
+) -> Result<LimitChange<T>, D::Error> {
+    let limit = Option::deserialize(field)?;
+    Ok(limit.map_or(LimitChange::Lift, LimitChange::Set))
+}
+
+impl TenantBody {
+    /// With what was used in the month that `now` lies in.
+    pub(crate) fn in_month(tenant: Tenant, used: MonthUse, now: Timestamp) -> Self {
+        let month = Month::of(now);
+        let this_month = MonthBody {
+            month: month.to_string(),
+            tokens: used.tokens,
+            cost_usd: used.cost_usd,
+            used_up: tenant.monthly.used_up(used).is_some(),
+            ends_at: month.ends(),
+        };
+        Self {
+            this_month: Some(this_month),
+            ..Self::from(tenant)
+        }
+    }
 }
 
 impl From<Tenant> for TenantBody {
@@ -97,6 +160,9 @@ impl From<Tenant> for TenantBody {
                 session: tenant.quotas.session,
                 training: tenant.quotas.training,
             },
+            monthly_tokens: tenant.monthly.tokens,
+            monthly_cost_usd: tenant.monthly.cost_usd,
+            this_month: None,
             version: tenant.version,
             created_at: tenant.created_at,
             updated_at: tenant.updated_at,
@@ -116,6 +182,10 @@ impl From<NewTenantBody> for NewTenant {
             },
             max_queued: body.max_queued.unwrap_or(Self::DEFAULT_MAX_QUEUED),
             weight: body.weight.unwrap_or(Self::DEFAULT_WEIGHT),
+            monthly: MonthlyLimits {
+                tokens: body.monthly_tokens,
+                cost_usd: body.monthly_cost_usd,
+            },
         }
     }
 }
@@ -129,6 +199,8 @@ impl From<TenantChangeBody> for TenantChange {
             max_queued: body.max_queued,
             session_quota: body.quotas.session,
             training_quota: body.quotas.training,
+            monthly_tokens: body.monthly_tokens,
+            monthly_cost_usd: body.monthly_cost_usd,
         }
     }
 }

@@ -36,7 +36,7 @@ pub(crate) struct WhyBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reason)]
 pub(crate) struct ReasonBody {
-    /// `NOT_STARTED`, `PAUSED`, `PREREQUISITES`, `NOT_BEFORE`, `BACKOFF`, `TENANT_INACTIVE`, `TENANT_PAUSED`,
+    /// `NOT_STARTED`, `PAUSED`, `PREREQUISITES`, `NOT_BEFORE`, `BACKOFF`, `TENANT_INACTIVE`, `TENANT_BUDGET`, `TENANT_PAUSED`,
     /// `QUEUE_PAUSED`, `NO_WORKER`, `NO_AGENT`, `BROKER_AWAY`, `QUOTA_FULL`, `WORKERS_BUSY`, `TURN`, `ABOUT_TO_BEGIN`, or, of a job
     /// that runs, `LOCK`.
     #[schema(example = "QUOTA_FULL")]

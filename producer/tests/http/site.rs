@@ -185,7 +185,8 @@ impl Site {
             .engine
             .report(worker, vec![report], now)
             .await
-            .unwrap();
+            .unwrap()
+            .lost;
         assert!(fenced.is_empty());
     }
 
@@ -244,6 +245,7 @@ pub fn empty_report(job: &Job) -> Report {
         fence: job.fence,
         attempt: job.attempt,
         progress: None,
+        spent: None,
         checkpoints: Vec::new(),
         logs: Vec::new(),
         artifacts: Vec::new(),
@@ -260,6 +262,7 @@ async fn tenant(ports: &Ports, slug: &str) -> Tenant {
         },
         max_queued: 1_000,
         weight: 1,
+        monthly: domain::MonthlyLimits::default(),
     };
     create_tenant(ports, new).await.unwrap()
 }

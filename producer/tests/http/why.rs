@@ -180,13 +180,17 @@ async fn a_lock_that_a_run_waits_for() {
         fence: job.fence,
         attempt: job.attempt,
         progress: Some(domain::Progress::waiting_for(&lock)),
+        spent: None,
         checkpoints: Vec::new(),
         logs: Vec::new(),
         artifacts: Vec::new(),
     };
     let now = site.ports.clock.now();
     let engine = &site.ports.engine;
-    assert_eq!(engine.report(worker, vec![said], now).await.unwrap(), []);
+    assert_eq!(
+        engine.report(worker, vec![said], now).await.unwrap().lost,
+        []
+    );
     let why = why(&site, &id).await;
     assert_eq!(codes(&why), ["LOCK"], "{why}");
     assert_eq!(

@@ -3,12 +3,16 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{JobError, Progress, Violations};
+use crate::{Progress, Violations};
 
 /// The code of a run that came to its budget's end.
 pub const BUDGET_EXCEEDED: &str = "BUDGET_EXCEEDED";
 /// Limits beyond this are none.
-const COUNT_MAX: u64 = 1_000_000_000_000;
+pub(crate) const COUNT_MAX: u64 = 1_000_000_000_000;
+/// Costs beyond this are none.
+pub(crate) const COST_MAX: f64 = 1e12;
+/// How often a budget can be granted: nobody says so more often than this.
+const GRANTS_MAX: u32 = 10_000;
 
 /// At least one limit; what a session has used is what its agent reports of it, over all its runs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
@@ -36,8 +40,8 @@ pub enum OnLimit {
     Stop,
 }
 
-/// What was used so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+/// What the runs of one session used so far, as they say it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
     pub input_tokens: u64,
     pub output_tokens: u64,
@@ -46,17 +50,18 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// As a run says it: `input_tokens`, `output_tokens`, `cost`, and `steps` or `answers`.
+    /// As a run says it: `input_tokens`, `output_tokens`, `cost`, and `steps` or `answers`. Numbers that nobody can have
+    /// used are cut off.
     pub fn reported(progress: &Progress) -> Self {
-        let count = |name: &str| progress.data.get(name).and_then(Value::as_u64);
+        let count = |name: &str| {
+            let count = progress.data.get(name).and_then(Value::as_u64);
+            count.map(|count| count.min(COUNT_MAX))
+        };
+        let cost = progress.data.get("cost").and_then(Value::as_f64);
         Self {
             input_tokens: count("input_tokens").unwrap_or_default(),
             output_tokens: count("output_tokens").unwrap_or_default(),
-            cost: progress
-                .data
-                .get("cost")
-                .and_then(Value::as_f64)
-                .unwrap_or_default(),
+            cost: cost.unwrap_or_default().clamp(0.0, COST_MAX),
             steps: count("steps")
                 .or_else(|| count("answers"))
                 .unwrap_or_default(),
@@ -73,6 +78,39 @@ impl Spent {
         }
     }
 
+    /// The greater of each: an account never goes back.
+    #[must_use]
+    pub fn at_least(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.max(other.input_tokens),
+            output_tokens: self.output_tokens.max(other.output_tokens),
+            cost: self.cost.max(other.cost),
+            steps: self.steps.max(other.steps),
+        }
+    }
+
+    /// All of it.
+    pub const fn used(self) -> Used {
+        Used {
+            tokens: self.tokens(),
+            cost: self.cost,
+            steps: self.steps,
+        }
+    }
+
+    /// What came to it since it was `earlier`.
+    pub fn since(self, earlier: Self) -> Used {
+        Used {
+            tokens: self.tokens().saturating_sub(earlier.tokens()),
+            cost: (self.cost - earlier.cost).max(0.0),
+            steps: self.steps.saturating_sub(earlier.steps),
+        }
+    }
+
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
+    }
+
     const fn tokens(self) -> u64 {
         self.input_tokens.saturating_add(self.output_tokens)
     }
@@ -83,26 +121,47 @@ impl Spent {
     }
 }
 
+/// What counts against limits.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Used {
+    pub tokens: u64,
+    pub cost: f64,
+    pub steps: u64,
+}
+
+impl Used {
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            tokens: self.tokens.saturating_add(other.tokens),
+            cost: self.cost + other.cost,
+            steps: self.steps.saturating_add(other.steps),
+        }
+    }
+}
+
 impl Budget {
-    /// What of it is used up, if anything is; `times` it was granted.
-    pub fn exceeded(&self, spent: Spent, times: u32) -> Option<JobError> {
+    /// What of it is used up, in words, if anything is; `times` it was granted.
+    pub fn used_up(&self, used: Used, times: u32) -> Option<String> {
         let count = |used: u64, limit: Option<u64>, what: &str| {
             let limit = limit?.saturating_mul(times.into());
             (used >= limit).then(|| format!("{used} of {limit} {what}"))
         };
-        let cost = self.cost.and_then(|limit| {
-            let limit = limit * f64::from(times);
-            (spent.cost >= limit).then(|| format!("a cost of {} of {limit}", spent.cost))
-        });
-        let used = count(spent.tokens(), self.tokens, "tokens")
-            .or_else(|| count(spent.steps, self.steps, "steps"))
-            .or(cost)?;
-        let next = match self.on_limit {
-            OnLimit::Pause => "; resume it to grant the same once more, or stop it",
-            OnLimit::Stop => "",
+        let cost = || {
+            let limit = self.cost? * f64::from(times);
+            (used.cost >= limit).then(|| format!("a cost of {} of {limit}", used.cost))
         };
-        let message = format!("the session's budget is used up: {used}{next}");
-        Some(JobError::new(BUDGET_EXCEEDED, message))
+        count(used.tokens, self.tokens, "tokens")
+            .or_else(|| count(used.steps, self.steps, "steps"))
+            .or_else(cost)
+    }
+
+    /// How often it has to be granted for something of it to be left: no more than is needed for that, so that with each
+    /// grant no more than the same budget is used once more.
+    pub fn granted(&self, used: Used, times: u32) -> u32 {
+        (times..GRANTS_MAX)
+            .find(|times| self.used_up(used, *times).is_none())
+            .unwrap_or(GRANTS_MAX)
     }
 
     pub(crate) fn check(&self, violations: &mut Violations) {
@@ -117,11 +176,15 @@ impl Budget {
                 violations.range(pointer, limit, 1, COUNT_MAX);
             }
         }
-        let sensible = |cost: f64| cost.is_finite() && cost > 0.0 && cost <= 1e12;
-        if self.cost.is_some_and(|cost| !sensible(cost)) {
+        if self.cost.is_some_and(|cost| !is_cost_limit(cost)) {
             violations.add("/budget/cost", "must be a number above 0");
         }
     }
+}
+
+/// True of a number that costs can be held to.
+pub(crate) fn is_cost_limit(cost: f64) -> bool {
+    cost > 0.0 && cost <= COST_MAX
 }
 
 #[cfg(test)]
@@ -146,15 +209,60 @@ mod tests {
             cost: Some(1.5),
             ..Budget::default()
         };
-        assert_eq!(budget.exceeded(spent(94, 1.4, 900), 1), None);
-        let error = budget.exceeded(spent(95, 0.0, 0), 1).unwrap();
-        assert!(
-            error.message.contains("100 of 100 tokens"),
-            "{}",
-            error.message
-        );
-        assert_eq!(budget.exceeded(spent(95, 1.5, 0), 2), None);
-        assert!(budget.exceeded(spent(0, 3.0, 0), 2).is_some());
+        let used_up = |spent: Spent, times| budget.used_up(spent.used(), times);
+        assert_eq!(used_up(spent(94, 1.4, 900), 1), None);
+        assert_eq!(used_up(spent(95, 0.0, 0), 1).unwrap(), "100 of 100 tokens");
+        assert_eq!(used_up(spent(95, 1.5, 0), 2), None);
+        assert!(used_up(spent(0, 3.0, 0), 2).is_some());
+    }
+
+    #[test]
+    fn a_grant_leaves_something_and_never_more_than_the_budget() {
+        let budget = Budget {
+            tokens: Some(100),
+            cost: Some(1.5),
+            ..Budget::default()
+        };
+        for (tokens, cost, times, expected) in [
+            (0, 0.0, 1, 1),
+            (99, 0.0, 3, 3),
+            (100, 0.0, 1, 2),
+            (399, 0.0, 1, 4),
+            (100, 3.0, 1, 3),
+            (u64::MAX, 0.0, 1, GRANTS_MAX),
+        ] {
+            let used = Used {
+                tokens,
+                cost,
+                steps: 0,
+            };
+            assert_eq!(budget.granted(used, times), expected, "{used:?}");
+        }
+    }
+
+    #[test]
+    fn what_came_since_is_never_less_than_nothing() {
+        let earlier = spent(90, 0.5, 3);
+        let later = spent(95, 0.75, 3);
+        let came = Used {
+            tokens: 5,
+            cost: 0.25,
+            steps: 0,
+        };
+        assert_eq!(later.since(earlier), came);
+        assert_eq!(earlier.since(later), Used::default());
+        assert_eq!(earlier.at_least(later), later);
+    }
+
+    #[test]
+    fn numbers_that_nobody_can_have_used_are_cut_off() {
+        let mut progress = Progress::default();
+        progress.data.extend([
+            ("input_tokens".to_owned(), json!(u64::MAX)),
+            ("cost".to_owned(), json!(-4.0)),
+        ]);
+        let said = Spent::reported(&progress);
+        assert_eq!((said.input_tokens, said.cost), (COUNT_MAX, 0.0));
     }
 
     #[test]

@@ -2,13 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{JobKind, TenantId, Timestamp, Violations};
+use crate::{JobKind, LimitChange, MonthlyLimits, TenantId, Timestamp, Violations};
 
 const QUOTA_MAX: u64 = 100_000;
 const QUEUED_MAX: u64 = 100_000_000;
 const WEIGHT_MAX: u64 = 1_000;
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Tenant {
     pub id: TenantId,
     pub slug: String,
@@ -20,6 +20,8 @@ pub struct Tenant {
     /// How many of its jobs may wait at once, all kinds together.
     pub max_queued: u32,
     pub quotas: Quotas,
+    /// What its sessions may use in a month.
+    pub monthly: MonthlyLimits,
     /// Rises with every change; what `ETag` shows.
     pub version: i64,
     pub created_at: Timestamp,
@@ -65,13 +67,14 @@ impl Quotas {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct NewTenant {
     pub slug: String,
     pub name: String,
     pub quotas: Quotas,
     pub max_queued: u32,
     pub weight: u32,
+    pub monthly: MonthlyLimits,
 }
 
 impl NewTenant {
@@ -95,6 +98,7 @@ impl NewTenant {
             weight: self.weight,
             max_queued: self.max_queued,
             quotas: self.quotas,
+            monthly: self.monthly,
             version: 1,
             created_at: now,
             updated_at: now,
@@ -105,7 +109,7 @@ impl NewTenant {
 }
 
 /// What to change; `None` leaves a field as it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TenantChange {
     pub name: Option<String>,
     pub active: Option<bool>,
@@ -113,6 +117,8 @@ pub struct TenantChange {
     pub max_queued: Option<u32>,
     pub session_quota: Option<u32>,
     pub training_quota: Option<u32>,
+    pub monthly_tokens: LimitChange<u64>,
+    pub monthly_cost_usd: LimitChange<f64>,
 }
 
 impl Tenant {
@@ -126,6 +132,10 @@ impl Tenant {
         self.max_queued = change.max_queued.unwrap_or(self.max_queued);
         self.quotas.session = change.session_quota.unwrap_or(self.quotas.session);
         self.quotas.training = change.training_quota.unwrap_or(self.quotas.training);
+        self.monthly = MonthlyLimits {
+            tokens: change.monthly_tokens.apply(self.monthly.tokens),
+            cost_usd: change.monthly_cost_usd.apply(self.monthly.cost_usd),
+        };
         self.version += 1;
         self.updated_at = now;
         let mut violations = Violations::default();
@@ -138,6 +148,7 @@ impl Tenant {
         violations.range("/weight", self.weight.into(), 1, WEIGHT_MAX);
         violations.range("/max_queued", self.max_queued.into(), 1, QUEUED_MAX);
         self.quotas.check(violations);
+        self.monthly.check(violations);
     }
 }
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Counter, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
 /// Waits and runs: 1 ms to 6 h.
@@ -40,12 +40,14 @@ macro_rules! catalogue {
         }
     };
     (@type counter) => { IntCounter };
+    (@type amount) => { Counter };
     (@type counters) => { IntCounterVec };
     (@type gauge) => { IntGauge };
     (@type gauges) => { IntGaugeVec };
     (@type histogram) => { Histogram };
     (@type histograms) => { HistogramVec };
     (@make counter, $name:expr, $help:expr) => { IntCounter::new($name, $help) };
+    (@make amount, $name:expr, $help:expr) => { Counter::new($name, $help) };
     (@make counters, $name:expr, $help:expr, $labels:expr) => {
         IntCounterVec::new(Opts::new($name, $help), $labels)
     };
@@ -96,6 +98,13 @@ catalogue! {
     job_retries_total: counters(&["kind"]),
     /// Writes refused because the job was not the writer's any more.
     fenced_writes_total: counter,
+
+    /// Tokens that sessions said they used, by direction: input or output.
+    session_tokens_total: counters(&["direction"]),
+    /// Costs that sessions said they had.
+    session_cost_usd_total: amount,
+    /// Runs ended because a budget was used up, by whose it was: the session's own, its family's or its tenant's month.
+    budgets_exceeded_total: counters(&["budget"]),
 
     /// Runs that a worker may hold at once.
     worker_slots: gauge,

@@ -370,6 +370,11 @@ impl Model {
             !self.inactive.contains(&old.tenant),
             "an inactive tenant's jobs do not start",
             who,
+        )?;
+        rule(
+            old.kind != "session" || !self.used_up.contains(&old.tenant),
+            "a session does not start in a month that is used up",
+            who,
         )
     }
 

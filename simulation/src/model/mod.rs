@@ -69,6 +69,8 @@ pub struct Model {
     pub jobs: BTreeMap<Uuid, JobRow>,
     pub slots: BTreeMap<Queue, SlotsRow>,
     pub inactive: BTreeSet<Uuid>,
+    /// Tenants whose month is used up.
+    pub used_up: BTreeSet<Uuid>,
     pub workers: BTreeMap<Uuid, WorkerRow>,
     pub runs: Runs,
     /// Jobs whose submission was answered with a yes.
@@ -108,6 +110,11 @@ impl Model {
                     self.inactive.insert(change.id);
                 } else {
                     self.inactive.remove(&change.id);
+                }
+                if says.number(2) == 0 {
+                    self.used_up.remove(&change.id);
+                } else {
+                    self.used_up.insert(change.id);
                 }
                 Ok(())
             }

@@ -8,8 +8,8 @@ use application::ports::{
 };
 use async_trait::async_trait;
 use domain::{
-    DeadLetterFilter, DeadLetterGroup, Replay, ReplayId, Schedule, ScheduleId, SlotSnapshot,
-    Tenant, TenantChange, TenantId, Timestamp,
+    DeadLetterFilter, DeadLetterGroup, Month, MonthUse, Replay, ReplayId, Schedule, ScheduleId,
+    SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp,
 };
 
 use super::store::{Store, reach};
@@ -19,6 +19,7 @@ type Changed = Option<(Tenant, Vec<SlotSnapshot>)>;
 reach!(TenantStore {
     create_tenant(tenant: Tenant) -> Vec<SlotSnapshot>, TenantError;
     tenant(id: TenantId) -> Option<Tenant>, StoreError;
+    month(id: TenantId, month: Month) -> MonthUse, StoreError;
     change_tenant(id: TenantId, change: TenantChange, expected: Option<i64>, now: Timestamp) -> Changed, TenantError;
 }
     async fn tenant_by_slug(&self, slug: &str) -> Result<Option<Tenant>, StoreError> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use application::ports::{
     CheckpointView, ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, JobFilter,
     JobStore, LeaseError, Moved, NewWorker, Promoted, QueueAction, QueueView, Reaped, Reconciled,
-    Relayed, Renewal, Report, Restored, SteerError, Steered, StoreError, Submission, Submitted,
-    Waiting, Wakeups,
+    Relayed, Renewal, Report, Reported, Restored, Standing, SteerError, Steered, StoreError,
+    Submission, Submitted, Waiting, Wakeups,
 };
 use async_trait::async_trait;
 use domain::{
@@ -106,7 +106,9 @@ reach!(EngineStore {
     relay(limit: u32, now: Timestamp) -> Relayed, StoreError;
     unpublish(wakeups: Vec<Wakeups>) -> Vec<SlotSnapshot>, StoreError;
     claim(worker: WorkerRef, requests: Vec<ClaimRequest>, now: Timestamp) -> Claimed, LeaseError;
-    report(worker: WorkerRef, reports: Vec<Report>, now: Timestamp) -> Vec<JobId>, StoreError;
+    report(worker: WorkerRef, reports: Vec<Report>, now: Timestamp) -> Reported, StoreError;
+    standing(tenant: TenantId, job: JobId) -> Option<Standing>, StoreError;
+    turn_months(now: Timestamp) -> Vec<SlotSnapshot>, StoreError;
     finish(worker: WorkerRef, finishes: Vec<Finish>, now: Timestamp) -> Finished, StoreError;
     reap(grace: Duration, limit: u32, now: Timestamp) -> Reaped, StoreError;
     promote(limit: u32, now: Timestamp) -> Promoted, StoreError;

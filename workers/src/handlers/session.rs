@@ -55,13 +55,14 @@ async fn work(
     context: Arc<JobContext>,
 ) -> Result<Handled, HandlerError> {
     let agent = agent(worker, &spec.agent).await?;
+    // Before anything is made for it.
+    let meter = Meter::new(worker, job, spec.demands.budget).await?;
     let checkpoint = checkpoint(worker, job).await?;
     let kept = match &spec.repository {
         Some(_) => patch::latest(worker, job).await?,
         None => None,
     };
     let workspace = open(worker, job, spec, kept.as_ref(), &context).await?;
-    let meter = Meter::new(worker, job, spec.demands.budget).await?;
     let directory = workspace
         .as_ref()
         .map_or_else(PathBuf::new, |it| it.directory().to_owned());

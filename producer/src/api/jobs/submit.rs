@@ -8,7 +8,7 @@ use domain::{Job, JobId, TenantId, Violations};
 
 use super::OfKind;
 use crate::dto::job::JobBody;
-use crate::problem::{Problem, no_parent, no_prerequisite};
+use crate::problem::{Problem, no_parent, no_prerequisite, too_deep};
 use crate::problem_kinds as kinds;
 use crate::state::App;
 
@@ -50,6 +50,11 @@ pub(crate) async fn submit(
             let index = parents.iter().position(|parent| *parent == Some(id));
             let pointer = format!("{}/parent_id", place(index.unwrap_or(0)));
             Err(Problem::invalid_at(&pointer, no_parent(id)))
+        }
+        Err(SubmitError::Refused(Refused::FamilyTooDeep(id))) => {
+            let index = parents.iter().position(|parent| *parent == Some(id));
+            let pointer = format!("{}/parent_id", place(index.unwrap_or(0)));
+            Err(Problem::invalid_at(&pointer, too_deep(id)))
         }
         Err(SubmitError::Refused(refused)) => {
             let problem = Problem::from(refused);

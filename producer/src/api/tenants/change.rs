@@ -45,7 +45,8 @@ pub(super) async fn change_tenant(
     let tenant = visible(&app, &allowed, &named).await?;
     let expected = if_match::expected_version(&headers, tenant.version, "tenant")?;
     let changed = use_cases::change_tenant(&app.ports, tenant.id, body.into(), expected).await?;
-    changed
-        .map(super::answer)
-        .ok_or_else(|| no_such_tenant(named))
+    match changed {
+        Some(tenant) => super::answer(&app, tenant).await,
+        None => Err(no_such_tenant(named)),
+    }
 }

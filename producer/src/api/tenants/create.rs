@@ -36,7 +36,7 @@ pub(super) async fn create_tenant(
 ) -> Result<Response, Problem> {
     let tenant = use_cases::create_tenant(&app.ports, body.into()).await?;
     let location = format!("/api/v1/tenants/{}", tenant.id);
-    let answer = super::answer(tenant);
+    let answer = super::answer(&app, tenant).await?;
     Ok((StatusCode::CREATED, [(LOCATION, location)], answer).into_response())
 }
 

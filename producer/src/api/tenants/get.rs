@@ -11,6 +11,8 @@ use crate::responses::{Guarded, OfTenant};
 use crate::state::App;
 
 /// Get a tenant
+///
+/// With what its sessions have used in this month.
 #[utoipa::path(
     get,
     path = "/{id}",
@@ -27,7 +29,8 @@ pub(super) async fn get_tenant(
     allowed: Allowed<ReadTenant>,
     TextPath(named): TextPath,
 ) -> Result<Response, Problem> {
-    visible(&app, &allowed, &named).await.map(super::answer)
+    let tenant = visible(&app, &allowed, &named).await?;
+    super::answer(&app, tenant).await
 }
 
 /// The tenant, if the caller may know of it.

@@ -11,11 +11,12 @@ pub(crate) use list::TenantQuery;
 use axum::Json;
 use axum::http::header::ETAG;
 use axum::response::{IntoResponse as _, Response};
-use domain::Tenant;
+use domain::{Month, Tenant};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::dto::tenant::TenantBody;
+use crate::problem::Problem;
 use crate::state::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -29,8 +30,11 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(drain::drain_tenant))
 }
 
-/// A tenant with its version as `ETag`.
-fn answer(tenant: Tenant) -> Response {
+/// A tenant with its version as `ETag`, and what it has used in this month.
+async fn answer(app: &App, tenant: Tenant) -> Result<Response, Problem> {
+    let now = app.ports.clock.now();
+    let month = app.ports.tenants.month(tenant.id, Month::of(now)).await?;
     let tag = format!("\"{}\"", tenant.version);
-    ([(ETAG, tag)], Json(TenantBody::from(tenant))).into_response()
+    let body = TenantBody::in_month(tenant, month, now);
+    Ok(([(ETAG, tag)], Json(body)).into_response())
 }

@@ -72,6 +72,14 @@ fn words(reason: &Reason, kind: JobKind, alone: bool) -> Said {
                 format!("The queue of {kind} jobs is paused; a lead of the tenant can resume it.");
             ("QUEUE_PAUSED", message, json!({"queue": kind}))
         }
+        Reason::TenantBudget(until) => {
+            let message = format!(
+                "Its tenant has used up what its sessions may use in this month; it goes on when the next one begins, at {}, \
+                 or when an admin raises `monthly_tokens` or `monthly_cost_usd`.",
+                instant(*until)
+            );
+            ("TENANT_BUDGET", message, json!({"until": until}))
+        }
         Reason::NoWorker { kind, requires } => no_worker(*kind, requires),
         Reason::BrokerAway => plain(
             "BROKER_AWAY",

@@ -34,6 +34,7 @@ fn take(next: &str) -> String {
             CROSS JOIN LATERAL (
                 SELECT s.quota, s.running FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
                 WHERE s.tenant_id = k.tenant_id AND s.kind = k.kind AND NOT s.paused AND t.active
+        AND (s.kind <> 'session' OR t.budget_until IS NULL)
                 LIMIT 1
             ) AS s
             WHERE s.quota > s.running + k.taken

@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use application::ports::{
     ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, LeaseError, Moved, NewWorker,
-    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
+    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, Reported, Standing, StoreError,
+    Wakeups,
 };
 use async_trait::async_trait;
-use domain::{JobId, JobKind, Labels, QueueKey, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
+use domain::{
+    JobId, JobKind, Labels, QueueKey, SlotSnapshot, TenantId, Timestamp, WorkerRef, WorkerView,
+};
 
 use crate::error::During;
 use crate::{
-    PostgresStore, claim, expire, fences, finish, labelled, lease, promote, reap, reconcile, relay,
-    release, report, workers,
+    PostgresStore, budgets, claim, expire, fences, finish, labelled, lease, months, promote, reap,
+    reconcile, relay, release, report, workers,
 };
 
 #[async_trait]
@@ -102,12 +105,24 @@ impl EngineStore for PostgresStore {
             .during("expiring jobs")
     }
 
+    async fn turn_months(&self, now: Timestamp) -> Result<Vec<SlotSnapshot>, StoreError> {
+        months::turn(self, now)
+            .await
+            .during("turning the months of tenants")
+    }
+
+    async fn standing(&self, tenant: TenantId, job: JobId) -> Result<Option<Standing>, StoreError> {
+        budgets::standing(self, tenant, job)
+            .await
+            .during("reading what a session has used")
+    }
+
     async fn report(
         &self,
         worker: WorkerRef,
         reports: Vec<Report>,
         now: Timestamp,
-    ) -> Result<Vec<JobId>, StoreError> {
+    ) -> Result<Reported, StoreError> {
         report::report(self, worker, reports, now)
             .await
             .during("writing what runs reported")

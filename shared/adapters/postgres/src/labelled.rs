@@ -36,6 +36,7 @@ const FIND: &str = "WITH RECURSIVE asked AS (
     ) AS waiting
     WHERE a.requires <@ $1::jsonb AND a.kind = ANY ($2::text[])
         AND s.running < s.quota AND NOT s.paused AND t.active
+        AND (s.kind <> 'session' OR t.budget_until IS NULL)
     GROUP BY s.tenant_id, s.kind, t.weight HAVING sum(waiting.jobs) > 0
     ORDER BY s.running::float8 / t.weight, s.tenant_id, s.kind LIMIT $3";
 

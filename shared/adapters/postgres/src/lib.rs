@@ -6,6 +6,7 @@
 
 mod agent_tasks;
 mod agents;
+mod budgets;
 mod checkpoints;
 mod claim;
 mod clock;
@@ -27,6 +28,7 @@ mod labelled;
 mod lease;
 mod list;
 mod migrate;
+mod months;
 mod open;
 mod pipeline;
 mod prerequisites;

@@ -51,6 +51,11 @@ const MIGRATIONS: &[(i64, &str, &str)] = &[
         "agent_tasks",
         include_str!("../../../../migrations/postgres/0008_agent_tasks.sql"),
     ),
+    (
+        9,
+        "budgets",
+        include_str!("../../../../migrations/postgres/0009_budgets.sql"),
+    ),
 ];
 
 fn migrator() -> Migrator {

@@ -5,16 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use application::ports::{Refused, Submission};
 use deadpool_postgres::Transaction;
-use domain::{Job, JobId, JobState, Prerequisite, TenantId};
+use domain::{FAMILY_DEPTH_MAX, Job, JobId, JobState, Prerequisite, TenantId};
 use uuid::Uuid;
 
+use crate::budgets::{self, Accounts};
 use crate::error::Failure;
 use crate::rows::{self, int};
 
-const FIND: &str = "SELECT id, tenant_id, state FROM jobs WHERE id = ANY ($1::uuid[])";
+const FIND: &str = "SELECT id, tenant_id, state, ancestors FROM jobs WHERE id = ANY ($1::uuid[])";
 
 /// Prerequisites and parents that are stored already.
-pub(crate) struct Stored(BTreeMap<JobId, (TenantId, Prerequisite)>);
+#[derive(Default)]
+pub(crate) struct Stored {
+    jobs: BTreeMap<JobId, Known>,
+    /// Of the parents, and all above them.
+    accounts: Accounts,
+}
+
+struct Known {
+    tenant: TenantId,
+    stands: Prerequisite,
+    ancestors: Vec<JobId>,
+}
 
 pub(crate) async fn stored(
     tx: &Transaction<'_>,
@@ -26,19 +38,27 @@ pub(crate) async fn stored(
         .flat_map(|job| job.depends_on.iter().copied().chain(job.parent))
         .collect();
     if wanted.is_empty() {
-        return Ok(Stored(BTreeMap::new()));
+        return Ok(Stored::default());
     }
     let ids: Vec<Uuid> = wanted.into_iter().map(JobId::as_uuid).collect();
     let find = tx.prepare_cached(FIND).await?;
     let rows = tx.query(&find, &[&ids]).await?;
-    rows.iter()
-        .map(|row| {
-            let tenant = TenantId::from_uuid(rows::get(row, "tenant_id")?);
-            let state: JobState = rows::named(row, "state")?;
-            Ok((rows::job_id(row, "id")?, (tenant, Prerequisite::of(state))))
-        })
-        .collect::<Result<_, _>>()
-        .map(Stored)
+    let mut stored = Stored::default();
+    for row in &rows {
+        let state: JobState = rows::named(row, "state")?;
+        let known = Known {
+            tenant: rows::tenant_id(row, "tenant_id")?,
+            stands: Prerequisite::of(state),
+            ancestors: rows::job_ids(row, "ancestors")?,
+        };
+        stored.jobs.insert(rows::job_id(row, "id")?, known);
+    }
+    let jobs = submissions.iter().flat_map(|submission| &submission.jobs);
+    let lines: BTreeSet<JobId> = jobs.flat_map(|job| stored.ancestors(job)).collect();
+    if !lines.is_empty() {
+        stored.accounts = budgets::read(tx, lines).await?;
+    }
+    Ok(stored)
 }
 
 impl Stored {
@@ -48,6 +68,10 @@ impl Stored {
         if let Some(unknown) = parents.find(|job| !self.is_of(*job, submission.tenant)) {
             return Err(Refused::ParentUnknown(unknown));
         }
+        submission
+            .jobs
+            .iter()
+            .try_for_each(|job| self.is_open(job))?;
         if submission.jobs.iter().all(|job| job.depends_on.is_empty()) {
             return Ok(());
         }
@@ -63,14 +87,44 @@ impl Stored {
     }
 
     fn is_of(&self, job: JobId, tenant: TenantId) -> bool {
-        self.0.get(&job).is_some_and(|(owner, _)| *owner == tenant)
+        let known = self.jobs.get(&job);
+        known.is_some_and(|known| known.tenant == tenant)
+    }
+
+    /// Those above a new job, the first of its family first.
+    pub(crate) fn ancestors(&self, job: &Job) -> Vec<JobId> {
+        let Some(parent) = job.parent else {
+            return Vec::new();
+        };
+        let above = self.jobs.get(&parent).map(|known| &known.ancestors);
+        above
+            .into_iter()
+            .flatten()
+            .copied()
+            .chain([parent])
+            .collect()
+    }
+
+    /// Whether its family takes it.
+    fn is_open(&self, job: &Job) -> Result<(), Refused> {
+        let ancestors = self.ancestors(job);
+        if let Some(parent) = job.parent
+            && ancestors.len() >= FAMILY_DEPTH_MAX
+        {
+            return Err(Refused::FamilyTooDeep(parent));
+        }
+        let used_up = |of: &JobId| Some((*of, self.accounts.get(of)?.used_up()?));
+        match ancestors.iter().rev().find_map(used_up) {
+            Some((of, what)) => Err(Refused::BudgetUsedUp { of, what }),
+            None => Ok(()),
+        }
     }
 
     /// One of the same submission is not at its end.
     fn stands(&self, job: JobId) -> Prerequisite {
-        self.0
+        self.jobs
             .get(&job)
-            .map_or(Prerequisite::Open, |(_, stands)| *stands)
+            .map_or(Prerequisite::Open, |known| known.stands)
     }
 }
 

@@ -62,6 +62,7 @@ static SILENT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {SLOT} FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
         WHERE s.published > 0 AND s.due > 0 AND s.running < s.quota AND NOT s.paused AND t.active
+        AND (s.kind <> 'session' OR t.budget_until IS NULL)
             AND s.touched_at <= $1
         ORDER BY s.touched_at, s.tenant_id, s.kind LIMIT $2"
     )

@@ -22,6 +22,7 @@ const QUEUES_AT_ONCE: u32 = 256;
 const CANDIDATES: &str =
     "SELECT s.tenant_id, s.kind FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
     WHERE s.behind AND s.published < 2::int8 * s.quota + $2 AND NOT s.paused AND t.active
+        AND (s.kind <> 'session' OR t.budget_until IS NULL)
     ORDER BY s.published, random() LIMIT $1";
 
 pub(crate) async fn relay(

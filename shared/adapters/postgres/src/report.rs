@@ -2,22 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use application::ports::Report;
+use application::ports::{Report, Reported};
 use deadpool_postgres::Transaction;
 use domain::{
-    Artifact, CHECKPOINTS_KEPT, EventKind, JobId, LogChunk, TenantId, Timestamp, WorkerRef,
+    Artifact, CHECKPOINTS_KEPT, EventKind, JobId, Ledger, LogChunk, OverBudget, Spent, TenantId,
+    Timestamp, WorkerRef,
 };
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-use crate::PostgresStore;
 use crate::error::Failure;
 use crate::events::{self, Events, data};
-use crate::json::{Jsonb, jsonb, text};
+use crate::json::{Jsonb, jsonb, jsonb_or_null, text};
 use crate::pipeline::prepare;
 use crate::rows::{self, int};
+use crate::{PostgresStore, budgets, months};
 
-const LOCK_JOBS: &str = "SELECT id, fence, attempt, event_seq FROM jobs
+const LOCK_JOBS: &str = "SELECT id, fence, attempt, event_seq, spent, ancestors FROM jobs
     WHERE id = ANY ($1::uuid[]) AND worker_id = $2 AND worker_epoch = $3
     ORDER BY id FOR UPDATE";
 
@@ -27,8 +28,8 @@ const LAST_CHECKPOINTS: &str = "SELECT job_id, max(number) AS number FROM checkp
 
 const UPDATE_JOBS: &str =
     "UPDATE jobs j SET progress = coalesce(r.progress, j.progress), event_seq = r.event_seq,
-        updated_at = $1
-    FROM unnest($2::uuid[], $3::jsonb[], $4::int8[]) AS r (id, progress, event_seq)
+        spent = coalesce(r.spent, j.spent), updated_at = $1
+    FROM unnest($2::uuid[], $3::jsonb[], $4::int8[], $5::jsonb[]) AS r (id, progress, event_seq, spent)
     WHERE j.id = r.id";
 
 const ADD_CHECKPOINTS: &str =
@@ -63,7 +64,7 @@ pub(crate) async fn report(
     worker: WorkerRef,
     reports: Vec<Report>,
     now: Timestamp,
-) -> Result<Vec<JobId>, Failure> {
+) -> Result<Reported, Failure> {
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
     prepare(
@@ -99,9 +100,28 @@ pub(crate) async fn report(
             }
         }
     }
+    let ledger = std::mem::take(&mut said.ledger);
     said.write(&tx, &runs, now).await?;
+    let over = settle(&tx, ledger, now).await?;
     tx.commit().await?;
-    Ok(lost.into_iter().collect())
+    Ok(Reported {
+        lost: lost.into_iter().collect(),
+        over,
+    })
+}
+
+/// Adds what was spent where it counts, and returns those that have to end.
+async fn settle(
+    tx: &Transaction<'_>,
+    ledger: Ledger,
+    now: Timestamp,
+) -> Result<Vec<(JobId, OverBudget)>, Failure> {
+    if ledger.is_empty() {
+        return Ok(Vec::new());
+    }
+    let accounts = budgets::charge(tx, &ledger.accounts).await?;
+    let months = months::spend(tx, &ledger.tenants, now).await?;
+    Ok(ledger.over(&accounts, &months))
 }
 
 /// A running job under lock; counts on while its reports are taken.
@@ -111,6 +131,10 @@ struct Run {
     event_seq: i64,
     /// The number of its latest checkpoint.
     checkpoint: u32,
+    ancestors: Vec<JobId>,
+    spent: Spent,
+    /// More was spent than was known.
+    spent_more: bool,
 }
 
 async fn lock_jobs(
@@ -130,6 +154,9 @@ async fn lock_jobs(
                 attempt: rows::count(row, "attempt")?,
                 event_seq: rows::get(row, "event_seq")?,
                 checkpoint: 0,
+                ancestors: rows::job_ids(row, "ancestors")?,
+                spent: rows::json_or_null(row, "spent")?.unwrap_or_default(),
+                spent_more: false,
             };
             Ok((rows::job_id(row, "id")?, run))
         })
@@ -162,6 +189,7 @@ struct Said {
     events: Events,
     checkpoints: Vec<NewCheckpoint>,
     logs: Vec<(TenantId, JobId, LogChunk)>,
+    ledger: Ledger,
     /// One of each name, the latest: a statement may not touch a row twice.
     artifacts: BTreeMap<(JobId, u32, String), (TenantId, Artifact)>,
 }
@@ -184,6 +212,14 @@ impl Said {
                 self.event((tenant, job), run, EventKind::Progress, &entries)?;
             }
             self.progress.insert(job, Some(jsonb(&progress)?));
+        }
+        if let Some(spent) = report.spent {
+            let spent = run.spent.at_least(spent);
+            let came = spent.since(run.spent);
+            self.ledger.add(tenant, job, &run.ancestors, came);
+            run.spent_more |= spent != run.spent;
+            run.spent = spent;
+            self.progress.entry(job).or_default();
         }
         for checkpoint in report.checkpoints {
             run.checkpoint += 1;
@@ -258,9 +294,15 @@ async fn update_jobs(
         .filter_map(|job| runs.get(job))
         .map(|run| run.event_seq)
         .collect();
+    let spent = progress
+        .keys()
+        .filter_map(|job| runs.get(job))
+        .map(|run| jsonb_or_null(run.spent_more.then_some(&run.spent)))
+        .collect::<Result<Vec<Option<Jsonb>>, Failure>>()?;
     let progress: Vec<Option<Jsonb>> = progress.into_values().collect();
     let update = tx.prepare_cached(UPDATE_JOBS).await?;
-    tx.execute(&update, &[&now, &ids, &progress, &seqs]).await?;
+    tx.execute(&update, &[&now, &ids, &progress, &seqs, &spent])
+        .await?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use tokio_postgres::types::{FromSql, Json};
 use uuid::Uuid;
 
 use crate::error::Failure;
+use crate::months;
 
 /// What [`job`] reads, of `jobs AS j`.
 pub(crate) const JOB: &str = "j.id, j.tenant_id, j.state, j.priority, j.title, j.tags, j.metadata, j.spec, \
@@ -24,7 +25,8 @@ pub(crate) const JOB: &str = "j.id, j.tenant_id, j.state, j.priority, j.title, j
 
 /// What [`slot`] reads, of `tenant_slots AS s JOIN tenants AS t`.
 pub(crate) const SLOT: &str = "s.tenant_id, s.kind, s.version, t.weight, s.quota, s.running, s.queued, s.due, \
-    s.published, s.paused OR NOT t.active AS paused, s.service_seconds";
+    s.published, s.paused OR NOT t.active OR s.kind = 'session' AND t.budget_until IS NOT NULL AS paused, \
+    s.service_seconds";
 
 /// A job with what only the store knows of it.
 #[derive(Debug, Clone)]
@@ -55,6 +57,12 @@ pub(crate) fn count(row: &Row, column: &str) -> Result<u32, Failure> {
     u32::try_from(value).map_err(|_| Failure::Unexpected(format!("{column} is {value}")))
 }
 
+/// A sum, which is never below zero either.
+pub(crate) fn amount(row: &Row, column: &str) -> Result<u64, Failure> {
+    let value: i64 = get(row, column)?;
+    u64::try_from(value).map_err(|_| Failure::Unexpected(format!("{column} is {value}")))
+}
+
 /// A count as the store keeps it; the domain's limits are far below.
 pub(crate) fn int(count: u32) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
@@ -70,7 +78,10 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row, column: &str) -> Result<T, Fa
     Ok(row.try_get::<_, Json<T>>(column)?.0)
 }
 
-fn json_or_null<T: DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, Failure> {
+pub(crate) fn json_or_null<T: DeserializeOwned>(
+    row: &Row,
+    column: &str,
+) -> Result<Option<T>, Failure> {
     Ok(row
         .try_get::<_, Option<Json<T>>>(column)?
         .map(|json| json.0))
@@ -82,6 +93,11 @@ pub(crate) fn job_id(row: &Row, column: &str) -> Result<JobId, Failure> {
 
 pub(crate) fn job_id_or_null(row: &Row, column: &str) -> Result<Option<JobId>, Failure> {
     Ok(get::<Option<Uuid>>(row, column)?.map(JobId::from_uuid))
+}
+
+pub(crate) fn job_ids(row: &Row, column: &str) -> Result<Vec<JobId>, Failure> {
+    let ids: Vec<Uuid> = get(row, column)?;
+    Ok(ids.into_iter().map(JobId::from_uuid).collect())
 }
 
 pub(crate) fn tenant_id(row: &Row, column: &str) -> Result<TenantId, Failure> {
@@ -119,10 +135,7 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
         run_after: get(row, "run_after")?,
         deadline: get(row, "deadline")?,
         requires: json_or_null(row, "requires")?.unwrap_or_default(),
-        depends_on: get::<Vec<Uuid>>(row, "depends_on")?
-            .into_iter()
-            .map(JobId::from_uuid)
-            .collect(),
+        depends_on: job_ids(row, "depends_on")?,
         if_prerequisite_fails: named(row, "if_prerequisite_fails")?,
         fence: get(row, "fence")?,
         progress: json_or_null(row, "progress")?,
@@ -247,6 +260,7 @@ pub(crate) fn tenant(row: &Row) -> Result<Tenant, Failure> {
             session: count(row, "session_quota")?,
             training: count(row, "training_quota")?,
         },
+        monthly: months::limits(row)?,
         version: get(row, "version")?,
         created_at: get(row, "created_at")?,
         updated_at: get(row, "updated_at")?,

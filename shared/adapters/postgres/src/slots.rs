@@ -25,7 +25,7 @@ pub(crate) const LOCK: &str = "SELECT FROM (
 pub(crate) static READ: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT slot.* FROM unnest($1::uuid[], $2::text[]) AS k (tenant_id, kind) CROSS JOIN LATERAL (
-            SELECT {SLOT}, s.pending, s.draining, t.active, t.max_queued
+            SELECT {SLOT}, s.pending, s.draining, t.active, t.max_queued, t.budget_until
             FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
             WHERE s.tenant_id = k.tenant_id AND s.kind = k.kind
             LIMIT 1
@@ -66,6 +66,8 @@ pub(crate) struct Slot {
     pub tenant_active: bool,
     /// The tenant's limit on what waits, all kinds together.
     pub max_queued: u32,
+    /// Until when its month is used up.
+    pub budget_until: Option<Timestamp>,
 }
 
 pub(crate) type Slots = BTreeMap<QueueKey, Slot>;
@@ -115,6 +117,7 @@ pub(crate) async fn read(tx: &Transaction<'_>, keys: &Keys) -> Result<Slots, Fai
                 draining: rows::get(row, "draining")?,
                 tenant_active: rows::get(row, "active")?,
                 max_queued: rows::count(row, "max_queued")?,
+                budget_until: rows::get(row, "budget_until")?,
             };
             Ok((slot.seen.queue, slot))
         })

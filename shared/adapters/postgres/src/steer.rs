@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use application::ports::{Refused, SteerError, Steered};
 use deadpool_postgres::Transaction;
-use domain::{Action, EventKind, Job, JobId, JobState, TenantId, Timestamp};
+use domain::{Action, EventKind, Job, JobId, JobKind, JobState, TenantId, Timestamp};
 use serde_json::Map;
 
 use crate::PostgresStore;
+use crate::budgets;
 use crate::dependents;
 use crate::error::Failure;
 use crate::events::{self, Events};
@@ -64,6 +65,11 @@ pub(crate) async fn steer(
         Ok(after) => after,
         Err(refusal) => return Ok(Err(refusal)),
     };
+    if action == Action::Resume
+        && let Err(refused) = budgets::grant(&tx, job).await?
+    {
+        return Ok(Err(refused.into()));
+    }
     let Some(event) = event(&before.job, &after) else {
         return Ok(Ok(Some(unchanged(before.job))));
     };
@@ -86,11 +92,24 @@ async fn lock_job(
 
 fn decide(before: &Job, action: Action, slots: &Slots, now: Timestamp) -> Result<Job, SteerError> {
     let after = before.clone().steer(action, now)?;
+    if action == Action::Resume {
+        month_lasts(before, slots, now)?;
+    }
     if after.state() == JobState::Queued {
         room_for(before, slots)?;
         not_draining(before.queue(), slots)?;
     }
     Ok(after)
+}
+
+/// Whether its tenant may go on with sessions in this month.
+fn month_lasts(before: &Job, slots: &Slots, now: Timestamp) -> Result<(), Refused> {
+    let slot = slots.get(&before.queue());
+    let until = slot.and_then(|slot| slot.budget_until);
+    match until.filter(|until| *until > now && before.kind() == JobKind::Session) {
+        Some(until) => Err(Refused::month_used_up(until, now)),
+        None => Ok(()),
+    }
 }
 
 /// A pending job is part of the backlog already; it must not count twice.

@@ -6,30 +6,30 @@ use application::ports::{Refused, Submission, Submitted};
 use deadpool_postgres::Transaction;
 use domain::{Job, JobId, JobKind, JobState, QueueKey, TenantId, Timestamp};
 
-use crate::PostgresStore;
 use crate::error::Failure;
 use crate::json::{jsonb, jsonb_or_null, text};
 use crate::pipeline::prepare;
 use crate::prerequisites::{self, Edges, Stored};
 use crate::rows::int;
 use crate::slots::{self, Changes, Keys, Slots};
+use crate::{PostgresStore, budgets};
 
 /// The job, and its first events: `created`, and `queued` where it is.
 const INSERT: &str = "WITH j AS (
         SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::int2[], $6::text[], $7::text[],
             $8::jsonb[], $9::jsonb[], $10::int4[], $11::int4[], $12::timestamptz[], $13::timestamptz[], $14::jsonb[],
             $15::text[], $16::text[], $17::int4[], $18::uuid[], $19::int8[], $20::timestamptz[], $21::timestamptz[],
-            $22::timestamptz[], $23::bool[])
+            $22::timestamptz[], $23::bool[], $24::text[])
         AS j (id, tenant_id, kind, state, priority, title, tags, metadata, spec, max_attempts,
             max_duration_seconds, run_after, deadline, requires, depends_on, if_prerequisite_fails, unmet, parent_id,
-            event_seq, created_at, queued_at, turn, due)
+            event_seq, created_at, queued_at, turn, due, ancestors)
     ), jobs AS (
         INSERT INTO jobs (id, tenant_id, kind, state, priority, title, tags, metadata, spec, max_attempts,
             max_duration_seconds, run_after, deadline, requires, depends_on, if_prerequisite_fails, unmet, parent_id,
-            event_seq, created_at, updated_at, queued_at, turn, due)
+            event_seq, created_at, updated_at, queued_at, turn, due, ancestors)
         SELECT id, tenant_id, kind, state, priority, title, tags::text[], metadata, spec, max_attempts,
             max_duration_seconds, run_after, deadline, requires, depends_on::uuid[], if_prerequisite_fails, unmet,
-            parent_id, event_seq, created_at, created_at, queued_at, turn, due
+            parent_id, event_seq, created_at, created_at, queued_at, turn, due, ancestors::uuid[]
         FROM j
     )
     INSERT INTO job_events (job_id, seq, tenant_id, at, kind, attempt)
@@ -73,9 +73,10 @@ pub(crate) async fn submit_in(
     }
     let publish = changes.publish(&slots);
     let edges = Edges::of(&accepted, &stored);
-    let ((), (), slots) = futures::try_join!(
-        insert(tx, &accepted, &edges, now),
+    let ((), (), (), slots) = futures::try_join!(
+        insert(tx, &accepted, (&edges, &stored), now),
         edges.insert(tx),
+        budgets::open(tx, &accepted),
         changes.apply(tx, now)
     )?;
     Ok(Submitted {
@@ -178,7 +179,7 @@ const fn event_seq(job: &Job) -> i64 {
 async fn insert(
     tx: &Transaction<'_>,
     jobs: &[Job],
-    edges: &Edges,
+    (edges, stored): (&Edges, &Stored),
     now: Timestamp,
 ) -> Result<(), Failure> {
     let insert = tx.prepare_cached(INSERT).await?;
@@ -206,7 +207,7 @@ async fn insert(
             &column(jobs, |job| job.run_after),
             &column(jobs, |job| job.deadline),
             &requires,
-            &column(jobs, uuid_array),
+            &column(jobs, |job| uuid_array(&job.depends_on)),
             &column(jobs, |job| job.if_prerequisite_fails.as_str()),
             &column(jobs, |job| edges.unmet(job.id)),
             &column(jobs, |job| job.parent.map(JobId::as_uuid)),
@@ -215,6 +216,7 @@ async fn insert(
             &column(jobs, |job| job.queued_at),
             &column(jobs, |job| job.turn),
             &column(jobs, |job| job.run_after.is_none_or(|at| at <= now)),
+            &column(jobs, |job| uuid_array(&stored.ancestors(job))),
         ],
     )
     .await?;
@@ -229,8 +231,8 @@ fn each<T>(jobs: &[Job], pick: impl Fn(&Job) -> Result<T, Failure>) -> Result<Ve
     jobs.iter().map(pick).collect()
 }
 
-fn uuid_array(job: &Job) -> String {
-    let ids: Vec<String> = job.depends_on.iter().map(ToString::to_string).collect();
+fn uuid_array(jobs: &[JobId]) -> String {
+    let ids: Vec<String> = jobs.iter().map(ToString::to_string).collect();
     array_literal(ids.iter().map(String::as_str))
 }
 

@@ -5,17 +5,18 @@ use std::sync::LazyLock;
 use application::ports::{StoreError, TenantError, TenantStore};
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
-use domain::{JobKind, SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp};
+use domain::{JobKind, Month, MonthUse, SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp};
 
+use crate::budgets::whole;
 use crate::error::{During, Failure};
 use crate::json::text;
 use crate::pipeline::prepare;
 use crate::rows::{self, SLOT, int};
 use crate::slots::{self, Keys};
-use crate::{PostgresStore, statement};
+use crate::{PostgresStore, months, statement};
 
-const TENANTS: &str = "SELECT t.id, t.slug, t.name, t.active, t.weight, t.max_queued, t.version, t.created_at, t.updated_at,
-        s.quota AS session_quota, r.quota AS training_quota
+const TENANTS: &str = "SELECT t.id, t.slug, t.name, t.active, t.weight, t.max_queued, t.monthly_tokens, t.monthly_cost_usd,
+        t.version, t.created_at, t.updated_at, s.quota AS session_quota, r.quota AS training_quota
     FROM tenants t
     JOIN tenant_slots s ON s.tenant_id = t.id AND s.kind = 'session'
     JOIN tenant_slots r ON r.tenant_id = t.id AND r.kind = 'training'";
@@ -33,13 +34,15 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
 static LOCK: LazyLock<String> =
     LazyLock::new(|| format!("{TENANTS} WHERE t.id = $1 FOR NO KEY UPDATE OF t"));
 
-const INSERT: &str = "INSERT INTO tenants (id, slug, name, active, weight, max_queued, version, created_at, updated_at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (slug) DO NOTHING";
+const INSERT: &str = "INSERT INTO tenants
+        (id, slug, name, active, weight, max_queued, version, created_at, updated_at, monthly_tokens, monthly_cost_usd)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (slug) DO NOTHING";
 
 const INSERT_SLOTS: &str = "INSERT INTO tenant_slots (tenant_id, kind, quota, touched_at)
     SELECT $1, k.kind, k.quota, $4 FROM unnest($2::text[], $3::int4[]) AS k (kind, quota)";
 
-const UPDATE: &str = "UPDATE tenants SET name = $2, active = $3, weight = $4, max_queued = $5, version = $6, updated_at = $7
+const UPDATE: &str = "UPDATE tenants SET name = $2, active = $3, weight = $4, max_queued = $5, version = $6, updated_at = $7,
+        monthly_tokens = $8, monthly_cost_usd = $9, budget_until = $10
     WHERE id = $1";
 
 /// The version rises even where the quota stays: weight and activity are part of a snapshot.
@@ -83,6 +86,12 @@ impl TenantStore for PostgresStore {
             .during("listing tenants")
     }
 
+    async fn month(&self, id: TenantId, month: Month) -> Result<MonthUse, StoreError> {
+        months::read(self, id, month)
+            .await
+            .during("reading a tenant's month")
+    }
+
     async fn change_tenant(
         &self,
         id: TenantId,
@@ -117,6 +126,8 @@ async fn create(
                 &tenant.version,
                 &tenant.created_at,
                 &tenant.updated_at,
+                &tenant.monthly.tokens.map(whole),
+                &tenant.monthly.cost_usd,
             ],
         )
         .await?;
@@ -154,7 +165,7 @@ async fn slots_of(tx: &Transaction<'_>, tenant: TenantId) -> Result<Vec<SlotSnap
 
 type Changed = Option<(Tenant, Vec<SlotSnapshot>)>;
 
-/// Slots first, then the tenant: who writes jobs locks them in this order too.
+/// Slots first, then the month, then the tenant: who writes jobs and what they used locks them in this order too.
 async fn change(
     store: &PostgresStore,
     id: TenantId,
@@ -167,9 +178,9 @@ async fn change(
     prepare(&tx, &[slots::LOCK, &LOCK]).await?;
     let lock = tx.prepare_cached(&LOCK).await?;
     let keys = Keys::of_tenants([id]);
-    let ((), row) = futures::try_join!(slots::lock(&tx, &keys), async {
-        Ok(tx.query_opt(&lock, &[&id.as_uuid()]).await?)
-    })?;
+    slots::lock(&tx, &keys).await?;
+    let used = months::lock(&tx, id, Month::of(now)).await?;
+    let row = tx.query_opt(&lock, &[&id.as_uuid()]).await?;
     let Some(row) = row else {
         return Ok(Ok(None));
     };
@@ -181,14 +192,19 @@ async fn change(
         Ok(tenant) => tenant,
         Err(violations) => return Ok(Err(violations.into())),
     };
-    update(&tx, &tenant).await?;
+    let used_up = tenant.monthly.used_up(used).is_some();
+    update(&tx, &tenant, used_up.then(|| Month::of(now).ends())).await?;
     write_quotas(&tx, UPDATE_SLOTS, &tenant).await?;
     let slots = slots_of(&tx, id).await?;
     tx.commit().await?;
     Ok(Ok(Some((tenant, slots))))
 }
 
-async fn update(tx: &Transaction<'_>, tenant: &Tenant) -> Result<(), Failure> {
+async fn update(
+    tx: &Transaction<'_>,
+    tenant: &Tenant,
+    budget_until: Option<Timestamp>,
+) -> Result<(), Failure> {
     let update = tx.prepare_cached(UPDATE).await?;
     tx.execute(
         &update,
@@ -200,6 +216,9 @@ async fn update(tx: &Transaction<'_>, tenant: &Tenant) -> Result<(), Failure> {
             &int(tenant.max_queued),
             &tenant.version,
             &tenant.updated_at,
+            &tenant.monthly.tokens.map(whole),
+            &tenant.monthly.cost_usd,
+            &budget_until,
         ],
     )
     .await?;

@@ -19,6 +19,7 @@ static FIND: LazyLock<String> =
 static QUEUE: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {SLOT}, s.paused AS queue_paused, s.draining, t.active,
+            CASE WHEN s.kind = 'session' THEN t.budget_until END AS month_used_up_until,
             NOT EXISTS (SELECT FROM tenant_slots o WHERE o.tenant_id = s.tenant_id AND NOT o.paused) AS all_paused
         FROM tenant_slots s JOIN tenants t ON t.id = s.tenant_id
         WHERE s.tenant_id = $1 AND s.kind = $2"
@@ -114,6 +115,7 @@ pub(crate) async fn waiting(
         queue_paused: rows::get(&queue, "queue_paused")?,
         all_queues_paused: rows::get(&queue, "all_paused")?,
         draining: rows::get(&queue, "draining")?,
+        month_used_up_until: rows::get(&queue, "month_used_up_until")?,
         ahead: read.ahead(now).await?,
         holders: read.holders().await?,
         prerequisites: read.prerequisites().await?,

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use application::ports::{
     ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, LeaseError, Moved, NewWorker,
-    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, StoreError, Wakeups,
+    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, Reported, Standing, StoreError,
+    Wakeups,
 };
 use async_trait::async_trait;
-use domain::{JobId, JobKind, Labels, QueueKey, SlotSnapshot, Timestamp, WorkerRef, WorkerView};
+use domain::{
+    JobId, JobKind, Labels, QueueKey, SlotSnapshot, TenantId, Timestamp, WorkerRef, WorkerView,
+};
 
 use crate::{
-    SqliteStore, claim, expire, fences, finish, labelled, lease, promote, reap, reconcile, relay,
-    release, report, workers,
+    SqliteStore, budgets, claim, expire, fences, finish, labelled, lease, months, promote, reap,
+    reconcile, relay, release, report, workers,
 };
 
 #[async_trait]
@@ -81,12 +84,20 @@ impl EngineStore for SqliteStore {
         expire::expire(self, limit, now).await
     }
 
+    async fn turn_months(&self, now: Timestamp) -> Result<Vec<SlotSnapshot>, StoreError> {
+        months::turn(self, now).await
+    }
+
+    async fn standing(&self, tenant: TenantId, job: JobId) -> Result<Option<Standing>, StoreError> {
+        budgets::standing(self, tenant, job).await
+    }
+
     async fn report(
         &self,
         worker: WorkerRef,
         reports: Vec<Report>,
         now: Timestamp,
-    ) -> Result<Vec<JobId>, StoreError> {
+    ) -> Result<Reported, StoreError> {
         report::report(self, worker, reports, now).await
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use application::ports::{Finish, Finished, StoreError};
-use domain::{JobId, QueueKey, Timestamp, WorkerRef};
+use domain::{JobId, QueueKey, Spent, Timestamp, WorkerRef};
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
@@ -77,6 +77,8 @@ pub struct Held {
     pub stop_requested: bool,
     pub pause_requested: bool,
     pub asks_for_labels: bool,
+    pub spent: Spent,
+    pub ancestors: Vec<JobId>,
 }
 
 /// Those of the jobs that the worker runs, by job and fence.
@@ -89,7 +91,7 @@ pub async fn held(
     sqlx::query(
         "SELECT jobs.id, tenant_id, kind, fence, attempt, event_seq, started_at, stop_requested_at IS NOT NULL AS stop,
                 pause_requested_at IS NOT NULL AS pause,
-                requires IS NOT NULL AS asks
+                requires IS NOT NULL AS asks, spent, ancestors
          FROM json_each(?1) AS named CROSS JOIN jobs ON jobs.id = unhex(named.value)
          WHERE state IN ('running', 'degraded') AND worker_id = ?2 AND worker_epoch = ?3",
     )
@@ -110,6 +112,8 @@ pub async fn held(
             stop_requested: row.get("stop")?,
             pause_requested: row.get("pause")?,
             asks_for_labels: row.get("asks")?,
+            spent: row.maybe_json("spent")?.unwrap_or_default(),
+            ancestors: row.json("ancestors")?,
         };
         Ok(((row.job_id("id")?, row.get("fence")?), held))
     })

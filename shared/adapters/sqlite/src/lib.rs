@@ -10,6 +10,7 @@
 mod agent_tasks;
 mod agents;
 mod batch;
+mod budgets;
 mod checkpoints;
 mod claim;
 mod dead_letters;
@@ -29,6 +30,7 @@ mod labelled;
 mod lease;
 mod list;
 mod migrate;
+mod months;
 mod moves;
 mod open;
 mod prerequisites;

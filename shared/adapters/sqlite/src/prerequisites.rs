@@ -3,17 +3,28 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use application::ports::{Refused, StoreError, Submission};
-use domain::{Job, JobId, JobState, Prerequisite, TenantId};
+use domain::{FAMILY_DEPTH_MAX, Job, JobId, JobState, Prerequisite, TenantId};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
 use crate::batch::{Hex, ids, json};
+use crate::budgets::{self, Accounts};
 use crate::error::failed;
 use crate::rows::Reader;
 
-/// The states of stored jobs that submissions wait for or belong to, by tenant: another tenant's job is not known.
+/// The stored jobs that submissions wait for or belong to, by tenant: another tenant's job is not known.
 #[derive(Debug, Default)]
-pub struct Known(BTreeMap<(TenantId, JobId), JobState>);
+pub struct Known {
+    jobs: BTreeMap<(TenantId, JobId), Stored>,
+    /// Of the parents, and all above them.
+    accounts: Accounts,
+}
+
+#[derive(Debug)]
+struct Stored {
+    state: JobState,
+    ancestors: Vec<JobId>,
+}
 
 impl Known {
     pub async fn load(
@@ -27,32 +38,76 @@ impl Known {
         if wanted.is_empty() {
             return Ok(Self::default());
         }
-        sqlx::query(
-            "SELECT id, tenant_id, state FROM jobs WHERE id IN (SELECT unhex(value) FROM json_each(?))",
+        let rows = sqlx::query(
+            "SELECT id, tenant_id, state, ancestors FROM jobs
+             WHERE id IN (SELECT unhex(value) FROM json_each(?))",
         )
         .bind(ids(wanted.into_iter().map(JobId::as_uuid))?)
-        .fetch_all(connection)
+        .fetch_all(&mut *connection)
         .await
-        .map_err(failed)?
-        .iter()
-        .map(|row| {
+        .map_err(failed)?;
+        let mut known = Self::default();
+        for row in &rows {
             let row = Reader(row);
+            let stored = Stored {
+                state: row.name("state")?,
+                ancestors: row.json("ancestors")?,
+            };
             let key = (row.tenant_id("tenant_id")?, row.job_id("id")?);
-            Ok((key, row.name("state")?))
-        })
-        .collect::<Result<_, _>>()
-        .map(Self)
+            known.jobs.insert(key, stored);
+        }
+        let jobs = submissions.iter().flat_map(|submission| &submission.jobs);
+        let lines: BTreeSet<JobId> = jobs.flat_map(|job| known.ancestors(job)).collect();
+        if !lines.is_empty() {
+            known.accounts = budgets::read(connection, lines).await?;
+        }
+        Ok(known)
+    }
+
+    /// Those above a new job, the first of its family first.
+    pub fn ancestors(&self, job: &Job) -> Vec<JobId> {
+        let Some(parent) = job.parent else {
+            return Vec::new();
+        };
+        let stored = self.jobs.get(&(job.tenant, parent));
+        let above = stored.map(|stored| &stored.ancestors);
+        above
+            .into_iter()
+            .flatten()
+            .copied()
+            .chain([parent])
+            .collect()
+    }
+
+    /// Whether its family takes a new job.
+    fn is_open(&self, job: &Job) -> Result<(), Refused> {
+        let ancestors = self.ancestors(job);
+        if let Some(parent) = job.parent
+            && ancestors.len() >= FAMILY_DEPTH_MAX
+        {
+            return Err(Refused::FamilyTooDeep(parent));
+        }
+        let used_up = |of: &JobId| Some((*of, self.accounts.get(of)?.used_up()?));
+        match ancestors.iter().rev().find_map(used_up) {
+            Some((of, what)) => Err(Refused::BudgetUsedUp { of, what }),
+            None => Ok(()),
+        }
     }
 
     /// Every parent is the tenant's, and every prerequisite is, stored or of the same submission.
     pub fn check(&self, submission: &Submission) -> Result<(), Refused> {
         let mut parents = submission.jobs.iter().filter_map(|job| job.parent);
-        if let Some(unknown) = parents.find(|id| !self.0.contains_key(&(submission.tenant, *id))) {
+        if let Some(unknown) = parents.find(|id| !self.jobs.contains_key(&(submission.tenant, *id)))
+        {
             return Err(Refused::ParentUnknown(unknown));
         }
+        submission
+            .jobs
+            .iter()
+            .try_for_each(|job| self.is_open(job))?;
         let mut own: Option<BTreeSet<JobId>> = None;
         for prerequisite in submission.jobs.iter().flat_map(|job| &job.depends_on) {
-            if self.0.contains_key(&(submission.tenant, *prerequisite)) {
+            if self.jobs.contains_key(&(submission.tenant, *prerequisite)) {
                 continue;
             }
             let own = own.get_or_insert_with(|| submission.jobs.iter().map(|j| j.id).collect());
@@ -69,8 +124,8 @@ impl Known {
         prerequisites
             .into_iter()
             .filter_map(|prerequisite| {
-                let state = self.0.get(&(job.tenant, prerequisite));
-                let met = match state.map(|state| Prerequisite::of(*state)) {
+                let stored = self.jobs.get(&(job.tenant, prerequisite));
+                let met = match stored.map(|stored| Prerequisite::of(stored.state)) {
                     Some(Prerequisite::Met) => return None,
                     Some(Prerequisite::Failed) => Some(false),
                     Some(Prerequisite::Open) | None => None,

@@ -90,10 +90,10 @@ fn difference(row: &SqliteRow) -> Result<(QueueKey, Delta), StoreError> {
 /// Queues that could have been served since `deadline`, have wake-ups, and were not.
 async fn silent(store: &SqliteStore, deadline: Timestamp) -> Result<Vec<SlotSnapshot>, StoreError> {
     sqlx::query(
-        "SELECT s.*, t.weight, t.active
+        "SELECT s.*, t.weight, t.active, t.budget_until
          FROM tenant_slots AS s CROSS JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.published > 0 AND s.due > 0 AND s.running < s.quota AND NOT s.paused AND s.touched_at <= ?
-           AND t.active
+           AND t.active AND (s.kind <> 'session' OR t.budget_until IS NULL)
          ORDER BY s.tenant_id, s.kind",
     )
     .bind(deadline.timestamp_micros())
@@ -160,7 +160,7 @@ pub async fn forget_published(store: &SqliteStore) -> Result<Vec<SlotSnapshot>, 
 
 pub async fn slots(store: &SqliteStore, limit: u32) -> Result<Vec<SlotSnapshot>, StoreError> {
     sqlx::query(
-        "SELECT s.*, t.weight, t.active
+        "SELECT s.*, t.weight, t.active, t.budget_until
          FROM tenant_slots AS s CROSS JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.queued > 0 OR s.running > 0
          ORDER BY s.tenant_id, s.kind LIMIT +?",

@@ -42,9 +42,10 @@ async fn candidates(
     limit: u32,
 ) -> Result<Vec<SlotSnapshot>, StoreError> {
     sqlx::query(
-        "SELECT s.*, t.weight, t.active
+        "SELECT s.*, t.weight, t.active, t.budget_until
          FROM tenant_slots AS s INDEXED BY tenant_slots_behind CROSS JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.behind AND s.published < 2 * s.quota + ?1 AND NOT s.paused AND t.active
+           AND (s.kind <> 'session' OR t.budget_until IS NULL)
          ORDER BY s.published, s.touched_at, s.tenant_id, s.kind
          LIMIT +?2",
     )

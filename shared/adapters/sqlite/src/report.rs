@@ -2,25 +2,28 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use application::ports::{Report, StoreError};
-use domain::{CHECKPOINTS_KEPT, EventKind, JobId, LogChunk, TenantId, Timestamp, WorkerRef};
+use application::ports::{Report, Reported, StoreError};
+use domain::{
+    CHECKPOINTS_KEPT, EventKind, JobId, Ledger, LogChunk, OverBudget, TenantId, Timestamp,
+    WorkerRef,
+};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use sqlx::SqliteConnection;
 
-use crate::SqliteStore;
 use crate::batch::{Hex, ids, json, text};
 use crate::error::{corrupt, failed};
 use crate::events::{self, EventRow};
 use crate::finish::{Held, held};
 use crate::rows::Reader;
+use crate::{SqliteStore, budgets, months};
 
 pub async fn report(
     store: &SqliteStore,
     worker: WorkerRef,
     reports: Vec<Report>,
     now: Timestamp,
-) -> Result<Vec<JobId>, StoreError> {
+) -> Result<Reported, StoreError> {
     let mut tx = store.write().await?;
     let mut held = held(&mut tx, worker, reports.iter().map(|r| r.job)).await?;
     let mut checkpoints = latest_checkpoints(&mut tx, &reports).await?;
@@ -37,9 +40,28 @@ pub async fn report(
             }
         }
     }
+    let ledger = std::mem::take(&mut written.ledger);
     written.write(&mut tx, now).await?;
+    let over = settle(&mut tx, ledger, now).await?;
     tx.commit().await.map_err(failed)?;
-    Ok(lost.into_iter().collect())
+    Ok(Reported {
+        lost: lost.into_iter().collect(),
+        over,
+    })
+}
+
+/// Adds what was spent where it counts, and returns those that have to end.
+async fn settle(
+    connection: &mut SqliteConnection,
+    ledger: Ledger,
+    now: Timestamp,
+) -> Result<Vec<(JobId, OverBudget)>, StoreError> {
+    if ledger.is_empty() {
+        return Ok(Vec::new());
+    }
+    let accounts = budgets::charge(&mut *connection, &ledger.accounts).await?;
+    let months = months::spend(connection, &ledger.tenants, now).await?;
+    Ok(ledger.over(&accounts, &months))
 }
 
 /// What runs said last, with their ends; they are held.
@@ -89,6 +111,7 @@ struct JobRow {
     job: Hex,
     event_seq: i64,
     progress: Option<String>,
+    spent: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -147,6 +170,7 @@ struct Written {
     checkpoints: Vec<CheckpointRow>,
     logs: Vec<LogRow>,
     artifacts: Vec<ArtifactRow>,
+    ledger: Ledger,
 }
 
 impl Written {
@@ -196,15 +220,34 @@ impl Written {
                 sha256: text(&kept.sha256),
                 created_at: kept.created_at.timestamp_micros(),
             }));
+        let spent = self.spend(report, held)?;
         let latest = report.progress.as_ref().map(json).transpose()?;
         let row = self.jobs.entry(report.job).or_insert(JobRow {
             job,
             event_seq: 0,
             progress: None,
+            spent: None,
         });
         row.event_seq = held.event_seq;
         row.progress = latest.or(row.progress.take());
+        row.spent = spent.or(row.spent.take());
         Ok(())
+    }
+
+    /// What all runs of the job have used, if that is more than was known.
+    fn spend(&mut self, report: &Report, held: &mut Held) -> Result<Option<String>, StoreError> {
+        let Some(spent) = report.spent else {
+            return Ok(None);
+        };
+        let spent = held.spent.at_least(spent);
+        let came = spent.since(held.spent);
+        let tenant = held.queue.tenant;
+        self.ledger.add(tenant, report.job, &held.ancestors, came);
+        if spent == held.spent {
+            return Ok(None);
+        }
+        held.spent = spent;
+        json(&spent).map(Some)
     }
 
     fn happened(
@@ -259,8 +302,10 @@ impl Written {
 }
 
 const UPDATE_JOBS: &str = "
-    UPDATE jobs SET event_seq = r.event_seq, progress = coalesce(r.progress, jobs.progress), updated_at = ?2
-    FROM (SELECT unhex(value ->> 'job') AS id, value ->> 'event_seq' AS event_seq, value ->> 'progress' AS progress
+    UPDATE jobs SET event_seq = r.event_seq, progress = coalesce(r.progress, jobs.progress),
+                    spent = coalesce(r.spent, jobs.spent), updated_at = ?2
+    FROM (SELECT unhex(value ->> 'job') AS id, value ->> 'event_seq' AS event_seq, value ->> 'progress' AS progress,
+                 value ->> 'spent' AS spent
           FROM jsonb_each(?1)) AS r
     WHERE jobs.id = r.id";
 

@@ -44,7 +44,7 @@ const WAITING: &str = "
         FROM owners AS o
         JOIN tenant_slots AS s ON s.tenant_id = o.tenant_id AND s.kind = 'session'
         JOIN tenants AS t ON t.id = s.tenant_id
-        WHERE s.running < s.quota AND NOT s.paused AND t.active
+        WHERE s.running < s.quota AND NOT s.paused AND t.active AND t.budget_until IS NULL
         ORDER BY share, s.tenant_id LIMIT +?2
     )
     SELECT j.id, j.tenant_id, j.kind, j.requires, j.failures, j.attempt, j.spec ->> '$.agent' AS request, room.free

@@ -49,6 +49,12 @@ impl<'r> Reader<'r> {
         u32::try_from(count).map_err(|_| corrupt(format!("{column} is {count}")))
     }
 
+    /// A sum, which is never below zero.
+    pub fn amount(&self, column: &str) -> Result<u64, StoreError> {
+        let amount: i64 = self.get(column)?;
+        u64::try_from(amount).map_err(|_| corrupt(format!("{column} is {amount}")))
+    }
+
     pub fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
         time(self.get(column)?)
     }

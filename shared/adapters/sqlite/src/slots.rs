@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use application::ports::StoreError;
-use domain::{QueueKey, SlotSnapshot, Timestamp, service_seconds};
+use domain::{JobKind, QueueKey, SlotSnapshot, Timestamp, service_seconds};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -78,7 +78,8 @@ const APPLY: &str = "
     WHERE tenant_slots.tenant_id = d.tenant_id AND tenant_slots.kind = d.kind
     RETURNING tenant_id, kind, version, quota, running, queued, due, published, paused, service_seconds,
               (SELECT weight FROM tenants WHERE id = tenant_id) AS weight,
-              (SELECT active FROM tenants WHERE id = tenant_id) AS active";
+              (SELECT active FROM tenants WHERE id = tenant_id) AS active,
+              (SELECT budget_until FROM tenants WHERE id = tenant_id) AS budget_until";
 
 /// As an array, in the order in which the statement takes it apart: tenant, kind, pending, queued, due, published,
 /// running, touched, and the two parts of the new expected length (what is kept of the old one, and what is added).
@@ -133,7 +134,7 @@ pub async fn read(
         return Ok(Vec::new());
     }
     sqlx::query(
-        "SELECT s.*, t.weight, t.active
+        "SELECT s.*, t.weight, t.active, t.budget_until
          FROM jsonb_each(?) AS k
          CROSS JOIN tenant_slots AS s ON s.tenant_id = unhex(k.value ->> 0) AND s.kind = k.value ->> 1
          CROSS JOIN tenants AS t ON t.id = s.tenant_id
@@ -148,11 +149,13 @@ pub async fn read(
     .collect()
 }
 
-/// Of a row of `tenant_slots` with `weight` and `active` of its tenant.
+/// Of a row of `tenant_slots` with `weight`, `active` and `budget_until` of its tenant.
 pub fn snapshot(row: &SqliteRow) -> Result<SlotSnapshot, StoreError> {
     let row = Reader(row);
+    let queue = row.queue()?;
+    let used_up = row.get::<Option<i64>>("budget_until")?.is_some();
     Ok(SlotSnapshot {
-        queue: row.queue()?,
+        queue,
         version: row.get("version")?,
         weight: row.count("weight")?,
         quota: row.count("quota")?,
@@ -160,7 +163,9 @@ pub fn snapshot(row: &SqliteRow) -> Result<SlotSnapshot, StoreError> {
         queued: row.count("queued")?,
         due: row.count("due")?,
         published: row.count("published")?,
-        paused: row.get::<bool>("paused")? || !row.get::<bool>("active")?,
+        paused: row.get::<bool>("paused")?
+            || !row.get::<bool>("active")?
+            || used_up && queue.kind == JobKind::Session,
         service_seconds: row.get("service_seconds")?,
     })
 }

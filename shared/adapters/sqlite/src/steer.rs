@@ -9,7 +9,7 @@ use crate::moves::{self, Move};
 use crate::rows::{Stored, stored};
 use crate::slots::Deltas;
 use crate::submit::{backlogs, give_wakeups};
-use crate::{SqliteStore, Write};
+use crate::{SqliteStore, Write, budgets};
 
 pub async fn steer(
     store: &SqliteStore,
@@ -37,8 +37,14 @@ pub async fn steer(
         .await?
         .remove(&tenant)
         .ok_or(Refused::TenantUnknown(tenant))?;
+    if action == Action::Resume {
+        backlog.month_lasts(&before.job, now)?;
+    }
     if after.state() == JobState::Queued {
         backlog.take_again(&before.job)?;
+    }
+    if action == Action::Resume {
+        budgets::grant(&mut tx, job).await??;
     }
     let slot = backlog
         .slots

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use application::ports::{Refused, StoreError, Submission, Submitted, Wakeups};
-use domain::{EventKind, Job, JobKind, JobState, SlotSnapshot, TenantId, Timestamp};
+use domain::{EventKind, Job, JobId, JobKind, JobState, SlotSnapshot, TenantId, Timestamp};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
@@ -12,7 +12,7 @@ use crate::error::failed;
 use crate::prerequisites::{self, Known};
 use crate::rows::Reader;
 use crate::slots::{Delta, Deltas, snapshot};
-use crate::{SqliteStore, Write};
+use crate::{SqliteStore, Write, budgets};
 
 pub async fn submit(
     store: &SqliteStore,
@@ -63,6 +63,8 @@ pub async fn submit_in(
 #[derive(Debug)]
 pub struct Backlog {
     active: bool,
+    /// Until when its month is used up.
+    budget_until: Option<Timestamp>,
     limit: u32,
     waiting: u32,
     /// Kinds of which it takes no new jobs.
@@ -103,6 +105,15 @@ impl Backlog {
         Ok(())
     }
 
+    /// Whether its tenant may go on with a session in this month.
+    pub fn month_lasts(&self, job: &Job, now: Timestamp) -> Result<(), Refused> {
+        let is_session = job.kind() == JobKind::Session;
+        match self.budget_until.filter(|until| *until > now && is_session) {
+            Some(until) => Err(Refused::month_used_up(until, now)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether a job that was there before may be queued (again): it needs room like a new one, but for one that
     /// waits already.
     pub fn take_again(&mut self, job: &Job) -> Result<(), Refused> {
@@ -120,7 +131,7 @@ pub async fn backlogs(
 ) -> Result<HashMap<TenantId, Backlog>, StoreError> {
     let tenants: BTreeSet<_> = tenants.map(TenantId::as_uuid).collect();
     let rows = sqlx::query(
-        "SELECT s.*, t.weight, t.active, t.max_queued
+        "SELECT s.*, t.weight, t.active, t.budget_until, t.max_queued
          FROM json_each(?) AS named
          CROSS JOIN tenants AS t ON t.id = unhex(named.value)
          CROSS JOIN tenant_slots AS s ON s.tenant_id = t.id",
@@ -134,10 +145,12 @@ pub async fn backlogs(
         let slot = snapshot(row)?;
         let row = Reader(row);
         let (active, limit) = (row.get("active")?, row.count("max_queued")?);
+        let budget_until = row.maybe_time("budget_until")?;
         let backlog = backlogs
             .entry(slot.queue.tenant)
             .or_insert_with(|| Backlog {
                 active,
+                budget_until,
                 limit,
                 waiting: 0,
                 draining: Vec::new(),
@@ -228,10 +241,16 @@ struct JobRow<'a>(
     String,
     &'static str,
     usize,
+    String,
 );
 
 impl<'a> JobRow<'a> {
-    fn new(job: &'a Job, unmet: usize, now: Timestamp) -> Result<Self, StoreError> {
+    fn new(
+        job: &'a Job,
+        unmet: usize,
+        ancestors: &[JobId],
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
         let micros = |time: Option<Timestamp>| time.map(|time| time.timestamp_micros());
         let queued = job.state() == JobState::Queued;
         let requires = (!job.requires.is_empty()).then_some(&job.requires);
@@ -260,6 +279,7 @@ impl<'a> JobRow<'a> {
             json(&job.depends_on)?,
             job.if_prerequisite_fails.as_str(),
             unmet,
+            json(ancestors)?,
         ))
     }
 }
@@ -267,11 +287,11 @@ impl<'a> JobRow<'a> {
 const INSERT_JOBS: &str = "
     INSERT INTO jobs (id, tenant_id, kind, state, priority, title, tags, metadata, spec, max_attempts,
                       max_duration_seconds, run_after, parent_id, event_seq, created_at, updated_at, queued_at,
-                      turn, due, deadline, requires, depends_on, if_prerequisite_fails, unmet)
+                      turn, due, deadline, requires, depends_on, if_prerequisite_fails, unmet, ancestors)
     SELECT unhex(value ->> 0), unhex(value ->> 1), value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6,
            value ->> 7, value ->> 8, value ->> 9, value ->> 10, value ->> 11, unhex(value ->> 12), value ->> 13,
            value ->> 14, value ->> 15, value ->> 16, value ->> 17, value ->> 18, value ->> 19, value ->> 20,
-           value ->> 21, value ->> 22, value ->> 23
+           value ->> 21, value ->> 22, value ->> 23, value ->> 24
     FROM jsonb_each(?)";
 
 /// `created` of every job and `queued` of those that are.
@@ -299,7 +319,7 @@ async fn insert(
         let own = known.edges(job);
         let waits = !job.depends_on.is_empty();
         to_release |= waits && (own.is_empty() || own.iter().any(|edge| edge.met.is_some()));
-        let row = JobRow::new(job, own.len(), now)?;
+        let row = JobRow::new(job, own.len(), &known.ancestors(job), now)?;
         happened.push((row.0, row.1, row.13));
         rows.push(row);
         edges.extend(own);
@@ -317,6 +337,7 @@ async fn insert(
         .execute(&mut *connection)
         .await
         .map_err(failed)?;
+    budgets::open(&mut *connection, jobs).await?;
     prerequisites::insert(connection, &edges).await?;
     Ok(to_release)
 }

@@ -2,13 +2,16 @@
 
 use application::ports::{StoreError, TenantError, TenantStore};
 use async_trait::async_trait;
-use domain::{JobKind, QueueKey, Quotas, SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp};
+use domain::{
+    JobKind, Month, MonthUse, QueueKey, Quotas, SlotSnapshot, Tenant, TenantChange, TenantId,
+    Timestamp,
+};
 use sqlx::sqlite::SqliteRow;
 
 use crate::error::{failed, refused};
-use crate::rows::Reader;
+use crate::rows::{Reader, micros};
 use crate::statement::{all, one};
-use crate::{SqliteStore, Write, slots};
+use crate::{SqliteStore, Write, months, slots};
 
 #[async_trait]
 impl TenantStore for SqliteStore {
@@ -46,6 +49,10 @@ impl TenantStore for SqliteStore {
         all(&self.readers, query, tenant).await
     }
 
+    async fn month(&self, id: TenantId, month: Month) -> Result<MonthUse, StoreError> {
+        months::read(&self.readers, id, month).await
+    }
+
     async fn change_tenant(
         &self,
         id: TenantId,
@@ -62,11 +69,19 @@ impl TenantStore for SqliteStore {
             return Err(TenantError::VersionMoved(before.version));
         }
         let after = before.change(change, now)?;
-        update(&mut tx, &after).await?;
+        let month = Month::of(now);
+        let used = months::read(&mut *tx, id, month).await?;
+        let used_up = after.monthly.used_up(used).is_some();
+        update(&mut tx, &after, used_up.then(|| month.ends())).await?;
         let slots = slots::read(&mut tx, queues(id)).await?;
         tx.commit().await.map_err(failed)?;
         Ok(Some((after, slots)))
     }
+}
+
+/// A limit as the store keeps it; the domain's are far below.
+fn stored(limit: u64) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
 }
 
 fn queues(tenant: TenantId) -> [QueueKey; 2] {
@@ -75,8 +90,9 @@ fn queues(tenant: TenantId) -> [QueueKey; 2] {
 
 async fn insert(tx: &mut Write, tenant: &Tenant) -> Result<(), TenantError> {
     sqlx::query(
-        "INSERT INTO tenants (id, slug, name, active, weight, max_queued, version, created_at, updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO tenants (id, slug, name, active, weight, max_queued, version, created_at, updated_at,
+                              monthly_tokens, monthly_cost_usd)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(tenant.id.as_uuid())
     .bind(&tenant.slug)
@@ -87,6 +103,8 @@ async fn insert(tx: &mut Write, tenant: &Tenant) -> Result<(), TenantError> {
     .bind(tenant.version)
     .bind(tenant.created_at.timestamp_micros())
     .bind(tenant.updated_at.timestamp_micros())
+    .bind(tenant.monthly.tokens.map(stored))
+    .bind(tenant.monthly.cost_usd)
     .execute(&mut **tx)
     .await
     .map_err(|error| refused(error, || TenantError::SlugTaken(tenant.slug.clone())))?;
@@ -95,9 +113,14 @@ async fn insert(tx: &mut Write, tenant: &Tenant) -> Result<(), TenantError> {
 
 /// The slots' versions rise with every change of the tenant: what others know of them (weight, quota, whether the
 /// tenant is active) may be old now.
-async fn update(tx: &mut Write, tenant: &Tenant) -> Result<(), StoreError> {
+async fn update(
+    tx: &mut Write,
+    tenant: &Tenant,
+    budget_until: Option<Timestamp>,
+) -> Result<(), StoreError> {
     sqlx::query(
-        "UPDATE tenants SET name = ?, active = ?, weight = ?, max_queued = ?, version = ?, updated_at = ?
+        "UPDATE tenants SET name = ?, active = ?, weight = ?, max_queued = ?, version = ?, updated_at = ?,
+                            monthly_tokens = ?, monthly_cost_usd = ?, budget_until = ?
          WHERE id = ?",
     )
     .bind(&tenant.name)
@@ -106,6 +129,9 @@ async fn update(tx: &mut Write, tenant: &Tenant) -> Result<(), StoreError> {
     .bind(tenant.max_queued)
     .bind(tenant.version)
     .bind(tenant.updated_at.timestamp_micros())
+    .bind(tenant.monthly.tokens.map(stored))
+    .bind(tenant.monthly.cost_usd)
+    .bind(micros(budget_until))
     .bind(tenant.id.as_uuid())
     .execute(&mut **tx)
     .await
@@ -154,6 +180,7 @@ fn tenant(row: &SqliteRow) -> Result<Tenant, StoreError> {
             session: row.count("session_quota")?,
             training: row.count("training_quota")?,
         },
+        monthly: months::limits(&row)?,
         version: row.get("version")?,
         created_at: row.time("created_at")?,
         updated_at: row.time("updated_at")?,

@@ -32,7 +32,7 @@ pub async fn waiting(
     let queue = job.queue();
     let requires = job.requires.clone().without_agent();
     let slot = sqlx::query(
-        "SELECT s.*, t.weight, t.active,
+        "SELECT s.*, t.weight, t.active, t.budget_until,
                 NOT EXISTS (SELECT 1 FROM tenant_slots WHERE tenant_id = s.tenant_id AND NOT paused) AS all_paused
          FROM tenant_slots AS s JOIN tenants AS t ON t.id = s.tenant_id
          WHERE s.tenant_id = ? AND s.kind = ?",
@@ -52,6 +52,10 @@ pub async fn waiting(
         queue_paused: flags.get("paused")?,
         all_queues_paused: flags.get("all_paused")?,
         draining: flags.get("draining")?,
+        month_used_up_until: match queue.kind {
+            JobKind::Session => flags.maybe_time("budget_until")?,
+            JobKind::Training => None,
+        },
         ahead: ahead(&mut tx, &job, &live).await?,
         holders: holders(&mut tx, queue).await?,
         prerequisites: prerequisites(&mut tx, &job).await?,

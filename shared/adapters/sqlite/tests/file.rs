@@ -153,6 +153,7 @@ async fn old_checkpoints_are_deleted() {
         fence: job.fence,
         attempt: job.attempt,
         progress: None,
+        spent: None,
         checkpoints: (0..CHECKPOINTS_KEPT + 7).map(|n| json!(n)).collect(),
         logs: Vec::new(),
         artifacts: Vec::new(),

@@ -1,14 +1,14 @@
 //! What the engine does with everybody's jobs: the transactions of dispatch.
 //!
 //! Locks are always taken in the same order, so that no two of these can wait for each other: the worker's row, then
-//! `tenant_slots` rows by (tenant, kind), then jobs by id.
+//! `tenant_slots` rows by (tenant, kind), then jobs by id, then `budgets` by job, then `tenant_months` and `tenants` by tenant.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    Artifact, Job, JobId, JobKind, Labels, LogChunk, Outcome, Progress, QueueKey, Settlement,
-    SlotSnapshot, TenantId, Timestamp, WorkerRef, WorkerView,
+    Artifact, Job, JobId, JobKind, Labels, LogChunk, Outcome, OverBudget, Progress, QueueKey,
+    Settlement, SlotSnapshot, Spent, TenantId, Timestamp, WorkerRef, WorkerView,
 };
 
 use super::{StoreError, Wakeups};
@@ -80,14 +80,22 @@ pub trait EngineStore: Send + Sync {
     /// EXPIRE. Pending, queued and paused jobs whose deadline has come fail with `DEADLINE_PASSED`, at most `limit`.
     async fn expire(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError>;
 
-    /// WRITE. Progress, checkpoints, logs and artifacts of running jobs, batched. Returns the jobs that are no longer
-    /// this worker's, of which nothing was written.
+    /// TURN. Tenants whose month has ended may start sessions again. Returns their queues.
+    async fn turn_months(&self, now: Timestamp) -> Result<Vec<SlotSnapshot>, StoreError>;
+
+    /// WRITE. Progress, checkpoints, logs and artifacts of running jobs, batched. What a run has spent since it was last
+    /// reported is added, in the same transaction, to the account of each session of its line that names a budget
+    /// ([`domain::Account`]) and to its tenant's month; a tenant whose month is used up by that starts no more sessions.
     async fn report(
         &self,
         worker: WorkerRef,
         reports: Vec<Report>,
         now: Timestamp,
-    ) -> Result<Vec<JobId>, StoreError>;
+    ) -> Result<Reported, StoreError>;
+
+    /// What the runs of a session have used, and whether something that it draws on is used up by its family. `None`: no
+    /// such job.
+    async fn standing(&self, tenant: TenantId, job: JobId) -> Result<Option<Standing>, StoreError>;
 
     /// FINISH. Settles runs: job, attempt and event written, slots given back. A job that is no longer at its fence
     /// is left alone and named in `fenced`. A stop or a pause that was asked for meanwhile wins over being queued
@@ -208,10 +216,29 @@ pub struct Report {
     pub attempt: u32,
     /// The latest; also written as a `progress` event.
     pub progress: Option<Progress>,
+    /// What all runs of the session have used together, where they used anything. One that is less than was said before
+    /// changes nothing, so a report may be sent again.
+    pub spent: Option<Spent>,
     /// Also written as `checkpoint` events (number only).
     pub checkpoints: Vec<serde_json::Value>,
     pub logs: Vec<LogChunk>,
     pub artifacts: Vec<Artifact>,
+}
+
+/// What came of reports.
+#[derive(Debug, Default)]
+pub struct Reported {
+    /// Jobs that are no longer the worker's; nothing of them was written.
+    pub lost: Vec<JobId>,
+    /// Written, and to be ended: what they draw on is used up. Only of reports that said what was spent.
+    pub over: Vec<(JobId, OverBudget)>,
+}
+
+/// How a session stands before it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Standing {
+    pub spent: Spent,
+    pub over: Option<OverBudget>,
 }
 
 #[derive(Debug, Clone)]

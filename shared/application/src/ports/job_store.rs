@@ -2,8 +2,9 @@
 
 use async_trait::async_trait;
 use domain::{
-    Action, Artifact, ArtifactId, Attempt, Checkpoint, InvalidTransition, Job, JobEvent, JobId,
-    JobKind, JobState, LogChunk, LogCursor, Priority, QueueKey, SlotSnapshot, TenantId, Timestamp,
+    Action, Artifact, ArtifactId, Attempt, Checkpoint, FAMILY_DEPTH_MAX, InvalidTransition, Job,
+    JobEvent, JobId, JobKind, JobState, LogChunk, LogCursor, Priority, QueueKey, SlotSnapshot,
+    TenantId, Timestamp,
 };
 
 use super::{StoreError, Wakeups};
@@ -14,7 +15,8 @@ pub trait JobStore: Send + Sync {
     ///
     /// Per submission: the tenant exists and is active, and its backlog (all kinds, pending ones included) has room.
     /// Every job that one of them waits for must be the tenant's, stored already or of the same submission; so must be a
-    /// parent, and stored already.
+    /// parent, and stored already, with no more than [`domain::FAMILY_DEPTH_MAX`] generations and nothing used up that its
+    /// children would draw on.
     ///
     /// Writes the jobs with their `created` (and `queued`) events and raises the counts of `tenant_slots`. As far as the
     /// relay's window has room ([`SlotSnapshot::to_relay`]), wake-ups for jobs that are due are counted as published at
@@ -34,6 +36,9 @@ pub trait JobStore: Send + Sync {
     ///
     /// Writes the fitting event (`queued`, `cancelled`, `stop_requested`, `pause_requested`, `stopped`) and keeps the
     /// slots' counts. Asking a running job to stop or to pause twice changes nothing the second time.
+    ///
+    /// Resuming a session grants each budget of its line that is used up once more ([`domain::Account::granted`]); it is
+    /// refused where such a one is to stop its sessions, and while the tenant's month is used up.
     async fn steer(
         &self,
         tenant: TenantId,
@@ -181,6 +186,17 @@ pub enum Refused {
     PrerequisiteUnknown(JobId),
     #[error("the tenant has no job {0} to belong to")]
     ParentUnknown(JobId),
+    #[error("job {0} cannot have children: a family has at most {depth} generations", depth = FAMILY_DEPTH_MAX)]
+    FamilyTooDeep(JobId),
+    /// Of a session above it, or, of one that is to be resumed, its own.
+    #[error("the budget of session {of} is used up: {what}")]
+    BudgetUsedUp { of: JobId, what: String },
+    #[error("the tenant's budget of this month is used up; the next month begins at {until}")]
+    MonthUsedUp {
+        until: Timestamp,
+        /// How long that is from now.
+        seconds: u64,
+    },
     #[error(
         "{waiting} jobs wait already and {offered} were offered; the tenant's limit is {limit}"
     )]
@@ -189,6 +205,16 @@ pub enum Refused {
         waiting: u32,
         offered: u32,
     },
+}
+
+impl Refused {
+    pub fn month_used_up(until: Timestamp, now: Timestamp) -> Self {
+        let seconds = (until - now).num_seconds().max(1);
+        Self::MonthUsedUp {
+            until,
+            seconds: seconds.unsigned_abs(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -269,6 +295,8 @@ pub struct Waiting {
     /// And all other queues of the tenant.
     pub all_queues_paused: bool,
     pub draining: bool,
+    /// Until when its tenant's month is used up, if it is and that keeps such jobs.
+    pub month_used_up_until: Option<Timestamp>,
     /// Due jobs of its queue whose turn comes before its own, counted up to [`Waiting::COUNTED`]. Those that ask for
     /// labels are before a job that asks for some only, and only when a live worker could run them: others hold nobody up.
     pub ahead: u32,

@@ -35,7 +35,7 @@ pub use bus::{BusError, EventBus, Interest, Signal, SignalStream};
 pub use clock::Clock;
 pub use engine_store::{
     ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, LeaseError, Moved, NewWorker,
-    Promoted, Reaped, Reconciled, Relayed, Renewal, Report,
+    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, Reported, Standing,
 };
 pub use ids::Ids;
 pub use job_store::{

@@ -1,5 +1,7 @@
 use async_trait::async_trait;
-use domain::{SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp, Violations};
+use domain::{
+    Month, MonthUse, SlotSnapshot, Tenant, TenantChange, TenantId, Timestamp, Violations,
+};
 
 use super::StoreError;
 
@@ -15,8 +17,12 @@ pub trait TenantStore: Send + Sync {
     /// By slug, those after `after`, at most `limit`.
     async fn tenants(&self, after: Option<&str>, limit: u32) -> Result<Vec<Tenant>, StoreError>;
 
-    /// [`Tenant::change`] on the locked row; quotas and weight reach the slots in the same transaction. With
-    /// `expected`, only if the tenant is still at that version. `Ok(None)`: no such tenant.
+    /// What the tenant's sessions have used in a month; nothing of a tenant that does not exist.
+    async fn month(&self, id: TenantId, month: Month) -> Result<MonthUse, StoreError>;
+
+    /// [`Tenant::change`] on the locked row; quotas and weight reach the slots in the same transaction, and so does what
+    /// new monthly limits mean for the month that `now` lies in. With `expected`, only if the tenant is still at that
+    /// version. `Ok(None)`: no such tenant.
     async fn change_tenant(
         &self,
         id: TenantId,

@@ -17,6 +17,7 @@ pub fn new_tenant(slug: &str) -> NewTenant {
         },
         max_queued: NewTenant::DEFAULT_MAX_QUEUED,
         weight: NewTenant::DEFAULT_WEIGHT,
+        monthly: domain::MonthlyLimits::default(),
     }
 }
 

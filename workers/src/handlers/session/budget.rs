@@ -1,73 +1,81 @@
-//! Holds what a session's agent reports against its budget, with every report.
+//! Keeps the account of what a session's agent uses, over all its runs. Whether that is too much is the store's to say,
+//! with every report: other sessions may draw on the same budget.
 //!
-//! What counts is what all runs used together. An agent goes on with its account, or begins a new one: then what the runs
-//! before used stands in the job's progress, and is added.
+//! An agent goes on with its account, or begins a new one: then what the runs before used is added.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use application::ports::HandlerError;
-use domain::{AttemptOutcome, BUDGET_EXCEEDED, Budget, Job, JobError, OnLimit, Progress, Spent};
+use application::ports::{HandlerError, Standing};
+use domain::{Budget, Job, JobError, OverBudget, Progress, Spent};
 use serde_json::json;
-use tokio::sync::watch;
+use telemetry::Metrics;
 
 use crate::life::Worker;
 
 pub(super) struct Meter {
+    metrics: Arc<Metrics>,
     budget: Option<Budget>,
-    /// How often the budget was granted: once, and once more with each resume.
-    times: u32,
     /// By the runs before.
     earlier: Spent,
     account: Mutex<Account>,
-    over: watch::Sender<Option<JobError>>,
 }
 
 #[derive(Default)]
 struct Account {
     /// What is added to what the agent says.
     base: Spent,
+    /// All that was said.
+    total: Spent,
     began: bool,
 }
 
 impl Meter {
+    /// Fails when the session may not begin, because what it draws on is used up already.
     pub(super) async fn new(
         worker: &Worker,
         job: &Job,
         budget: Option<Budget>,
     ) -> Result<Self, HandlerError> {
-        let times = match budget {
-            Some(_) if job.attempt > 1 => 1 + resumed(worker, job).await?,
-            _ => 1,
+        // Nothing can stand against the first run of a session that draws on nobody's budget.
+        let spent = if job.attempt > 1 || budget.is_some() || job.parent.is_some() {
+            let standing = standing(worker, job).await?;
+            if let Some(over) = standing.over {
+                return Err(end(&worker.metrics, over));
+            }
+            standing.spent
+        } else {
+            Spent::default()
         };
         Ok(Self {
+            metrics: Arc::clone(&worker.metrics),
             budget,
-            times,
-            earlier: job
-                .progress
-                .as_ref()
-                .map(Spent::reported)
-                .unwrap_or_default(),
-            account: Mutex::default(),
-            over: watch::Sender::new(None),
+            earlier: spent,
+            account: Mutex::new(Account {
+                total: spent,
+                ..Account::default()
+            }),
         })
     }
 
-    /// The same progress, with what all runs used.
-    pub(super) fn take(&self, mut progress: Progress) -> Progress {
-        let Some(budget) = &self.budget else {
-            return progress;
-        };
+    /// The same progress, with what all runs used, if they used anything.
+    pub(super) fn take(&self, mut progress: Progress) -> (Progress, Option<Spent>) {
         let said = Spent::reported(&progress);
-        let total = {
-            let mut account = self.account();
-            if !account.began {
-                account.began = true;
-                if said.is_behind(self.earlier) {
-                    account.base = self.earlier;
-                }
+        let mut account = self.account();
+        if !account.began {
+            if said.is_nothing() {
+                return (progress, None);
             }
-            account.base.plus(said)
-        };
+            account.began = true;
+            if said.is_behind(self.earlier) {
+                account.base = self.earlier;
+            }
+        }
+        let total = account.base.plus(said).at_least(account.total);
+        self.count(account.total, total);
+        account.total = total;
+        if self.budget.is_none() && total == said {
+            return (progress, Some(total));
+        }
         let fields = [
             ("input_tokens", json!(total.input_tokens)),
             ("output_tokens", json!(total.output_tokens)),
@@ -77,28 +85,32 @@ impl Meter {
         progress
             .data
             .extend(fields.map(|(name, value)| (name.to_owned(), value)));
-        if let Some(error) = budget.exceeded(total, self.times) {
-            self.over.send_if_modified(|over| {
-                let is_first = over.is_none();
-                over.get_or_insert(error);
-                is_first
-            });
+        (progress, Some(total))
+    }
+
+    /// The session's own budget may be used up, so the store should be told at once.
+    pub(super) fn is_urgent(&self, spent: Spent) -> bool {
+        self.budget
+            .is_some_and(|budget| budget.used_up(spent.used(), 1).is_some())
+    }
+
+    /// The run's end because of a budget.
+    pub(super) fn end(&self, over: OverBudget) -> HandlerError {
+        end(&self.metrics, over)
+    }
+
+    fn count(&self, before: Spent, after: Spent) {
+        let tokens = &self.metrics.session_tokens_total;
+        for (direction, before, after) in [
+            ("input", before.input_tokens, after.input_tokens),
+            ("output", before.output_tokens, after.output_tokens),
+        ] {
+            tokens
+                .with_label_values(&[direction])
+                .inc_by(after.saturating_sub(before));
         }
-        progress
-    }
-
-    /// Resolves when the budget is used up.
-    pub(super) async fn used_up(&self) {
-        let mut over = self.over.subscribe();
-        // The sender lives as long as this.
-        let _ = over.wait_for(Option::is_some).await;
-    }
-
-    /// The run's end, where it is the budget's.
-    pub(super) fn verdict(&self) -> Option<HandlerError> {
-        let error = self.over.borrow().clone()?;
-        let stop = self.budget.is_some_and(|it| it.on_limit == OnLimit::Stop);
-        Some(HandlerError::OverBudget { error, stop })
+        let cost = &self.metrics.session_cost_usd_total;
+        cost.inc_by((after.cost - before.cost).max(0.0));
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -106,17 +118,22 @@ impl Meter {
     }
 }
 
-/// Each run that ended so was followed by a person's word to go on.
-async fn resumed(worker: &Worker, job: &Job) -> Result<u32, HandlerError> {
-    let attempts = worker.ports.jobs.attempts(job.tenant, job.id).await;
-    let attempts = attempts.map_err(|error| {
-        let message = format!("the session's runs could not be read: {error}");
-        HandlerError::Retry(JobError::new("RUNS_NOT_READ", message))
-    })?;
-    let paused = attempts.into_iter().flatten().filter(|attempt| {
-        let error = attempt.error.as_ref();
-        attempt.outcome == Some(AttemptOutcome::Paused)
-            && error.is_some_and(|error| error.code == BUDGET_EXCEEDED)
-    });
-    Ok(u32::try_from(paused.count()).unwrap_or(u32::MAX - 1))
+fn end(metrics: &Metrics, over: OverBudget) -> HandlerError {
+    let exceeded = &metrics.budgets_exceeded_total;
+    exceeded.with_label_values(&[over.whose.as_str()]).inc();
+    HandlerError::OverBudget {
+        error: over.error,
+        stop: over.stop,
+    }
+}
+
+async fn standing(worker: &Worker, job: &Job) -> Result<Standing, HandlerError> {
+    let failed = |why: String| {
+        let message = format!("what the session has used could not be read: {why}");
+        HandlerError::Retry(JobError::new("SPENDING_NOT_READ", message))
+    };
+    let standing = worker.ports.engine.standing(job.tenant, job.id).await;
+    standing
+        .map_err(|error| failed(error.to_string()))?
+        .ok_or_else(|| failed("the store does not know the session".to_owned()))
 }

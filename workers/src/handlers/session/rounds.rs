@@ -91,10 +91,10 @@ pub(super) async fn work(
     });
     let outcome = go_round(worker, agent, demands, task, &ear, &mut made).await;
     let outcome = match outcome {
-        Err(HandlerError::Interrupted(why)) => Err(ear
-            .meter
-            .verdict()
-            .unwrap_or(HandlerError::Interrupted(why))),
+        Err(HandlerError::Interrupted(why)) => Err(match context.over() {
+            Some(over) => ear.meter.end(over),
+            None => HandlerError::Interrupted(why),
+        }),
         other => other,
     };
     if demands.judge() && matches!(outcome, Ok(()) | Err(HandlerError::Fail(_))) {
@@ -192,7 +192,9 @@ impl RunContext for Ear {
     }
 
     async fn progress(&self, progress: Progress) {
-        self.context.progress(self.meter.take(progress)).await;
+        let (progress, spent) = self.meter.take(progress);
+        let urgent = spent.is_some_and(|spent| self.meter.is_urgent(spent));
+        self.context.spend(progress, spent, urgent);
     }
 
     async fn checkpoint(&self, data: Value) {
@@ -220,7 +222,7 @@ impl RunContext for Ear {
         tokio::select! {
             biased;
             why = self.context.interrupted() => why,
-            () = self.meter.used_up() => Interruption::Pause,
+            () = self.context.used_up() => Interruption::Pause,
         }
     }
 }

@@ -26,6 +26,7 @@ async fn nul_is_replaced_wherever_it_may_come_from() {
             message: Some("half\0way".to_owned()),
             ..Progress::default()
         }),
+        spent: None,
         checkpoints: vec![json!({"state": "\0"})],
         logs: vec![LogChunk {
             cursor: LogCursor {
@@ -42,7 +43,8 @@ async fn nul_is_replaced_wherever_it_may_come_from() {
     let lost = engine
         .report(worker, vec![report], world.now())
         .await
-        .unwrap();
+        .unwrap()
+        .lost;
     assert_eq!(lost, []);
     let error = JobError::new("COMMAND_FAILED", "it said \0");
     world.finish(worker, &job, Ending::Failed(error)).await;

@@ -7,6 +7,7 @@
 
 pub mod agent_tasks;
 pub mod agents;
+pub mod budgets;
 pub mod claim;
 mod clockwork;
 pub mod deadlines;
@@ -16,6 +17,7 @@ pub mod guards;
 pub mod keys;
 pub mod lease;
 pub mod life;
+pub mod months;
 pub mod queue_steering;
 pub mod read;
 pub mod reconcile;
@@ -268,6 +270,17 @@ macro_rules! store_contract {
                 an_inactive_tenants_queues_are_paused,
                 a_change_of_an_old_version_is_refused,
                 of_changes_at_once_one_wins;
+            budgets:
+                what_a_session_uses_counts_above_it,
+                one_call_adds_up_what_a_family_uses,
+                reports_at_once_are_all_counted,
+                a_resume_grants_what_is_used_up_once,
+                a_budget_that_stops_is_not_granted_again,
+                a_family_has_no_more_generations_than_it_may;
+            months:
+                what_sessions_use_counts_in_the_month_of_the_report,
+                a_used_up_month_starts_no_sessions_until_it_turns,
+                a_changed_limit_counts_at_once;
             keys:
                 a_key_reads_back_as_it_was_created,
                 a_key_is_revoked_once_and_by_its_tenant;

@@ -79,7 +79,7 @@ pub async fn one_call_brings_reports_of_many_jobs(store: StoreUnderTest) {
         }
     }
     let lost = world.store.engine.report(worker, reports, world.now());
-    assert_eq!(lost.await.expect("the store works"), []);
+    assert_eq!(lost.await.expect("the store works").lost, []);
     for job in &running.jobs {
         let stored = world.get(job).await;
         assert_eq!(stored.progress, Some(progress(0.5, "second")));
@@ -209,7 +209,7 @@ pub async fn a_report_behind_the_fence_writes_nothing(store: StoreUnderTest) {
     let healthy = world.run(other, &healthy).await;
     let reports = vec![full_report(&world, &job), full_report(&world, &healthy)];
     let lost = world.store.engine.report(other, reports, world.now());
-    assert_eq!(lost.await.expect("the store works"), [job.id]);
+    assert_eq!(lost.await.expect("the store works").lost, [job.id]);
     assert_eq!(logs_of(&world, &healthy).await, ["late"]);
     is_untouched(&world, &tenant, &job, 5).await;
 }
@@ -258,6 +258,7 @@ pub fn report_of(job: &Job) -> Report {
         fence: job.fence,
         attempt: job.attempt,
         progress: None,
+        spent: None,
         checkpoints: Vec::new(),
         logs: Vec::new(),
         artifacts: Vec::new(),

@@ -230,6 +230,7 @@ impl World {
             .report(worker, vec![report], self.now())
             .await
             .expect("the store works")
+            .lost
     }
 
     /// The job as it is stored now.

@@ -53,6 +53,8 @@ pub enum Reason {
     /// All queues of its tenant are paused.
     TenantPaused,
     QueuePaused(JobKind),
+    /// Its tenant has used up what its sessions may use in this month, which ends then.
+    TenantBudget(Timestamp),
     /// No live worker takes its kind and has its labels.
     NoWorker {
         kind: JobKind,
@@ -209,6 +211,7 @@ fn outer(waiting: &Waiting, broker_away: bool) -> impl Iterator<Item = Reason> {
     let busy = waiting.workers > 0 && waiting.free_worker_slots == 0;
     let reasons = [
         (!waiting.tenant_active).then_some(Reason::TenantInactive),
+        waiting.month_used_up_until.map(Reason::TenantBudget),
         paused,
         no_worker,
         broker_away.then_some(Reason::BrokerAway),

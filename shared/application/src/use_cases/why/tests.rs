@@ -33,6 +33,7 @@ fn waiting() -> Waiting {
         queue_paused: false,
         all_queues_paused: false,
         draining: false,
+        month_used_up_until: None,
         ahead: 3,
         holders: Vec::new(),
         prerequisites: Vec::new(),
@@ -165,6 +166,18 @@ fn a_paused_tenant_is_not_taken_for_a_paused_queue() {
         ..free()
     };
     assert_eq!(told(paused).reasons, [Reason::TenantPaused]);
+}
+
+#[test]
+fn a_month_that_is_used_up_is_named_with_its_end() {
+    let until = NOW + Duration::from_hours(24);
+    let used_up = Waiting {
+        month_used_up_until: Some(until),
+        ..waiting()
+    };
+    let why = told(used_up);
+    assert_eq!(why.reasons[0], Reason::TenantBudget(until));
+    assert_eq!(why.estimate, None, "no end of a run helps");
 }
 
 #[test]
