@@ -1,9 +1,9 @@
 //! The inbound side of the queue: a worker claims jobs under its lease, runs them, and keeps the engine going.
 //!
 //! Reads like the way of a job: `pick`, `visit`, `claim`, `run`, `write`, `finish`; beside them `relay`, `promote`,
-//! `release`, `expire`, `month`, `probe`, `schedule`, `lease`, `reap`, `reconcile` and `drain`. Everything reacts to the state of
-//! the store: a message, a signal or a hint only says that
-//! looking again is worth it. Knows ports only, never an adapter.
+//! `release`, `expire`, `month`, `probe`, `schedule`, `lease`, `reap`, `reconcile` and `drain`. Everything reacts to
+//! the state of the store: a message, a signal or a hint only says that looking again is worth it. Knows ports only, never an
+//! adapter.
 
 mod claim;
 mod claim_loop;
