@@ -38,7 +38,7 @@ impl AllInOne {
         let metrics_listening = Listening::for_metrics(settings, METRICS_PORT).await?;
         let embedded = Embedded::open(&dir, settings).await?;
         first_start(&embedded.ports, &dir).await?;
-        let tools = tools::build(settings, &dir.work()).await?;
+        let tools = tools::build(settings, &embedded.ports, &dir.work()).await?;
 
         let metrics = Metrics::new();
         let (leave, shutdown) = (CancellationToken::new(), CancellationToken::new());

@@ -41,7 +41,7 @@ pub async fn run(args: WorkerArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let shutdown = signals::shutdown()?;
     let services = Services::connect(&settings, "worker").await?;
     let dir = DataDir::open(&settings.data_dir)?;
-    let tools = tools::build(&settings, &dir.work()).await?;
+    let tools = tools::build(&settings, &services.ports, &dir.work()).await?;
     let metrics_listening = Listening::for_metrics(&settings, METRICS_PORT).await?;
 
     let metrics = Metrics::new();

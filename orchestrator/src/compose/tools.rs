@@ -11,7 +11,7 @@ use adapter_agents::workspace::{Author, GitWorkspaces, Roots};
 use adapter_agents::{CommandAgent, EchoAgent, Environment, OpenCodeAgent, OpenCodeSetup};
 use adapter_training::SubprocessTrainer;
 use anyhow::Context as _;
-use application::ports::Agent;
+use application::ports::{Agent, Ports};
 use domain::AgentKind;
 use workers::Tools;
 
@@ -24,7 +24,7 @@ pub const GUARD: &str = "guard";
 pub const TRAINER: &str = "reference-trainer";
 
 /// `work` is the folder for worktrees; what dead workers left there is swept away.
-pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
+pub async fn build(settings: &Settings, ports: &Ports, work: &Path) -> anyhow::Result<Tools> {
     let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
     let environment = environment(settings);
     let author = match &settings.commit_author {
@@ -42,7 +42,7 @@ pub async fn build(settings: &Settings, work: &Path) -> anyhow::Result<Tools> {
     let guard = guard(settings).with_isolation(isolation);
     let agents = agent_kinds(settings)
         .into_iter()
-        .filter_map(|kind| agent(kind, settings, &guard, &environment, work).transpose())
+        .filter_map(|kind| agent(kind, settings, ports, &guard, &environment, work).transpose())
         .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
         agents,
@@ -60,6 +60,7 @@ pub fn agent_kinds(settings: &Settings) -> Vec<AgentKind> {
 fn agent(
     kind: AgentKind,
     settings: &Settings,
+    ports: &Ports,
     guard: &GuardCommand,
     environment: &Environment,
     work: &Path,
@@ -73,7 +74,7 @@ fn agent(
             environment.clone(),
             output_limits(settings),
         )),
-        AgentKind::OpenCode => Arc::new(opencode(settings, guard, environment, work)),
+        AgentKind::OpenCode => Arc::new(opencode(settings, ports, guard, environment, work)?),
         AgentKind::Eap => Arc::new(eap(settings, environment)?),
     };
     Ok(Some(agent))
@@ -92,10 +93,11 @@ fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, Confi
 /// What it kept of jobs that are not tried again is swept away.
 fn opencode(
     settings: &Settings,
+    ports: &Ports,
     guard: &GuardCommand,
     environment: &Environment,
     work: &Path,
-) -> OpenCodeAgent {
+) -> Result<OpenCodeAgent, ConfigError> {
     let program = settings
         .opencode
         .clone()
@@ -109,18 +111,25 @@ fn opencode(
     let setup = OpenCodeSetup {
         program,
         config: settings.opencode_config.clone(),
+        providers: settings
+            .providers
+            .iter()
+            .map(|(name, set)| (name.clone(), set.into()))
+            .collect(),
+        tenants: Arc::clone(&ports.tenants),
         servers: settings.opencode_servers.clone(),
         variables: config::variables().collect(),
         folder: work.join("opencode"),
     };
     let limits = output_limits(settings);
-    let agent = OpenCodeAgent::new(guard.clone(), environment.clone(), limits, setup);
+    let agent = OpenCodeAgent::new(guard.clone(), environment.clone(), limits, setup)
+        .map_err(|error| ConfigError(error.to_string()))?;
     match agent.sweep() {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed old conversations of OpenCode"),
         Err(error) => tracing::warn!(%error, "old conversations of OpenCode may be left"),
     }
-    agent
+    Ok(agent)
 }
 
 /// The operator's own trainer or, where none is named, the reference trainer in this binary.

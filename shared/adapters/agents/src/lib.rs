@@ -24,5 +24,5 @@ pub mod workspace;
 pub use command::CommandAgent;
 pub use echo::EchoAgent;
 pub use environment::Environment;
-pub use opencode::{OpenCodeAgent, OpenCodeSetup};
+pub use opencode::{OpenCodeAgent, OpenCodeSetup, ProviderSet, ProvidersError};
 pub use progress::without_nul;
