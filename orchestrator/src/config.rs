@@ -7,6 +7,7 @@
 mod eap;
 mod layers;
 mod lists;
+mod providers;
 mod secret;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::output;
 
 pub use eap::EapSettings;
 pub use layers::{Flags, SECRET_VARIABLES, home, no_color, variables};
+pub use providers::ProviderSettings;
 pub use secret::Secret;
 
 /// Looked for in the working directory, unless `--config` names another.
@@ -89,6 +91,8 @@ pub struct Settings {
     pub opencode: Option<PathBuf>,
     /// A JSON file of OpenCode with providers and models, for the agent `opencode`.
     pub opencode_config: Option<PathBuf>,
+    /// Other such files by their names, for sessions, agents and tenants; only in the file.
+    pub providers: BTreeMap<String, ProviderSettings>,
     /// Who commits are by that sessions push, as `Name <address>`; when not set, `Orchestrator <orchestrator@localhost>`.
     pub commit_author: Option<String>,
     /// A JSON file that lists running servers of OpenCode on this machine, which are used instead of the program.
@@ -182,6 +186,7 @@ impl Default for Settings {
             readable: None,
             opencode: None,
             opencode_config: None,
+            providers: BTreeMap::new(),
             commit_author: None,
             opencode_servers: None,
             eap: BTreeMap::new(),

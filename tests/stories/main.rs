@@ -202,6 +202,7 @@ embedded {
     // OpenCode is heavy, and what runs it is the same in both modes.
     opencode:
         a_provider_that_refuses_fails_the_session_with_its_words,
+        each_tenant_works_by_its_own_providers,
         a_provider_that_is_down_is_not_asked_for_ever;
     verifying:
         a_model_mends_in_the_same_conversation;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    INPUT_TOKENS, Job, KEY, MODEL_PATIENCE, Mode, OUTPUT_TOKENS, OpenCodeStand, Plan, Reply,
-    Tenant, eventually, is_alive, number_in,
+    INPUT_TOKENS, Job, KEY, MODEL_PATIENCE, Mode, OUTPUT_TOKENS, OpenCodeStand, Plan, Question,
+    Quota, Reply, Tenant, eventually, is_alive, number_in,
 };
 
 /// An abort takes a tenth of a second; the rest is a busy machine.
@@ -272,4 +272,57 @@ pub async fn a_provider_that_is_down_is_not_asked_for_ever(mode: Mode) {
         "{log}"
     );
     assert_eq!(own.model.questions().len(), 5);
+}
+
+/// Each by the key of its own account: what a session names, else its tenant's own, else what is for all.
+pub async fn each_tenant_works_by_its_own_providers(mode: Mode) {
+    let folder = tempfile::tempdir().unwrap();
+    let [own_file, open_file] = ["own", "open"].map(|name| folder.path().join(name));
+    let mut plan = small();
+    plan.config = format!(
+        "[providers.own]\nfile = \"{}\"\ntenants = [\"owner\"]\n[providers.open]\nfile = \"{}\"\n",
+        own_file.display(),
+        open_file.display()
+    );
+    let done = |_: &Question| Reply::Say("done".to_owned());
+    let own = OpenCodeStand::own(mode, plan, json!({}), done).await;
+    own.write_providers(&own_file, "key-of-the-owner");
+    own.write_providers(&open_file, "key-for-who-asks");
+    let owner = Tenant::named(&own.stand.admin(), "owner".to_owned(), Quota::default()).await;
+    let other = own.stand.tenant().await;
+    let repo = own.stand.repo();
+    let with = |providers: Option<&str>| match providers {
+        Some(name) => json!({"agent": {"kind": "opencode", "providers": name}}),
+        None => json!({}),
+    };
+    for (tenant, providers, key) in [
+        (&owner, None, "key-of-the-owner"),
+        (&owner, Some("open"), "key-for-who-asks"),
+        (&other, None, KEY),
+        (&other, Some("open"), "key-for-who-asks"),
+    ] {
+        let before = own.model.questions().len();
+        ask(tenant, repo.path(), with(providers))
+            .await
+            .reaches_within("completed", MODEL_PATIENCE)
+            .await;
+        for question in &own.model.questions()[before..] {
+            assert_eq!(question.key, format!("Bearer {key}"), "{providers:?}");
+        }
+    }
+    let asked = own.model.questions().len();
+    // That it is there is nothing to others: the answer is the same.
+    for name in ["own", "none"] {
+        let failed = ask(&other, repo.path(), with(Some(name)))
+            .await
+            .reaches_within("failed", MODEL_PATIENCE)
+            .await;
+        assert_eq!(failed["error"]["code"], "OPENCODE_NOT_CONFIGURED");
+        let words = failed["error"]["message"].as_str().unwrap();
+        assert!(
+            words.starts_with(&format!("the worker has no providers `{name}` for this tenant")),
+            "{words}"
+        );
+    }
+    assert_eq!(own.model.questions().len(), asked);
 }

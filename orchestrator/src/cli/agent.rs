@@ -80,6 +80,9 @@ pub struct AgentRegisterArgs {
     /// Work by OpenCode with this model
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub model: Option<String>,
+    /// With --model: whose providers, by their name in the workers' configuration
+    #[arg(long, value_name = "NAME", requires = "model")]
+    pub providers: Option<String>,
     /// The external agent that the workers' configuration calls so
     #[arg(long, value_name = "NAME")]
     pub eap: Option<String>,

@@ -120,6 +120,10 @@ pub struct WorkArgs {
     /// Provider and model of the opencode agent [default: what the worker prefers]
     #[arg(long, value_name = "PROVIDER/MODEL")]
     pub model: Option<String>,
+    /// Whose providers and models the opencode agent uses, by their name in the workers' configuration [default: the
+    /// tenant's own, or those for all]
+    #[arg(long, value_name = "NAME")]
+    pub providers: Option<String>,
     /// The external agent, by its name in the workers' configuration; for --agent eap
     #[arg(long, value_name = "NAME")]
     pub agent_name: Option<String>,
@@ -134,7 +138,7 @@ pub struct WorkArgs {
     pub argv: Vec<String>,
     /// Instead of an agent: what it must be able to do; the best registered agent that is free gets it
     #[arg(long = "can", value_name = "CAPABILITY,..", value_delimiter = ',',
-        conflicts_with_all = ["agent", "model", "run", "argv"])]
+        conflicts_with_all = ["agent", "model", "providers", "run", "argv"])]
     pub capabilities: Vec<String>,
     /// With --can: the agent's least tier
     #[arg(long, value_name = "N", requires = "capabilities")]

@@ -168,7 +168,11 @@ fn registration(args: &AgentRegisterArgs) -> Result<Value, UsageError> {
     let agent = if let Some(line) = &args.run {
         json!({"kind": "command", "run": line})
     } else if let Some(model) = &args.model {
-        json!({"kind": "opencode", "model": model})
+        said([
+            ("kind", Some("opencode".into())),
+            ("model", Some(json!(model))),
+            ("providers", args.providers.as_deref().map(Value::from)),
+        ])
     } else if let Some(name) = &args.eap {
         json!({"kind": "eap", "name": name})
     } else if let Some(delay) = args.echo {

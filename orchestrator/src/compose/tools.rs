@@ -59,7 +59,7 @@ pub async fn build(
         .into_iter()
         .filter_map(|kind| match kind {
             AgentKind::External => Some(Ok(Arc::clone(&external))),
-            kind => agent(kind, settings, &guard, &environment, work).transpose(),
+            kind => agent(kind, settings, ports, &guard, &environment, work).transpose(),
         })
         .collect::<Result<_, ConfigError>>()?;
     Ok(Tools {
@@ -79,6 +79,7 @@ pub fn agent_kinds(settings: &Settings) -> Vec<AgentKind> {
 fn agent(
     kind: AgentKind,
     settings: &Settings,
+    ports: &Ports,
     guard: &GuardCommand,
     environment: &Environment,
     work: &Path,
@@ -92,7 +93,7 @@ fn agent(
             environment.clone(),
             output_limits(settings),
         )),
-        AgentKind::OpenCode => Arc::new(opencode(settings, guard, environment, work)),
+        AgentKind::OpenCode => Arc::new(opencode(settings, ports, guard, environment, work)?),
         AgentKind::Eap => Arc::new(eap(settings, environment)?),
     };
     Ok(Some(agent))
@@ -127,10 +128,11 @@ fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, Confi
 /// What it kept of jobs that are not tried again is swept away.
 fn opencode(
     settings: &Settings,
+    ports: &Ports,
     guard: &GuardCommand,
     environment: &Environment,
     work: &Path,
-) -> OpenCodeAgent {
+) -> Result<OpenCodeAgent, ConfigError> {
     let program = settings
         .opencode
         .clone()
@@ -144,18 +146,25 @@ fn opencode(
     let setup = OpenCodeSetup {
         program,
         config: settings.opencode_config.clone(),
+        providers: settings
+            .providers
+            .iter()
+            .map(|(name, set)| (name.clone(), set.into()))
+            .collect(),
+        tenants: Arc::clone(&ports.tenants),
         servers: settings.opencode_servers.clone(),
         variables: config::variables().collect(),
         folder: work.join("opencode"),
     };
     let limits = output_limits(settings);
-    let agent = OpenCodeAgent::new(guard.clone(), environment.clone(), limits, setup);
+    let agent = OpenCodeAgent::new(guard.clone(), environment.clone(), limits, setup)
+        .map_err(|error| ConfigError(error.to_string()))?;
     match agent.sweep() {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed old conversations of OpenCode"),
         Err(error) => tracing::warn!(%error, "old conversations of OpenCode may be left"),
     }
-    agent
+    Ok(agent)
 }
 
 /// The operator's own trainer or, where none is named, the reference trainer in this binary.

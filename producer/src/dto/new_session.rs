@@ -131,6 +131,11 @@ pub(crate) struct AgentBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(example = "anthropic/claude-sonnet-4-5")]
     pub model: Option<String>,
+    /// For `opencode`: one of the configurations with providers that the workers' operator has named; absent: the tenant's
+    /// own, or the one that is for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(example = "research")]
+    pub providers: Option<String>,
     /// For `opencode`: at most 100 rules, of which the last that fits a use of a tool decides. What no rule names is
     /// allowed, within what the worker allows.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -321,6 +326,7 @@ impl AgentBody {
             }
             AgentKind::Command => self.into_command(violations).map(AgentSpec::Command),
             AgentKind::OpenCode => Some(AgentSpec::OpenCode(OpenCode {
+                providers: self.providers,
                 model: self.model,
                 permissions: self
                     .permissions
@@ -355,6 +361,7 @@ impl AgentBody {
                 AgentKind::Echo,
             ),
             ("model", self.model.is_some(), AgentKind::OpenCode),
+            ("providers", self.providers.is_some(), AgentKind::OpenCode),
             (
                 "permissions",
                 self.permissions.is_some(),
@@ -404,6 +411,7 @@ impl From<AgentSpec> for AgentBody {
             run: None,
             delay_seconds: None,
             model: None,
+            providers: None,
             permissions: None,
             name: None,
             task_type: None,
@@ -421,6 +429,7 @@ impl From<AgentSpec> for AgentBody {
             AgentSpec::OpenCode(opencode) => {
                 let rules = opencode.permissions;
                 body.model = opencode.model;
+                body.providers = opencode.providers;
                 body.permissions = (!rules.is_empty())
                     .then(|| rules.into_iter().map(PermissionRuleBody::from).collect());
             }

@@ -81,7 +81,7 @@ pub use ledger::Ledger;
 pub use log::{LogChunk, LogCursor, LogStream};
 pub use month::{LimitChange, Month, MonthUse, MonthlyLimits};
 pub use new_job::NewJob;
-pub use opencode::{OpenCode, PermissionAction, PermissionRule};
+pub use opencode::{OpenCode, PermissionAction, PermissionRule, is_providers_name};
 pub use output::{OUTPUT_BYTES_MAX, OUTPUT_FILE, OutputDemand};
 pub use priority::{Priority, UnknownPriority};
 pub use progress::{AwaitedLock, Progress};

@@ -1,10 +1,11 @@
-//! What a session may say to the agent `opencode`: which model works, and which of its tools it may use.
+//! What a session may say to the agent `opencode`: by whose account which model works, and which of its tools it may use.
 
 use serde::{Deserialize, Serialize};
 
 use crate::Violations;
 
 const MODEL_MAX: usize = 200;
+const PROVIDERS_MAX: usize = 64;
 /// `OpenCode` looks at every rule for every use of a tool.
 const RULES_MAX: usize = 100;
 const PERMISSION_MAX: usize = 100;
@@ -13,6 +14,10 @@ const PATTERN_MAX: usize = 1000;
 /// How `OpenCode` is to work.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCode {
+    /// One of the configurations with providers and models that the worker's operator has named; absent: the tenant's own,
+    /// or the one that is for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub providers: Option<String>,
     /// `provider/model`, as the worker's configuration names them; absent: the model that the worker prefers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<String>,
@@ -38,6 +43,13 @@ pub enum PermissionAction {
     Deny,
 }
 
+/// True for what a configuration of providers may be called.
+pub fn is_providers_name(name: &str) -> bool {
+    let known =
+        |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'_' | b'-' | b'.');
+    !name.is_empty() && name.len() <= PROVIDERS_MAX && name.bytes().all(known)
+}
+
 impl OpenCode {
     /// The model's provider and its name there.
     pub fn model_parts(&self) -> Option<(&str, &str)> {
@@ -59,6 +71,16 @@ impl OpenCode {
                     "must be a provider and its model, as in `anthropic/claude-sonnet-4-5`",
                 );
             }
+        }
+        if let Some(name) = &self.providers
+            && !is_providers_name(name)
+        {
+            violations.add(
+                "/agent/providers",
+                format!(
+                    "must name providers of the workers' configuration: a-z, 0-9, `_`, `-` and `.`, at most {PROVIDERS_MAX}"
+                ),
+            );
         }
         if self.permissions.len() > RULES_MAX {
             violations.add(
@@ -108,7 +130,7 @@ mod tests {
     fn a_model_is_named_with_its_provider() {
         let named = |model: &str| OpenCode {
             model: Some(model.to_owned()),
-            permissions: Vec::new(),
+            ..OpenCode::default()
         };
         assert_eq!(
             named("router/vendor/model").model_parts(),
@@ -121,10 +143,22 @@ mod tests {
     }
 
     #[test]
+    fn providers_are_named_as_the_operator_may_name_them() {
+        let named = |name: &str| OpenCode {
+            providers: Some(name.to_owned()),
+            ..OpenCode::default()
+        };
+        assert!(wrong(&named("team-a.2")).is_empty());
+        for name in ["", "../key", "Team", &"x".repeat(PROVIDERS_MAX + 1)] {
+            assert_eq!(wrong(&named(name)), ["/agent/providers"], "{name}");
+        }
+    }
+
+    #[test]
     fn rules_that_name_nothing_or_are_too_many_are_refused() {
         let with = |permissions| OpenCode {
-            model: None,
             permissions,
+            ..OpenCode::default()
         };
         assert!(wrong(&with(vec![rule("bash", "rm *"), rule("*", "*")])).is_empty());
         let places = [

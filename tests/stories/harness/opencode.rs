@@ -91,6 +91,13 @@ impl OpenCodeStand {
         }
     }
 
+    /// A file of providers: the same model, by another key.
+    pub fn write_providers(&self, path: &Path, key: &str) {
+        let mut config = config_of(&self.model.url, &json!({}));
+        config["provider"]["local"]["options"]["apiKey"] = key.into();
+        std::fs::write(path, config.to_string()).expect("a configuration");
+    }
+
     /// The server that is not the worker's is well.
     pub async fn server_answers(&self) {
         let server = self.server.as_ref().expect("a server");

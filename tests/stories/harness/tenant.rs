@@ -32,7 +32,10 @@ pub struct Tenant {
 impl Tenant {
     pub async fn create(admin: &Api, quota: Quota) -> Self {
         let unique = format!("{:012x}", fastrand::u64(..) >> 16);
-        let slug = format!("t-{unique}");
+        Self::named(admin, format!("t-{unique}"), quota).await
+    }
+
+    pub async fn named(admin: &Api, slug: String, quota: Quota) -> Self {
         let body = json!({
             "slug": slug,
             "name": slug,

@@ -20,7 +20,7 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
         "agent_networks" => "public addresses only".to_owned(),
         "agent_secret" | "agent_secret_file" => return Ok(agent_secret(settings)),
         "agents" => each(&[(list(worker::AGENTS), "worker"), (list(dev::AGENTS), "dev")]),
-        "agent_variables" | "eap" | "hidden" | "readable" | "opencode_config"
+        "agent_variables" | "eap" | "hidden" | "readable" | "opencode_config" | "providers"
         | "opencode_servers" => "none".to_owned(),
         "artifacts_dir" => settings.artifacts_dir().display().to_string(),
         "commit_author" => "Orchestrator <orchestrator@localhost>".to_owned(),

@@ -118,8 +118,10 @@ fn when(args: &RunArgs) -> Map<String, Value> {
 
 fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
     let has_command = args.run.is_some() || !args.argv.is_empty();
-    if args.model.is_some() && args.agent != Some(AgentChoice::OpenCode) {
-        let message = "--model is for the agent `opencode`; say --agent opencode too";
+    let is_model_chosen = args.model.is_some() || args.providers.is_some();
+    if is_model_chosen && args.agent != Some(AgentChoice::OpenCode) {
+        let message =
+            "--model and --providers are for the agent `opencode`; say --agent opencode too";
         return Err(UsageError(message.to_owned()));
     }
     if args.agent != Some(AgentChoice::Eap) && (args.agent_name.is_some() || !args.files.is_empty())
@@ -145,6 +147,9 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
             let mut agent = json!({"kind": "opencode"});
             if let Some(model) = &args.model {
                 agent["model"] = model.as_str().into();
+            }
+            if let Some(name) = &args.providers {
+                agent["providers"] = name.as_str().into();
             }
             Ok(agent)
         }
@@ -290,10 +295,18 @@ mod tests {
     #[test]
     fn a_model_is_named_for_the_agent_that_uses_one() {
         let words = [
-            "--agent", "opencode", "--model", "a/b", "--prompt", "fix it",
+            "--agent",
+            "opencode",
+            "--model",
+            "a/b",
+            "--providers",
+            "c",
+            "--prompt",
+            "fix it",
         ];
         let expected = json!({
-            "title": "fix it", "prompt": "fix it", "agent": {"kind": "opencode", "model": "a/b"}
+            "title": "fix it", "prompt": "fix it",
+            "agent": {"kind": "opencode", "model": "a/b", "providers": "c"}
         });
         assert_eq!(body(&parsed(&words)).unwrap(), expected);
     }

@@ -26,5 +26,5 @@ pub use command::CommandAgent;
 pub use echo::EchoAgent;
 pub use environment::Environment;
 pub use external::{ExternalAgent, ExternalSetup};
-pub use opencode::{OpenCodeAgent, OpenCodeSetup};
+pub use opencode::{OpenCodeAgent, OpenCodeSetup, ProviderSet, ProvidersError};
 pub use progress::without_nul;

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use application::ports::HandlerError;
 use domain::OpenCode;
@@ -19,10 +19,9 @@ use crate::failure::fail;
 /// Providers and models fit many times.
 const FILE_BYTES: u64 = 1024 * 1024;
 
-/// Where the operator keeps the configuration, and the variables that it may refer to.
+/// Reads the operator's files; knows the variables that they may refer to.
 #[derive(Clone)]
-pub(super) struct ConfigFile {
-    path: Option<PathBuf>,
+pub(super) struct ConfigReader {
     variables: BTreeMap<String, String>,
 }
 
@@ -61,26 +60,20 @@ impl Config {
     }
 }
 
-impl ConfigFile {
-    pub(super) fn new(
-        path: Option<PathBuf>,
-        variables: impl IntoIterator<Item = (OsString, OsString)>,
-    ) -> Self {
+impl ConfigReader {
+    pub(super) fn new(variables: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         Self {
-            path,
             variables: texts(variables),
         }
     }
 
     /// Read for every run, so that keys and models can be changed without a restart.
-    pub(super) fn load(&self, spec: &OpenCode, directory: &Path) -> Result<Config, HandlerError> {
-        let Some(path) = &self.path else {
-            return Err(fail(
-                "OPENCODE_NOT_CONFIGURED",
-                "the worker knows no models for the agent `opencode`; name a file with providers and models by \
-                 ORCHESTRATOR_OPENCODE_CONFIG (opencode_config)",
-            ));
-        };
+    pub(super) fn load(
+        &self,
+        path: &Path,
+        spec: &OpenCode,
+        directory: &Path,
+    ) -> Result<Config, HandlerError> {
         self.read(path, spec, directory).map_err(|reason| {
             let path = path.display();
             fail(
@@ -187,7 +180,7 @@ mod tests {
         let variables = variables
             .iter()
             .map(|(name, value)| (OsString::from(name), OsString::from(value)));
-        ConfigFile::new(Some(path), variables).load(spec, folder.path())
+        ConfigReader::new(variables).load(&path, spec, folder.path())
     }
 
     #[test]
@@ -235,25 +228,17 @@ mod tests {
                 "{error}"
             );
         }
-        let unset = ConfigFile::new(None, []).load(&OpenCode::default(), Path::new("/"));
-        assert!(
-            unset
-                .err()
-                .unwrap()
-                .to_string()
-                .contains("OPENCODE_NOT_CONFIGURED")
-        );
     }
 
     #[test]
     fn rules_are_put_together_and_questions_are_denied() {
         let spec = OpenCode {
-            model: None,
             permissions: vec![domain::PermissionRule {
                 permission: "bash".to_owned(),
                 pattern: "*".to_owned(),
                 action: domain::PermissionAction::Allow,
             }],
+            ..OpenCode::default()
         };
         let text = r#"{"permission":{"webfetch":"deny","bash":{"curl *":"deny"}}}"#;
         let config = load(text, &[], &spec).unwrap();

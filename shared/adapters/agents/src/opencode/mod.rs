@@ -17,6 +17,7 @@ mod opening;
 mod outcome;
 mod permissions;
 mod program;
+mod providers;
 mod references;
 mod rules;
 mod run;
@@ -26,13 +27,14 @@ mod shown;
 mod spending;
 mod wildcard;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use application::ports::{Agent, AgentReport, AgentTask, HandlerError, RunContext};
+use application::ports::{Agent, AgentReport, AgentTask, HandlerError, RunContext, TenantStore};
 use async_trait::async_trait;
 use domain::{AgentKind, AgentSpec, JobId};
 use tokio::time::Instant;
@@ -41,8 +43,10 @@ use crate::environment::Environment;
 use crate::failure::{fail, retry};
 use crate::guard::GuardCommand;
 use crate::output::OutputLimits;
-use config::{Config, ConfigFile};
+use config::{Config, ConfigReader};
 use folder::JobFolder;
+use providers::Providers;
+pub use providers::{ProviderSet, ProvidersError};
 use run::Run;
 use running::RunningServers;
 
@@ -53,8 +57,12 @@ const SWEEP_EVERY: Duration = Duration::from_hours(1);
 pub struct OpenCodeSetup {
     /// A path, or a name that is looked for on the `PATH`.
     pub program: PathBuf,
-    /// A configuration of OpenCode with providers and models.
+    /// A configuration of OpenCode with providers and models, for whoever has none of its own.
     pub config: Option<PathBuf>,
+    /// Others by their names, which sessions, agents and tenants may have.
+    pub providers: BTreeMap<String, ProviderSet>,
+    /// Where a tenant's name is looked up.
+    pub tenants: Arc<dyn TenantStore>,
     /// A list of running servers, which are used instead of the program.
     pub servers: Option<PathBuf>,
     /// The worker's own variables, which that configuration may refer to.
@@ -68,7 +76,8 @@ pub struct OpenCodeAgent {
     environment: Environment,
     limits: OutputLimits,
     program: PathBuf,
-    config: ConfigFile,
+    providers: Providers,
+    config: ConfigReader,
     servers: Option<RunningServers>,
     folder: PathBuf,
     swept: Mutex<Option<Instant>>,
@@ -80,19 +89,20 @@ impl OpenCodeAgent {
         environment: Environment,
         limits: OutputLimits,
         setup: OpenCodeSetup,
-    ) -> Self {
+    ) -> Result<Self, ProvidersError> {
         let variables = || setup.variables.iter().cloned();
         let servers = setup.servers;
-        Self {
+        Ok(Self {
             servers: servers.map(|path| RunningServers::new(path, variables())),
-            config: ConfigFile::new(setup.config, variables()),
+            providers: Providers::new(setup.config, setup.providers, setup.tenants)?,
+            config: ConfigReader::new(variables()),
             guard,
             environment,
             limits,
             program: setup.program,
             folder: setup.folder,
             swept: Mutex::new(None),
-        }
+        })
     }
 
     /// Removes conversations that no run has gone on with for a day; returns how many.
@@ -139,9 +149,12 @@ impl Agent for OpenCodeAgent {
             ));
         }
         self.sweep_now_and_then();
-        let config = match &self.servers {
-            Some(_) => Config::of_session(spec),
-            None => self.config.load(spec, &task.directory)?,
+        let config = if self.servers.is_some() {
+            providers::refuse_named(spec)?;
+            Config::of_session(spec)
+        } else {
+            let file = self.providers.choose(task.tenant, spec).await?;
+            self.config.load(&file, spec, &task.directory)?
         };
         let folder = JobFolder::open(&self.folder, task.job, task.attempt)?;
         let run = Run::new(self, &task, spec, &config, &folder, context.as_ref());
