@@ -7,6 +7,7 @@
 mod access;
 mod agents;
 mod answer;
+mod budgets;
 mod bulk;
 mod dead_letters;
 mod files;
