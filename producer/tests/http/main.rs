@@ -8,6 +8,7 @@ mod access;
 mod agent_tasks;
 mod agents;
 mod answer;
+mod budgets;
 mod bulk;
 mod dead_letters;
 mod files;
