@@ -46,9 +46,9 @@ pub async fn lease_task(
     let mut pause = LOOK_FIRST;
     loop {
         let now = ports.clock.now();
-        let lease = TaskLeaseId::from_uuid(ports.ids.next(now));
+        let id = TaskLeaseId::from_uuid(ports.ids.next(now));
         // Nobody drops it half-way: what is leased is told.
-        if let Some(leased) = ports.agent_tasks.lease_task(agent, lease, now).await? {
+        if let Some(leased) = ports.agent_tasks.lease_task(agent, id, now).await? {
             return Ok(Some(leased));
         }
         tokio::select! {

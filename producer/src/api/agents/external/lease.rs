@@ -54,8 +54,8 @@ pub(in crate::api::agents) async fn lease_agent_task(
         Ok(_) => Duration::from_secs(body.wait_seconds.into()).min(most),
         Err(_) => Duration::ZERO,
     };
-    let leave = app.draining.cancelled();
-    let leased = use_cases::lease_task(&app.ports, agent, &token, wait, leave).await?;
+    let draining = app.draining.cancelled();
+    let leased = use_cases::lease_task(&app.ports, agent, &token, wait, draining).await?;
     let Some(leased) = leased else {
         return Ok(StatusCode::NO_CONTENT.into_response());
     };

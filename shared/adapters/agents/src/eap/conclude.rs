@@ -62,7 +62,7 @@ impl Conclusion<'_> {
         self.task.output_schema.as_ref()?;
         let said = said.get(OUTPUT).map(Value::to_string);
         said.map(|text| self.redactor.once(&text))
-            .or_else(|| handed::read(&self.task.directory, &self.redactor))
+            .or_else(|| handed::read(&self.task.directory, self.redactor))
     }
 
     /// Shows what the work took, also when it came to nothing.

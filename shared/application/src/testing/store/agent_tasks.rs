@@ -19,6 +19,8 @@ use crate::ports::{
 use crate::testing::make;
 
 const OK: &str = "the store works";
+/// Ten seconds before the end of a worker's lease: the agent's, which is as long, lasts too.
+const WORKER_LEFT: Duration = Duration::from_secs(20);
 const BODY: &str = r#"{"task_id": "t", "odd": "\u0000 ü"}"#;
 const RESULT: &str = r#"{"status": "completed", "odd": "\u0000 ü"}"#;
 
@@ -136,7 +138,7 @@ impl World {
 
     /// The worker's lease ends, and its runs are given up; the agents are still heard of.
     async fn worker_dies(&self, agents: &[AgentId]) {
-        let later = self.pass(super::world::LEASE - Duration::from_secs(10));
+        let later = self.pass(WORKER_LEFT);
         for agent in agents {
             self.beats(*agent, AgentStatus::Busy).await;
         }
@@ -172,9 +174,9 @@ fn by(watch: TaskWatch, leased: &LeasedTask) -> TaskHolder {
     }
 }
 
-fn refused<T>(answer: Result<T, TaskError>) -> Option<TaskRefusal> {
+fn refused<T>(answer: &Result<T, TaskError>) -> Option<TaskRefusal> {
     match answer {
-        Err(TaskError::Refused(refusal)) => Some(refusal),
+        Err(TaskError::Refused(refusal)) => Some(*refusal),
         _ => None,
     }
 }
@@ -241,7 +243,7 @@ pub async fn a_task_is_its_agents_and_its_runs_alone(store: StoreUnderTest) {
         lease: TaskLeaseId::from_uuid(world.ids.next(world.now())),
         ..by(watch, &leased)
     };
-    let refusal = refused(world.hands_over(guess, RESULT).await);
+    let refusal = refused(&world.hands_over(guess, RESULT).await);
     assert_eq!(refusal, Some(TaskRefusal::LeaseLost));
     let tenant = stranger.id;
     let fence = watch.fence + 1;
@@ -263,9 +265,9 @@ pub async fn who_lost_its_lease_is_refused(store: StoreUnderTest) {
     let leased = world.lease_of(first).await.expect("a task");
     let holder = by(watch, &leased);
     world.pass(TASK_LEASE);
-    let late = refused(world.says(holder, "late").await);
+    let late = refused(&world.says(holder, "late").await);
     assert_eq!(late, Some(TaskRefusal::LeaseLost));
-    let late = refused(world.hands_over(holder, RESULT).await);
+    let late = refused(&world.hands_over(holder, RESULT).await);
     assert_eq!(late, Some(TaskRefusal::LeaseLost));
     let tasks = &world.store.agent_tasks;
     let taken = tasks.withdraw_task(watch, Withdrawal::Lost, world.now());
@@ -284,7 +286,7 @@ pub async fn who_lost_its_lease_is_refused(store: StoreUnderTest) {
     };
     let offered = tasks.offer_task(offer, world.now()).await.expect(OK);
     assert_eq!(offered, Offered::Anew);
-    let late = refused(world.hands_over(holder, RESULT).await);
+    let late = refused(&world.hands_over(holder, RESULT).await);
     assert_eq!(late, Some(TaskRefusal::LeaseLost));
     assert!(world.lease_of(second).await.is_some());
 }
@@ -306,13 +308,13 @@ pub async fn a_task_that_nobody_wants_is_told_so(store: StoreUnderTest) {
     }
     assert_eq!(world.lease_of(unleased.agent).await, None);
     let holder = by(watch, &leased);
-    let told = refused(world.says(holder, "still at it").await);
+    let told = refused(&world.says(holder, "still at it").await);
     assert_eq!(told, Some(TaskRefusal::Cancelled));
     let tasks = &world.store.agent_tasks;
     let taken = tasks.withdraw_task(watch, Withdrawal::Cancelled, world.now());
     let taken = taken.await.expect(OK).expect("it is ours");
     assert_eq!(taken.stage, TaskStage::Cancelled);
-    let told = refused(world.hands_over(holder, RESULT).await);
+    let told = refused(&world.hands_over(holder, RESULT).await);
     assert_eq!(told, Some(TaskRefusal::Cancelled));
 }
 
@@ -344,9 +346,9 @@ pub async fn the_run_after_a_lost_one_joins_its_task(store: StoreUnderTest) {
     world.beats(first, AgentStatus::Healthy).await;
     world.worker_dies(&[first, second]).await;
     let worker = world.worker().await;
-    let last = world.claim_pulled(worker).await.remove(0);
-    assert_eq!(world.offer_of(&last).await, Offered::Joined);
-    let view = world.view(super::agent_tasks::watch(&last)).await;
+    let third = world.claim_pulled(worker).await.remove(0);
+    assert_eq!(world.offer_of(&third).await, Offered::Joined);
+    let view = world.view(super::agent_tasks::watch(&third)).await;
     assert_eq!(view.and_then(|it| it.result).as_deref(), Some(RESULT));
 }
 
@@ -373,7 +375,7 @@ pub async fn a_run_that_failed_leaves_nothing_to_join(store: StoreUnderTest) {
     assert_eq!(world.offer_of(&job).await, Offered::Anew);
     let view = world.view(watch(&job)).await.expect("it is there");
     assert_eq!((view.stage, view.result), (TaskStage::Offered, None));
-    let late = refused(world.says(holder, "late").await);
+    let late = refused(&world.says(holder, "late").await);
     assert_eq!(late, Some(TaskRefusal::LeaseLost));
 }
 
