@@ -159,8 +159,8 @@ mod tests {
             "http://localhost:1/",
             "http://[::1]:1/",
         ] {
-            let why = HealthProbe::new(OutboundPolicy::default()).health(url);
-            let why = why.await.unwrap_err();
+            let probe = HealthProbe::new(OutboundPolicy::default());
+            let why = probe.health(url).await.unwrap_err();
             assert!(why.contains("not a public address"), "{url}: {why}");
         }
     }
