@@ -96,7 +96,11 @@ pub async fn an_agent_that_does_not_beat_is_asked_how_it_is(mode: Mode) {
     );
     let job = session(&tenant, json!({})).await;
     job.reaches("completed").await;
-    assert_eq!(job.outcomes().await, ["completed"], "503 twice is no failure");
+    assert_eq!(
+        job.outcomes().await,
+        ["completed"],
+        "503 twice is no failure"
+    );
     assert_eq!((sample.count("POST"), sample.count("begin")), (3, 1));
 }
 
@@ -165,7 +169,10 @@ pub async fn an_agent_that_registers_again_is_called_with_its_new_token(mode: Mo
     );
     let beat = async || {
         let beat = json!({"status": "healthy", "current_load": 0, "tasks_in_progress": 0});
-        let ask = tenant.api.with_key(None).request(reqwest::Method::POST, &heartbeat);
+        let ask = tenant
+            .api
+            .with_key(None)
+            .request(reqwest::Method::POST, &heartbeat);
         let ask = ask.header("x-agent-token", token).json(&beat);
         tenant.api.send(ask).await
     };

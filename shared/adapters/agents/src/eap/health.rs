@@ -132,7 +132,12 @@ mod tests {
             "{request}"
         );
         let (health, _) = asked(&here(), &ok(r#"{"status": "healthy"}"#)).await;
-        assert_eq!(health.unwrap().load, 0.0, "it says nothing of its load");
+        let idle = Health {
+            status: AgentStatus::Healthy,
+            load: 0.0,
+            tasks_in_progress: 0,
+        };
+        assert_eq!(health, Ok(idle), "it says nothing of its load");
     }
 
     #[tokio::test]
