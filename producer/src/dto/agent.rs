@@ -90,6 +90,9 @@ pub(crate) struct RegisteredAgentBody {
     pub success_rate: f64,
     /// Of the latest successful tasks, decaying alike; null before the first.
     pub latency_seconds: Option<f64>,
+    /// Of the latest work that was rated, from 0 to 1, decaying alike; null before the first. By checks (`verify`), else by
+    /// what the agent said of its work.
+    pub quality: Option<f64>,
     /// Tasks that succeeded or failed, ever.
     pub tasks: u64,
     pub breaker: BreakerBody,
@@ -221,6 +224,7 @@ impl RegisteredAgentBody {
             unavailable_because: unavailable.map(|why| why.to_string()),
             success_rate: condition.success_rate,
             latency_seconds: condition.latency_seconds,
+            quality: condition.quality,
             tasks: condition.tasks,
             breaker: condition.breaker.into(),
             heartbeat: condition.beat.map(HeartbeatBody::from),

@@ -1,8 +1,9 @@
 //! The agent that lets a program elsewhere work, by the External Agent Protocol: docs/eap.md is its contract.
 //!
 //! The job's id is the key under which the agent knows the task, so whatever is asked twice is done once: an answer that
-//! got lost, a worker that died. Work that is found to lack something is mended in a task of its own. Nothing runs here; the files that come back are written into the run's worktree and
-//! nowhere else, and addresses come from the operator and never from a session.
+//! got lost, a worker that died. Work that is found to lack something is mended in a task of its own. Nothing runs here;
+//! the files that come back are written into the run's worktree and nowhere else, and addresses come from the operator and
+//! never from a session.
 
 mod answer;
 mod artifacts;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError, Interruption, RunContext};
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec, Eap, LogStream, Progress, Usage};
+use domain::{AgentKind, AgentSpec, Eap, LogStream, OwnRating, Progress, Usage};
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
 
@@ -106,6 +107,7 @@ impl Run<'_> {
             client: &self.client,
             context: self.context,
             redactor: &self.redactor,
+            used: self.task.used,
             body,
         };
         let result = tokio::select! {
@@ -134,7 +136,7 @@ impl Run<'_> {
     }
 
     async fn conclude(&self, result: TaskResult) -> Result<AgentReport, HandlerError> {
-        let usage = result.usage();
+        let usage = answer::together(self.task.used, result.usage());
         self.tell(&result, usage).await;
         if result.status == TaskStatus::Failed {
             let said = result.error_message.as_deref().unwrap_or("not why");
@@ -154,9 +156,10 @@ impl Run<'_> {
         }
         Ok(AgentReport {
             summary,
-            exit_code: None,
             usage,
             output: self.output(&output),
+            rating: OwnRating::of(&output),
+            ..AgentReport::default()
         })
     }
 
