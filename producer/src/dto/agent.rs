@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::new_job::labels;
+use super::new_job::{labels, labels_once, some_labels_once};
 use super::new_session::AgentBody;
 
 const DEFAULT_TIER: u8 = 3;
@@ -37,7 +37,7 @@ pub(crate) struct NewAgentBody {
     pub tier: Option<u8>,
     /// Tasks at once. Absent: 1.
     pub capacity: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels_once")]
     pub labels: BTreeMap<String, String>,
     /// What a task costs in dollars, about; of equals the cheaper one is chosen.
     pub cost_usd: Option<f64>,
@@ -55,6 +55,7 @@ pub(crate) struct AgentChangeBody {
     pub capabilities: Option<BTreeSet<String>>,
     pub tier: Option<u8>,
     pub capacity: Option<u32>,
+    #[serde(default, deserialize_with = "some_labels_once")]
     pub labels: Option<BTreeMap<String, String>>,
     pub cost_usd: Option<f64>,
 }
