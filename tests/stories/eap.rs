@@ -321,7 +321,7 @@ pub async fn a_paused_external_agent_goes_on_where_it_was(mode: Mode) {
     eventually("the work has ended", PATIENCE, async || (sample.count("end") == 2).then_some(())).await;
     assert!(job.diff().await.contains("+Read by the sample."));
     let (first, second) = (job.id.clone(), format!("{}-1", job.id));
-    assert_eq!(sample.tasks("DELETE"), [second.clone()]);
+    assert_eq!(sample.tasks("DELETE"), std::slice::from_ref(&second));
 
     job.act("resume").await.expect(200);
     let done = job.reaches("completed").await;
