@@ -44,6 +44,9 @@ def work(task, report, cancelled):
     began, context = time.time(), task.get("context") or {}
     prompt, files = context.get("prompt", ""), context.get("files") or []
     note = f"# {context.get('title', '')}\n\n{prompt}\n"
+    feedback = context.get("feedback")  # what is wrong with what was sent before
+    if feedback:
+        note += f"\n## To mend\n\n{feedback}\n"
     artifacts = [{"path": "AGENT.md", "content": note, "mime_type": "text/markdown"}]
     for number, file in enumerate(files):
         if cancelled():
@@ -52,14 +55,18 @@ def work(task, report, cancelled):
         artifacts.append({"path": file["path"], "content": f"{file['content']}{prompt}\n", "mime_type": "text/plain"})
     read = len(prompt.split()) + sum(len(file["content"].split()) for file in files)
     written = sum(len(artifact["content"].split()) for artifact in artifacts)
+    output = {
+        "summary": f"files written: {len(artifacts)}",
+        "confidence": 0.9,  # in its own work, from 0 to 1; may be left out
+        "began": began,
+        "input_data": task.get("input_data") or {},
+    }
+    if "output_schema" in context:  # an agent of your own makes what fits the schema
+        output["output"] = {"files": len(artifacts), "mended": bool(feedback)}
     return {
         "status": "completed",
         "artifacts": artifacts,
-        "output_data": {
-            "summary": f"files written: {len(artifacts)}",
-            "began": began,
-            "input_data": task.get("input_data") or {},
-        },
+        "output_data": output,
         "tokens_used": read + written,
         "input_tokens": read,
         "cost_usd": read * READ_PRICE + written * WRITE_PRICE,

@@ -25,11 +25,11 @@ pub async fn the_sample_agent_keeps_the_protocol(mode: Mode) {
     let quick = SampleAgent::start(&[]).await;
     let found = check(&stand, &quick.url(), &["-o", "json"]).await.expect(0);
     assert_eq!(with(&found, "skipped"), ["202 and later", "cancellation"]);
-    assert_eq!(with(&found, "passed").len(), 12, "{}", found.stdout);
+    assert_eq!(with(&found, "passed").len(), 13, "{}", found.stdout);
 
     let later = SampleAgent::start(&["--later", "--slow", "1"]).await;
     let found = check(&stand, &later.url(), &["-o", "json"]).await.expect(0);
-    assert_eq!(with(&found, "passed").len(), 14, "{}", found.stdout);
+    assert_eq!(with(&found, "passed").len(), 15, "{}", found.stdout);
 
     let shown = check(&stand, &quick.url(), &[]).await.expect(0);
     assert!(shown.stdout.contains("same task again"), "{}", shown.stdout);
@@ -98,6 +98,16 @@ pub async fn an_agent_that_is_not_there_is_said_at_once(mode: Mode) {
         .expect(1);
     assert_eq!(with(&found, "failed"), ["health"], "{}", found.stdout);
     assert_eq!(with(&found, "passed").len(), 0, "{}", found.stdout);
+    let sample = SampleAgent::start(&[]).await;
+    let url = sample.url();
+    let words = format!("agent check {url} -o json --token-env OTHERS_TOKEN");
+    let words: Vec<&str> = words.split(' ').collect();
+    let found = Cli::told(&stand, &[("OTHERS_TOKEN", "another")], &words).await;
+    let found = found.expect(1);
+    assert_eq!(with(&found, "failed"), ["token"], "{}", found.stdout);
+    assert_eq!(with(&found, "passed"), ["health"], "{}", found.stdout);
+    assert!(found.stdout.contains("401"), "{}", found.stdout);
+    assert_eq!(sample.count("POST"), 0, "it was given no work");
     check(&stand, "ftp://x/", &[]).await.expect(2);
     let words = ["agent", "check", "http://127.0.0.1:9"];
     let untold = Cli::told(&stand, &[], &words).await.expect(2);

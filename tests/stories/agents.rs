@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Job, Mode, PATIENCE, Plan, Quota, Stand, Tenant, eventually, lines_of};
+use crate::harness::{Cli, Job, Mode, PATIENCE, Plan, Quota, Stand, Tenant, eventually, lines_of};
 
 const AGENTS: &str = "/api/v1/agents";
 const SESSIONS: &str = "/api/v1/sessions";
@@ -122,22 +122,24 @@ pub async fn a_session_waits_for_an_agent_or_is_refused(mode: Mode) {
     tenant.api.post(SESSIONS, &impatient).await.expect(201);
 }
 
-/// The agent of the highest tier fails every task: each session is done by the other one, with the first error kept, and
-/// after three failures nobody is sent to it any more, whichever worker asks.
+/// The agent of the highest tier fails every task: each session is done by the other one, with the first error kept. After
+/// three failures, all seen by one worker, nobody is sent to it any more, also not by a worker that came later.
 pub async fn an_agent_that_fails_is_left_alone_and_its_sessions_fail_over(mode: Mode) {
     let plan = Plan {
-        workers: 2,
+        workers: 1,
         ..Plan::default()
     };
     let stand = Stand::own(mode, plan).await;
     let tenant = stand.tenant().await;
+    let first = stand.bring_worker_with("seat=one").await;
     register(&tenant, "broken", "echo no luck >&2; exit 3", json!({"tier": 5})).await;
     register(&tenant, "sound", "echo done", json!({"tier": 1})).await;
     for n in 0..3 {
-        let job = session(&tenant, json!({})).await;
+        let job = session(&tenant, json!({"requires": {"seat": "one"}})).await;
         job.reaches("completed").await;
         assert_eq!(workers_of(&job).await, ["broken", "sound"], "session {n}");
         let attempts = job.attempts().await;
+        assert_eq!(attempts[0]["worker_id"], first);
         assert_eq!(attempts[0]["outcome"], "failed");
         assert_eq!(attempts[0]["error"]["code"], "COMMAND_FAILED", "{attempts:?}");
         assert_eq!(attempts[1]["error"], Value::Null);
@@ -145,15 +147,95 @@ pub async fn an_agent_that_fails_is_left_alone_and_its_sessions_fail_over(mode: 
     let shown = agent(&tenant, "broken").await;
     assert_eq!(shown["breaker"]["state"], "open", "{shown}");
     assert_eq!((&shown["available"], &shown["tasks"]), (&json!(false), &json!(3)));
-    let spared: Vec<Job> = {
-        let mut jobs = Vec::new();
-        for _ in 0..6 {
-            jobs.push(session(&tenant, json!({})).await);
-        }
-        jobs
-    };
+    let second = stand.bring_worker_with("seat=two").await;
+    let mut spared = Vec::new();
+    for _ in 0..6 {
+        spared.push(session(&tenant, json!({"requires": {"seat": "two"}})).await);
+    }
     for job in &spared {
         job.reaches("completed").await;
         assert_eq!(workers_of(job).await, ["sound"]);
+        assert_eq!(job.attempts().await[0]["worker_id"], second);
     }
+}
+
+/// A check rates what an agent did; where there is none, the agent's own word counts, and where it says nothing, nothing.
+pub async fn an_agent_is_rated_by_what_its_work_was_worth(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    let mends = r#"[ -n "$ORCHESTRATOR_FEEDBACK" ] && echo fixed > state || echo broken > state"#;
+    register(&tenant, "mender", mends, json!({})).await;
+    assert_eq!(agent(&tenant, "mender").await["quality"], Value::Null);
+    let verify = |run: &str| json!({"verify": {"run": run, "rounds": 1}});
+    for (more, status, quality, then) in [
+        (json!({}), "completed", Value::Null, Value::Null),
+        (verify("grep -q fixed state"), "completed", json!(0.5), json!(0.5)),
+        (json!({}), "completed", Value::Null, json!(0.5)),
+        (verify("false"), "failed", json!(0.0), json!(0.45)),
+        (verify("true"), "completed", json!(1.0), json!(0.505)),
+    ] {
+        let job = session(&tenant, more.clone()).await;
+        let ended = job.reaches(status).await;
+        assert_eq!(ended["result"]["quality"], quality, "{more}: {ended:#}");
+        assert_eq!(rounded(&agent(&tenant, "mender").await["quality"]), then, "after {more}");
+    }
+    let shown = agent(&tenant, "mender").await;
+    assert_eq!((&shown["success_rate"], &shown["tasks"]), (&json!(1.0), &json!(4)), "{shown}");
+
+    let says = r#"echo '{"quality": 0.8, "confidence": 0.25}' > "$ORCHESTRATOR_OUTPUT""#;
+    register(&tenant, "proud", says, json!({"capabilities": ["planning"]})).await;
+    let asks = json!({"capabilities": ["planning"], "output_schema": {"type": "object"}});
+    let job = session(&tenant, asks).await;
+    let done = job.reaches("completed").await;
+    let result = &done["result"];
+    assert_eq!((&result["quality"], &result["confidence"]), (&json!(0.8), &json!(0.25)));
+    assert_eq!(agent(&tenant, "proud").await["quality"], 0.8);
+
+    let words = ["agent", "list", "--as-tenant", tenant.slug.as_str()];
+    let listed = Cli::run(&stand, &stand.admin_key(), &words).await.expect(0).stdout;
+    for (name, quality) in [("mender", "0.5"), ("proud", "0.80")] {
+        let line = listed.lines().find(|line| line.contains(name));
+        assert!(line.is_some_and(|line| line.contains(quality)), "{listed}");
+    }
+}
+
+fn rounded(number: &Value) -> Value {
+    let number = number.as_f64().map(|it| (it * 1e9).round() / 1e9);
+    json!(number)
+}
+
+/// While it is paused its agent works for others, and the pause says nothing of the agent.
+pub async fn a_paused_session_gives_its_agent_back_and_goes_on(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    let repo = stand.repo();
+    let mark = stand.scratch().join("works");
+    let line = format!(
+        "[ -e .git ] || exit 0
+        if [ -e half.txt ]; then echo rest > rest.txt; exit 0; fi
+        echo half > half.txt; echo > {}; sleep 1000",
+        mark.display()
+    );
+    register(&tenant, "single", &line, json!({"capacity": 1})).await;
+    let job = session(&tenant, json!({"repository": {"path": repo.path()}})).await;
+    eventually("it works", PATIENCE, async || mark.exists().then_some(())).await;
+    let other = session(&tenant, json!({})).await;
+    eventually("the agent is taken", PATIENCE, async || {
+        other.why().await.contains(&"NO_AGENT".to_owned()).then_some(())
+    })
+    .await;
+    job.act("pause").await.expect(200);
+    job.reaches("paused").await;
+    other.reaches("completed").await;
+    let shown = agent(&tenant, "single").await;
+    assert_eq!((&shown["in_use"], &shown["tasks"]), (&json!(0), &json!(1)), "{shown}");
+
+    job.act("resume").await.expect(200);
+    job.reaches("completed").await;
+    assert_eq!(job.outcomes().await, ["paused", "completed"]);
+    assert_eq!(workers_of(&job).await, ["single", "single"]);
+    let diff = job.diff().await;
+    assert!(diff.contains("+half") && diff.contains("+rest"), "{diff}");
+    let shown = agent(&tenant, "single").await;
+    assert_eq!((&shown["in_use"], &shown["tasks"]), (&json!(0), &json!(2)), "{shown}");
 }

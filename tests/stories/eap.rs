@@ -244,6 +244,92 @@ pub async fn an_external_agent_is_chosen_by_what_it_can_do(mode: Mode) {
         "{:?}",
         job.attempts().await
     );
+    // Nothing judged the work, so its own word counts.
+    let critic = tenant.api.get("/api/v1/agents/critic").await.expect(200);
+    assert_eq!(critic.json()["quality"], 0.9);
+}
+
+/// Each round adds a line to README, and is a task of its own.
+pub async fn an_external_agent_mends_what_its_work_lacks(mode: Mode) {
+    let sample = SampleAgent::start(&[]).await;
+    let stand = stand_of(mode, &sample).await;
+    let tenant = stand.tenant().await;
+    let repo = stand.repo();
+    let spec = json!({"kind": "eap", "name": "sample", "files": ["README"]});
+    let body = json!({
+        "prompt": "Read by the sample.",
+        "repository": {"path": repo.path()},
+        "verify": {"run": lines_check(3), "rounds": 3},
+    });
+    let job = tenant.session(spec, body).await;
+    let done = job.reaches("completed").await;
+    let result = &done["result"];
+    let verified = json!({"exit_code": 0, "rounds": 2, "passed": true});
+    assert_eq!(result["verify"], verified, "{done:#}");
+    let quality = result["quality"].as_f64().unwrap();
+    assert!((quality - 1.0 / 3.0).abs() < 1e-9, "{quality}");
+    assert_eq!(result["confidence"], 0.9);
+    let diff = job.diff().await;
+    assert!(diff.contains("+too few lines"), "it was not told: {diff}");
+    let rounds = |job: &Job, last: u32| {
+        let later = (1..=last).map(|round| format!("{}-{round}", job.id));
+        std::iter::once(job.id.clone()).chain(later).collect::<Vec<_>>()
+    };
+    assert_eq!(sample.tasks("begin"), rounds(&job, 2));
+    // The prompt has four words, README five, and four more with each round.
+    let usage = &result["usage"];
+    assert_eq!(usage["input_tokens"], 39, "{usage}");
+    assert_eq!(done["progress"]["data"]["input_tokens"], 39);
+
+    let demand = |rounds: u32| {
+        let schema = json!({"properties": {"mended": {"const": true}}, "required": ["mended"]});
+        json!({"prompt": "work", "output_schema": schema, "output_rounds": rounds})
+    };
+    let told = tenant.session(agent("sample"), demand(1)).await;
+    let done = told.reaches("completed").await;
+    assert_eq!(done["result"]["output"], json!({"files": 1, "mended": true}));
+    assert_eq!(sample.tasks("begin")[3..], rounds(&told, 1));
+    let untold = tenant.session(agent("sample"), demand(0)).await;
+    let failed = untold.reaches("failed").await;
+    assert_eq!(failed["error"]["code"], "OUTPUT_INVALID", "{failed:#}");
+    assert_eq!(failed["result"]["quality"], Value::Null);
+    assert_eq!(sample.tasks("begin")[5..], rounds(&untold, 0));
+}
+
+/// So many lines of the sample in README.
+fn lines_check(lines: u32) -> String {
+    format!("[ $(grep -c 'Read by the sample' README) -ge {lines} ] || {{ echo too few lines; exit 1; }}")
+}
+
+/// It is paused while it mends: what was done is not done again, and what was cut off is begun anew.
+pub async fn a_paused_external_agent_goes_on_where_it_was(mode: Mode) {
+    let sample = SampleAgent::start(&["--later", "--slow", "2"]).await;
+    let stand = stand_of(mode, &sample).await;
+    let tenant = stand.tenant().await;
+    let repo = stand.repo();
+    let spec = json!({"kind": "eap", "name": "sample", "files": ["README"]});
+    let body = json!({
+        "prompt": "Read by the sample.",
+        "repository": {"path": repo.path()},
+        "verify": {"run": lines_check(2), "rounds": 1},
+    });
+    let job = tenant.session(spec, body).await;
+    eventually("it mends", PATIENCE, async || (sample.count("begin") == 2).then_some(())).await;
+    job.act("pause").await.expect(200);
+    let paused = job.reaches("paused").await;
+    assert_eq!(paused["error"], Value::Null, "{paused:#}");
+    eventually("the work has ended", PATIENCE, async || (sample.count("end") == 2).then_some(())).await;
+    assert!(job.diff().await.contains("+Read by the sample."));
+    let (first, second) = (job.id.clone(), format!("{}-1", job.id));
+    assert_eq!(sample.tasks("DELETE"), std::slice::from_ref(&second));
+
+    job.act("resume").await.expect(200);
+    let done = job.reaches("completed").await;
+    assert_eq!(job.outcomes().await, ["paused", "completed"]);
+    assert_eq!(sample.tasks("begin"), [first, second.clone(), second]);
+    assert_eq!(done["result"]["verify"]["rounds"], 1, "{done:#}");
+    let diff = job.diff().await;
+    assert_eq!(diff.matches("+Read by the sample.").count(), 3, "two in README: {diff}");
 }
 
 pub async fn what_is_wrong_with_an_agent_is_said(mode: Mode) {

@@ -11,6 +11,7 @@ const MIB: u64 = 1024 * 1024;
 /// Far from what a machine can bear, near to what these sessions do.
 const PROCESSES: u32 = 30;
 const DISK_BYTES: u64 = 16 * MIB;
+const MEMORY_BYTES: u64 = 96 * MIB;
 
 /// An installation that isolates as well as the machine allows, and what it says of that.
 struct Isolated {
@@ -28,6 +29,7 @@ impl Isolated {
             ("ORCHESTRATOR_ISOLATION", "auto".to_owned()),
             ("ORCHESTRATOR_PIDS_LIMIT", PROCESSES.to_string()),
             ("ORCHESTRATOR_DISK_LIMIT_BYTES", DISK_BYTES.to_string()),
+            ("ORCHESTRATOR_MEMORY_LIMIT_BYTES", MEMORY_BYTES.to_string()),
         ];
         let variables = variables.map(|(name, value)| (name.to_owned(), value));
         let plan = Plan {
@@ -152,12 +154,14 @@ pub async fn what_is_outside_of_a_session_is_out_of_its_reach(mode: Mode) {
     let writes = format!("echo mine > mine && echo harm > {}", target.display());
     let reads = format!("cat {}/secret", tree.display());
     let overwrites = format!("echo harm > {}/secret", tree.display());
-    let key = format!("cat {}/admin.key", isolated.stand.data_dir().display());
+    let key = isolated.stand.data_dir().join("operator.key");
+    std::fs::write(&key, "of the operator").unwrap();
+    let key = format!("cat {}", key.display());
     let harm = [
         (&writes, "target"),
         (&reads, "secret"),
         (&overwrites, "secret"),
-        (&key, "admin.key"),
+        (&key, "operator.key"),
     ];
     for (line, word) in harm {
         let job = tenant.command(line).await;
@@ -273,6 +277,42 @@ pub async fn a_session_that_forks_without_end_is_held(mode: Mode) {
         assert!(!log.contains("all of them"));
     }
     isolated.is_cleaned_up(&job).await;
+    isolated.works(&tenant).await;
+}
+
+/// It takes memory without end as far as its limit is concerned; by itself it stops at three times as much. A line that
+/// does not end is kept whole by whoever wants the last one.
+pub async fn a_session_that_eats_memory_is_ended(mode: Mode) {
+    let isolated = Isolated::new(mode).await;
+    let tenant = isolated.stand.tenant().await;
+    let all = MEMORY_BYTES * 3;
+    let alone = format!("head -c {all} /dev/zero | (tail -n 1 | wc -c && echo all of it); exit 1");
+    // Each within the limit, and all of them not.
+    let part = MEMORY_BYTES / 2;
+    let together = format!(
+        "for i in 1 2 3 4; do (head -c {part} /dev/zero; sleep 1000) | tail -n 1 > /dev/null & done; wait; exit 1"
+    );
+    let finding = isolated.part("memory")["finding"].as_str().expect("text");
+    if isolated.gives("memory") {
+        assert!(finding.contains("control groups of version"), "{finding}");
+        for line in [alone, together] {
+            let job = tenant.command(&line).await;
+            let (code, message) = error_of(&job).await;
+            assert_eq!(code, "MEMORY_LIMIT", "{message}");
+            assert!(message.contains(&MEMORY_BYTES.to_string()), "{message}");
+            assert!(!job.log().await.contains(&all.to_string()));
+            assert_eq!(job.outcomes().await, ["failed"], "trying again would not help");
+            isolated.is_cleaned_up(&job).await;
+        }
+    } else {
+        // A process is limited, and only the program knows.
+        assert!(finding.contains("RLIMIT_DATA"), "{finding}");
+        let job = tenant.command(&alone).await;
+        let (code, message) = error_of(&job).await;
+        assert_eq!(code, "COMMAND_FAILED", "{message}");
+        assert!(!job.log().await.contains(&all.to_string()));
+        isolated.is_cleaned_up(&job).await;
+    }
     isolated.works(&tenant).await;
 }
 

@@ -13,10 +13,7 @@
 
 mod harness;
 // Told in one mode only, so the table below does not name them as chapters of both.
-mod agent_check;
-mod eap;
 mod eap_pull;
-mod isolation;
 mod opencode_running;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
@@ -132,9 +129,18 @@ both {
         agents_are_chosen_by_tier_and_load,
         an_agent_of_capacity_one_takes_one_of_twenty,
         a_session_waits_for_an_agent_or_is_refused,
-        an_agent_that_fails_is_left_alone_and_its_sessions_fail_over;
+        an_agent_that_fails_is_left_alone_and_its_sessions_fail_over,
+        an_agent_is_rated_by_what_its_work_was_worth,
+        a_paused_session_gives_its_agent_back_and_goes_on;
+    eap:
+        an_external_agent_edits_a_repository_while_it_is_watched,
+        work_goes_on_when_the_worker_dies_and_is_done_once;
     eap_external:
         a_session_is_pushed_to_an_agent_that_registered_itself;
+    agent_check:
+        the_sample_agent_keeps_the_protocol;
+    isolation:
+        what_is_outside_of_a_session_is_out_of_its_reach;
     locks:
         exclusive_sessions_of_a_branch_never_overlap,
         waiting_for_a_branch_is_no_time_of_the_run;
@@ -167,22 +173,21 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
-    // What runs commands is the same in both modes.
+    // What runs commands is the same in both modes, so the first of these is told in both and the others here.
     isolation:
-        what_is_outside_of_a_session_is_out_of_its_reach,
         a_daemon_does_not_outlive_its_session,
         a_session_that_fills_the_disk_is_ended,
         a_session_that_forks_without_end_is_held,
+        a_session_that_eats_memory_is_ended,
         a_killed_worker_leaves_nothing_of_an_isolated_session;
-    // OpenCode is heavy, and what is told here is the same in both modes.
-    // What gives work to external agents is the same in both modes.
+    // What gives work to external agents is the same in both modes, so the main stories are told in both and the others here.
     eap:
-        an_external_agent_edits_a_repository_while_it_is_watched,
         an_agent_that_refuses_twice_does_the_work_once,
         an_agent_that_is_away_is_asked_again,
         an_agent_that_stays_away_ends_the_attempt,
         a_stop_ends_the_work_of_an_external_agent,
-        work_goes_on_when_the_worker_dies_and_is_done_once,
+        an_external_agent_mends_what_its_work_lacks,
+        a_paused_external_agent_goes_on_where_it_was,
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
     eap_pull:
@@ -196,7 +201,6 @@ embedded {
         the_task_of_an_agent_that_dies_is_done_by_another,
         an_agent_that_registers_again_is_called_with_its_new_token;
     agent_check:
-        the_sample_agent_keeps_the_protocol,
         agents_that_misbehave_are_told_what_to_do,
         an_agent_that_is_not_there_is_said_at_once;
     // OpenCode is heavy, and what runs it is the same in both modes.
@@ -223,5 +227,8 @@ services {
     opencode_crashes:
         a_leaving_worker_hands_its_conversation_to_another_machine,
         a_crash_of_a_machine_costs_the_conversation_and_not_the_session;
+    resuming:
+        a_paused_session_goes_on_on_another_machine,
+        a_paused_conversation_goes_on_on_another_machine;
 }
 }

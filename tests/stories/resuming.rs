@@ -1,9 +1,13 @@
 //! A session is paused while it runs, and goes on where it was; one that used up its budget pauses by itself.
 
+use std::path::Path;
+
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::harness::{
-    Cli, Mode, OpenCodeStand, PATIENCE, Plan, Quota, Reply, Stand, eventually, is_alive, number_in,
+    Cli, MODEL_PATIENCE, Mode, OpenCodeStand, PATIENCE, Plan, Quota, Reply, Stand, eventually,
+    is_alive, lines_of, number_in,
 };
 
 pub async fn a_paused_session_goes_on_with_its_changes(mode: Mode) {
@@ -255,4 +259,99 @@ pub async fn a_model_that_loops_is_held_by_its_budget(mode: Mode) {
     assert_eq!(done["result"]["diff"]["files"], json!(["ONCE"]));
     let log = job.log().await;
     assert!(log.contains("goes on with session"), "{log}");
+}
+
+/// Paused here and resumed elsewhere, on machines that share nothing but the services and where files are kept.
+pub async fn a_paused_session_goes_on_on_another_machine(mode: Mode) {
+    let plan = Plan {
+        workers: 1,
+        ..Plan::default()
+    };
+    let stand = Stand::own(mode, plan).await;
+    let tenant = stand.tenant().await;
+    let repo = stand.repo();
+    let mark = stand.scratch().join("rounds");
+    // Each run finds what those before left.
+    let line = format!(
+        r#"n=$(cat count 2>/dev/null || echo 0); n=$((n + 1)); echo $n > count
+        cat "${{ORCHESTRATOR_CHECKPOINT:-/dev/null}}"; pwd >> {mark}
+        [ $n = 3 ] && exit 0
+        printf '{{"checkpoint": {{"at": %d}}}}\n' $n > "$ORCHESTRATOR_PROGRESS"; sleep 1000"#,
+        mark = mark.display()
+    );
+    let body = json!({"repository": {"path": repo.path()}, "verify": {"run": "grep -q 3 count"}});
+    let job = tenant.command_with(&line, body).await;
+    for pauses in 1..=2 {
+        eventually("its checkpoint is kept", PATIENCE, async || {
+            let list = job.part("checkpoints").await.expect(200).json();
+            (list["items"].as_array()?.len() == pauses).then_some(())
+        })
+        .await;
+        job.act("pause").await.expect(200);
+        job.reaches("paused").await;
+        if pauses == 1 {
+            stand.move_to_another_machine(Signal::SIGTERM).await;
+        } else {
+            stand.move_to_the_first_machine(Signal::SIGTERM).await;
+        }
+        job.act("resume").await.expect(200);
+    }
+    let done = job.reaches("completed").await;
+    assert_eq!(done["result"]["success"], true, "{done:#}");
+    assert_eq!(job.outcomes().await, ["paused", "paused", "completed"]);
+    let log = job.log().await;
+    assert!(log.contains("{\"at\":1}") && log.contains("{\"at\":2}"), "{log}");
+    assert!(job.diff().await.contains("+3"));
+    let places = lines_of(&mark);
+    let data = stand.data_dir().display().to_string();
+    let first: Vec<bool> = places.iter().map(|it| it.starts_with(&data)).collect();
+    assert_eq!(first, [true, false, true], "{places:?}");
+}
+
+/// The conversation goes along, there and back: the model knows what it did on either machine.
+pub async fn a_paused_conversation_goes_on_on_another_machine(mode: Mode) {
+    let small = Plan {
+        workers: 1,
+        ..Plan::default()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let marks = ["one", "two"].map(|name| folder.path().join(name));
+    let told = marks.clone();
+    let own = OpenCodeStand::own(mode, small, json!({}), move |_| {
+        let waits = |mark: &Path, what: &str| {
+            let line = format!("echo {what} > {what}; echo $$ > {}; sleep 1000", mark.display());
+            Reply::Tool("", "bash", json!({"command": line, "description": "x"}))
+        };
+        match told.iter().position(|mark| !mark.exists()) {
+            Some(0) => waits(&told[0], "ONE"),
+            Some(_) => waits(&told[1], "TWO"),
+            None => Reply::Say("Now I am done.".to_owned()),
+        }
+    })
+    .await;
+    let tenant = own.stand.tenant().await;
+    let repo = own.stand.repo();
+    let body = json!({"prompt": "Do both.", "repository": {"path": repo.path()}});
+    let job = tenant.session(json!({"kind": "opencode"}), body).await;
+    for (index, mark) in marks.iter().enumerate() {
+        eventually("its command runs", MODEL_PATIENCE, async || number_in(mark)).await;
+        job.act("pause").await.expect(200);
+        job.reaches_within("paused", MODEL_PATIENCE).await;
+        if index == 0 {
+            own.stand.move_to_another_machine(Signal::SIGTERM).await;
+        } else {
+            own.stand.move_to_the_first_machine(Signal::SIGTERM).await;
+        }
+        job.act("resume").await.expect(200);
+    }
+    let done = job.reaches_within("completed", MODEL_PATIENCE).await;
+    assert_eq!(job.outcomes().await, ["paused", "paused", "completed"]);
+    assert_eq!(done["result"]["summary"], "Now I am done.");
+    let mut files = done["result"]["diff"]["files"].as_array().unwrap().clone();
+    files.sort_by_key(ToString::to_string);
+    assert_eq!(files, ["ONE", "TWO"]);
+    let last = own.model.questions().pop().unwrap();
+    assert!(last.results() >= 2, "it was not told of both commands: {:?}", last.messages);
+    let log = job.log().await;
+    assert_eq!(log.matches("goes on with session").count(), 2, "{log}");
 }

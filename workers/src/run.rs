@@ -232,8 +232,12 @@ fn fail_over(ending: Ending, by_agent: bool) -> Ending {
 /// What a run's end says of the agent that did the work.
 fn verdict(ending: &Ending, by_agent: bool, took: Duration) -> Outcome {
     match ending {
-        Ending::Completed(_) | Ending::PartiallyCompleted(_) => Outcome::Succeeded {
+        Ending::Completed(result) | Ending::PartiallyCompleted(result) => Outcome::Succeeded {
             seconds: took.as_secs_f64(),
+            quality: result.rating(),
+        },
+        Ending::Rejected { result, .. } if by_agent => Outcome::Rejected {
+            quality: result.rating(),
         },
         Ending::Failed(_) | Ending::Retry { .. } if by_agent => Outcome::Failed,
         // It did not come to an end in the time that it had.

@@ -31,6 +31,7 @@ struct Agent {
     unavailable_because: Option<String>,
     success_rate: f64,
     latency_seconds: Option<f64>,
+    quality: Option<f64>,
     tasks: u64,
     breaker: Breaker,
 }
@@ -87,7 +88,7 @@ async fn list(listing: Listing, loader: &Loader) -> anyhow::Result<()> {
         return output::json(&json!({ "items": items }));
     }
     let headings = [
-        "name", "kind", "can", "tier", "in use", "success", "state", "",
+        "name", "kind", "can", "tier", "in use", "success", "quality", "state", "",
     ];
     let mut table = output::table(&headings);
     for item in items {
@@ -99,6 +100,7 @@ async fn list(listing: Listing, loader: &Loader) -> anyhow::Result<()> {
             agent.tier.to_string(),
             format!("{}/{}", agent.in_use, agent.capacity),
             percent(agent.success_rate),
+            agent.quality.map(quality).unwrap_or_default(),
             agent.state,
             agent.unavailable_because.unwrap_or_default(),
         ]);
@@ -249,8 +251,17 @@ fn show(document: Value, format: Format) -> anyhow::Result<()> {
     if let Some(seconds) = agent.latency_seconds {
         add("takes", format!("{seconds:.1} s"));
     }
+    let rated = agent.quality.map(quality);
+    add(
+        "quality",
+        rated.unwrap_or_else(|| "not rated yet".to_owned()),
+    );
     add("breaker", agent.breaker.state);
     output::print(table)
+}
+
+fn quality(share: f64) -> String {
+    format!("{share:.2}")
 }
 
 fn percent(share: f64) -> String {

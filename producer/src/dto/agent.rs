@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::new_job::labels;
+use super::new_job::{labels, labels_once, some_labels_once};
 use super::new_session::AgentBody;
 
 const DEFAULT_TIER: u8 = 3;
@@ -37,7 +37,7 @@ pub(crate) struct NewAgentBody {
     pub tier: Option<u8>,
     /// Tasks at once. Absent: 1.
     pub capacity: Option<u32>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels_once")]
     pub labels: BTreeMap<String, String>,
     /// What a task costs in dollars, about; of equals the cheaper one is chosen.
     pub cost_usd: Option<f64>,
@@ -55,6 +55,7 @@ pub(crate) struct AgentChangeBody {
     pub capabilities: Option<BTreeSet<String>>,
     pub tier: Option<u8>,
     pub capacity: Option<u32>,
+    #[serde(default, deserialize_with = "some_labels_once")]
     pub labels: Option<BTreeMap<String, String>>,
     pub cost_usd: Option<f64>,
 }
@@ -90,6 +91,9 @@ pub(crate) struct RegisteredAgentBody {
     pub success_rate: f64,
     /// Of the latest successful tasks, decaying alike; null before the first.
     pub latency_seconds: Option<f64>,
+    /// Of the latest work that was rated, from 0 to 1, decaying alike; null before the first. By checks (`verify`), else by
+    /// what the agent said of its work.
+    pub quality: Option<f64>,
     /// Tasks that succeeded or failed, ever.
     pub tasks: u64,
     pub breaker: BreakerBody,
@@ -223,6 +227,7 @@ impl RegisteredAgentBody {
             unavailable_because: unavailable.map(|why| why.to_string()),
             success_rate: condition.success_rate,
             latency_seconds: condition.latency_seconds,
+            quality: condition.quality,
             tasks: condition.tasks,
             breaker: condition.breaker.into(),
             heartbeat: condition.beat.map(HeartbeatBody::from),

@@ -42,8 +42,8 @@ pub(crate) struct JobBody {
     /// What the run last said about itself.
     pub progress: Option<ProgressBody>,
     /// What the run left behind: `summary`, `exit_code`, `diff` (`files`, `insertions`, `deletions`),
-    /// `usage` (`input_tokens`, `output_tokens`, `cost`), `success`, `verify` (`exit_code`, `rounds`, `passed`), `output` and
-    /// `push` (`branch`, `commit`) of a session;
+    /// `usage` (`input_tokens`, `output_tokens`, `cost`), `success`, `verify` (`exit_code`, `rounds`, `passed`), `output`,
+    /// `push` (`branch`, `commit`), `quality` and `confidence` (0 to 1) of a session;
     /// `model_name`, `sha256`, `bytes`, `first_loss`, `last_loss` and `steps` of a training job.
     #[schema(value_type = Option<Object>)]
     pub result: Option<Map<String, Value>>,

@@ -121,6 +121,17 @@ pub(crate) fn labels_once<'de, D: Deserializer<'de>>(
     deserializer.deserialize_map(Once)
 }
 
+/// The same, or null.
+pub(crate) fn some_labels_once<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<BTreeMap<String, String>>, D::Error> {
+    #[derive(Deserialize)]
+    struct Once(#[serde(deserialize_with = "labels_once")] BTreeMap<String, String>);
+
+    let found = Option::<Once>::deserialize(deserializer)?;
+    Ok(found.map(|Once(labels)| labels))
+}
+
 /// An instant or null. The library's own words for a wrong one say nothing of what would be right.
 pub(crate) fn instant<'de, D: Deserializer<'de>>(
     deserializer: D,

@@ -56,7 +56,7 @@ pub(crate) struct NewSession {
     /// With `capabilities`: the agent's least tier, 1 to 5.
     pub min_tier: Option<u8>,
     /// With `capabilities`: labels that the agent must have.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels_once")]
     pub agent_labels: BTreeMap<String, String>,
     /// With `capabilities`: an agent to prefer, by name or id.
     pub preferred_agent: Option<String>,

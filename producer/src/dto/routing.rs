@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::new_job::labels;
+use super::new_job::{labels, labels_once};
 
 /// What a task asks of an agent.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -22,7 +22,11 @@ pub(crate) struct RouteBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub min_tier: Option<u8>,
     /// Labels that it must have, all of them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "labels_once",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub agent_labels: BTreeMap<String, String>,
     /// An agent's id or name: it is given 0.3 more.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -53,6 +53,7 @@ async fn an_agent_is_shown_as_it_was_registered() {
         ("in_use", json!(0)),
         ("shared", json!(false)),
         ("success_rate", json!(1.0)),
+        ("quality", json!(null)),
         (
             "breaker",
             json!({"state": "closed", "failures": 0, "until": null}),
@@ -66,6 +67,47 @@ async fn an_agent_is_shown_as_it_was_registered() {
     register(&site, &site.lead, &tester())
         .await
         .problem(409, "AGENT_NAME_TAKEN");
+}
+
+#[tokio::test]
+async fn a_label_that_is_given_twice_is_refused() {
+    let site = Site::start().await;
+    registered(&site, &tester()).await;
+    let twice = r#"{"a": "1", "b": "2", "a": "3"}"#;
+    let agent = r#""name": "other", "agent": {"kind": "echo"}"#;
+    let change = format!("{ALL}/tester");
+    for (method, address, body, pointer) in [
+        (
+            Method::POST,
+            ALL,
+            format!("{{{agent}, \"labels\": {twice}}}"),
+            "/labels",
+        ),
+        (
+            Method::PATCH,
+            &change,
+            format!("{{\"labels\": {twice}}}"),
+            "/labels",
+        ),
+        (
+            Method::POST,
+            "/api/v1/agents/route",
+            format!("{{\"agent_labels\": {twice}}}"),
+            "/agent_labels",
+        ),
+    ] {
+        let ask = site
+            .ask(method, address)
+            .key(&site.lead)
+            .header("if-match", "\"1\"");
+        let answer = ask.raw("application/json", body).send().await;
+        let detail = answer.invalid_at(pointer);
+        assert!(detail.contains("`a` is given twice"), "{detail}");
+    }
+    let shown = site.get(&change).key(&site.lead).send().await.json();
+    assert_eq!(shown["labels"], json!({"region": "eu"}));
+    let listed = site.get(ALL).key(&site.lead).send().await.json();
+    assert_eq!(listed["items"].as_array().map(Vec::len), Some(1));
 }
 
 #[tokio::test]

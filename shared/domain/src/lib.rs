@@ -87,7 +87,7 @@ pub use priority::{Priority, UnknownPriority};
 pub use progress::{AwaitedLock, Progress};
 pub use push::{Push, Pushed};
 pub use replay::{DeadLetterFilter, DeadLetterGroup, Replay, ReplayState, UnknownReplayState};
-pub use result::{DiffStat, JobResult, SessionResult, TrainingResult, Usage};
+pub use result::{DiffStat, JobResult, OwnRating, SessionResult, TrainingResult, Usage};
 pub use role::{Permit, Role, UnknownRole};
 pub use schedule::{
     MissedTicks, NewSchedule, Overlap, Schedule, ScheduleChange, ScheduleError, UnknownPolicy,

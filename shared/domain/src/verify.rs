@@ -34,6 +34,17 @@ pub struct Verified {
     pub passed: bool,
 }
 
+impl Verified {
+    /// From 0 to 1: 1 at the first try, a half after one round, a third after two, and so on; 0 when it never passed.
+    pub fn quality(self) -> f64 {
+        if self.passed {
+            1.0 / (1.0 + f64::from(self.rounds))
+        } else {
+            0.0
+        }
+    }
+}
+
 impl Verify {
     /// Seconds.
     pub const fn default_timeout() -> u32 {

@@ -105,6 +105,14 @@ impl SampleAgent {
         format!("http://127.0.0.1:{}", self.port)
     }
 
+    /// The tasks that something happened to, in order.
+    pub fn tasks(&self, what: &str) -> Vec<String> {
+        let lines = lines_of(&self.folder.path().join("journal"));
+        let words = lines.iter().map(|line| line.split(' ').collect::<Vec<_>>());
+        let those = words.filter(|words| words.first() == Some(&what));
+        those.map(|words| words[1].to_owned()).collect()
+    }
+
     /// How often something happened: `POST`, `begin`, `end`, `DELETE`.
     pub fn count(&self, what: &str) -> usize {
         let lines = lines_of(&self.folder.path().join("journal"));

@@ -321,7 +321,7 @@ impl Stand {
         self.processes().push(process);
     }
 
-    fn processes(&self) -> MutexGuard<'_, Vec<Process>> {
+    pub(super) fn processes(&self) -> MutexGuard<'_, Vec<Process>> {
         let processes = self.installation.processes.lock();
         processes.unwrap_or_else(PoisonError::into_inner)
     }

@@ -15,7 +15,8 @@ use application::ports::{
     Agent, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
 };
 use domain::{
-    AgentKind, AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, SessionResult, SessionSpec,
+    AgentKind, AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, OwnRating, SessionResult,
+    SessionSpec,
 };
 
 use super::{Handled, checkpoint, keep};
@@ -80,6 +81,7 @@ async fn work(
         restored: kept.is_some(),
         feedback: None,
         round: 0,
+        used: None,
         may_go_on: false,
         output_schema: None,
     };
@@ -226,18 +228,22 @@ async fn keep_diff(
 
 fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<DiffStat>) -> Handled {
     let report = made.report;
+    let own = made.output.as_ref().map(OwnRating::of);
+    let own = own.unwrap_or_default().or(report.rating);
+    let result = SessionResult {
+        summary: report.summary,
+        exit_code: report.exit_code,
+        diff,
+        usage: report.usage,
+        success: made.success,
+        verify: made.verified,
+        output: made.output,
+        push: made.pushed,
+        ..SessionResult::default()
+    };
     Handled {
         outcome,
         by_agent: !made.failed_beside,
-        result: Some(JobResult::Session(SessionResult {
-            summary: report.summary,
-            exit_code: report.exit_code,
-            diff,
-            usage: report.usage,
-            success: made.success,
-            verify: made.verified,
-            output: made.output,
-            push: made.pushed,
-        })),
+        result: Some(JobResult::Session(result.rated(own))),
     }
 }

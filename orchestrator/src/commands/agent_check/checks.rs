@@ -1,4 +1,4 @@
-//! The checks in their order, and what came of each. A check never stops the others.
+//! The checks in their order, and what came of each. A check stops the others only where they could show nothing.
 
 use std::future::Future;
 
@@ -63,14 +63,19 @@ impl Finding {
     }
 }
 
-/// All of them, one after the other. An agent that is not there is asked nothing more.
+/// All of them, one after the other. An agent that is not there, or does not take the token, is asked nothing more.
 pub async fn all(caller: &Caller) -> Vec<Finding> {
     let health = check("health", misuse::health(caller)).await;
     if health.is_failure() {
         return vec![health];
     }
+    let token = check("token", misuse::token(caller)).await;
+    if token.is_failure() {
+        return vec![health, token];
+    }
     vec![
         health,
+        token,
         check("wrong token", misuse::wrong_token(caller)).await,
         check("missing token", misuse::missing_token(caller)).await,
         check("bad JSON", misuse::bad_json(caller)).await,

@@ -34,6 +34,23 @@ pub async fn health(caller: &Caller) -> Checked {
     }
 }
 
+/// All other checks need an agent that takes the token, and would only say once more that it does not.
+pub async fn token(caller: &Caller) -> Checked {
+    let refusals = [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN];
+    let looked = caller.look(&caller.task()).await?;
+    let given = caller.post(Token::Right, b"{".to_vec()).await?;
+    match [looked, given]
+        .iter()
+        .find(|it| refusals.contains(&it.status))
+    {
+        None => good("it is taken"),
+        Some(refusal) => Err(format!(
+            "{}; give the agent the token that is checked with (--token-env names its variable). Nothing else was checked",
+            refusal.shown()
+        )),
+    }
+}
+
 pub async fn wrong_token(caller: &Caller) -> Checked {
     unauthorized(caller, Token::Wrong, "a wrong X-Agent-Token").await
 }

@@ -44,9 +44,7 @@ impl Agent for EchoAgent {
             .await;
         Ok(AgentReport {
             summary: Some(summary),
-            exit_code: None,
-            usage: None,
-            output: None,
+            ..AgentReport::default()
         })
     }
 }

@@ -53,6 +53,7 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         restored: false,
         feedback: None,
         round: 0,
+        used: None,
         may_go_on: false,
         output_schema: None,
     };

@@ -18,7 +18,7 @@ use application::ports::{Agent as _, AgentReport, HandlerError, Interruption};
 use application::testing::run_context::RecordingContext;
 use common::played::Played;
 use common::{Run, environment, error_of, eventually};
-use domain::{AgentSpec, Eap, LogStream};
+use domain::{AgentSpec, Eap, LogStream, Usage};
 use serde_json::json;
 
 const TOKEN: &str = "secret-of-a-story";
@@ -212,4 +212,39 @@ async fn a_failed_task_fails_for_good_and_its_cost_is_shown() {
     assert_eq!(shown.data["output_tokens"], 5);
     assert_eq!(shown.data["cost"], 0.25);
     assert!(!run.directory().join("a").exists());
+}
+
+#[tokio::test]
+async fn what_it_says_of_its_work_is_reported_and_rounds_add_up() {
+    let mut run = run();
+    run.task.round = 1;
+    run.task.used = Some(Usage {
+        input_tokens: 3,
+        output_tokens: 4,
+        cost: 0.5,
+    });
+    let task = format!("{}-1", id(&run));
+    let result = json!({
+        "task_id": task, "status": "completed", "tokens_used": 5, "input_tokens": 2, "cost_usd": 0.25,
+        "output_data": {"quality": 0.75, "confidence": "high"},
+    });
+    let running = json!({"task_id": task, "progress": {"data": {"input_tokens": 1, "seen": 2}}});
+    let played = Played::start(move |number, _| match number {
+        1 => (202, "retry-after: 0\r\n", running.to_string()),
+        _ => (200, "", result.to_string()),
+    })
+    .await;
+    let report = by(&run, &agent(&played.url)).await.unwrap();
+    assert_eq!(report.rating.quality, Some(0.75));
+    assert_eq!(report.rating.confidence, None, "it is no number");
+    let used = report.usage.unwrap();
+    assert_eq!((used.input_tokens, used.output_tokens), (5, 7));
+    let shown = run.context.recorded().progress;
+    let shown: Vec<_> = shown.into_iter().map(|it| it.data).collect();
+    assert_eq!(shown[0]["input_tokens"], 4);
+    assert_eq!((&shown[0]["seen"], shown[0].get("cost")), (&json!(2), None));
+    assert_eq!(
+        (&shown[1]["input_tokens"], &shown[1]["cost"]),
+        (&json!(5), &json!(0.75))
+    );
 }

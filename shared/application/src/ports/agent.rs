@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec, AgentStatus, JobId, TenantId, Usage};
+use domain::{AgentKind, AgentSpec, AgentStatus, JobId, OwnRating, TenantId, Usage};
 use serde_json::Value;
 
 use super::{HandlerError, RunContext};
@@ -65,6 +65,9 @@ pub struct AgentTask {
     pub feedback: Option<String>,
     /// How often the agent was told so in this run.
     pub round: u32,
+    /// What the rounds before in this run used together. An agent whose rounds are accounts of their own adds it to what it
+    /// reports; one whose account goes on has it in there.
+    pub used: Option<Usage>,
     /// The agent may be asked to go on after it said that it is done: what it needs for that is kept.
     pub may_go_on: bool,
     /// The JSON schema of the output that the agent is to hand over.
@@ -78,4 +81,6 @@ pub struct AgentReport {
     pub usage: Option<Usage>,
     /// What it handed over as its output, unread; only where it was asked for.
     pub output: Option<String>,
+    /// What it said of its work beside that.
+    pub rating: OwnRating,
 }

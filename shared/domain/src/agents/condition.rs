@@ -128,8 +128,10 @@ impl Beat {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
-    /// It did the work.
-    Succeeded { seconds: f64 },
+    /// It did the work. `quality`: of the work, from 0 to 1; absent when nobody said.
+    Succeeded { seconds: f64, quality: Option<f64> },
+    /// It did work that is not what was asked for: it works, though not well.
+    Rejected { quality: Option<f64> },
     /// It did not, and that may be its fault.
     Failed,
     /// Stopped, handed back, or never begun: nothing that the agent did.
@@ -146,6 +148,9 @@ pub struct Condition {
     /// Of the latest successful tasks, decaying; absent before the first.
     #[serde(default)]
     pub latency_seconds: Option<f64>,
+    /// Of the latest work that was rated, from 0 to 1, decaying; absent before the first.
+    #[serde(default)]
+    pub quality: Option<f64>,
     /// Tasks that succeeded or failed, ever.
     pub tasks: u64,
     pub breaker: Breaker,
@@ -157,6 +162,7 @@ impl Default for Condition {
             beat: None,
             success_rate: 1.0,
             latency_seconds: None,
+            quality: None,
             tasks: 0,
             breaker: Breaker::default(),
         }
@@ -185,14 +191,24 @@ impl Condition {
     #[must_use]
     pub fn after(self, outcome: Outcome, now: Timestamp) -> Self {
         let remember = |before: f64, latest: f64| before * MEMORY + latest * (1.0 - MEMORY);
+        // The first counts as it is.
+        let remember_some = |before: Option<f64>, latest: f64| {
+            before.map_or(latest, |before| remember(before, latest))
+        };
+        let rated = |quality: Option<f64>| {
+            let latest = quality.map(|latest| remember_some(self.quality, latest));
+            latest.or(self.quality)
+        };
         match outcome {
             Outcome::Nothing => self,
-            Outcome::Succeeded { seconds } => Self {
+            Outcome::Rejected { quality } => Self {
+                quality: rated(quality),
+                ..self
+            },
+            Outcome::Succeeded { seconds, quality } => Self {
                 success_rate: remember(self.success_rate, 1.0),
-                latency_seconds: Some(
-                    self.latency_seconds
-                        .map_or(seconds, |before| remember(before, seconds)),
-                ),
+                latency_seconds: Some(remember_some(self.latency_seconds, seconds)),
+                quality: rated(quality),
                 tasks: self.tasks.saturating_add(1),
                 breaker: Breaker::succeeded(),
                 ..self

@@ -390,9 +390,34 @@ fn a_breaker_opens_is_probed_and_closes() {
     };
     let nothing = condition.clone().after(Outcome::Nothing, NOW);
     assert_eq!(nothing, condition, "a task that was stopped says nothing");
-    let mended = condition.after(Outcome::Succeeded { seconds: 2.0 }, NOW);
+    let mended = condition.after(succeeded(2.0, None), NOW);
     assert_eq!(mended.breaker, Breaker::Closed { failures: 0 });
     assert_eq!(mended.latency_seconds, Some(2.0));
+}
+
+const fn succeeded(seconds: f64, quality: Option<f64>) -> Outcome {
+    Outcome::Succeeded { seconds, quality }
+}
+
+#[test]
+fn quality_is_kept_of_what_was_rated() {
+    let near = |condition: &Condition, expected: f64| {
+        let quality = condition.quality.expect("it was rated");
+        assert!((quality - expected).abs() < 1e-9, "{condition:?}");
+    };
+    let condition = Condition::default().after(succeeded(1.0, None), NOW);
+    assert_eq!(condition.quality, None, "nobody said how good it was");
+    let condition = condition.after(succeeded(1.0, Some(0.5)), NOW);
+    near(&condition, 0.5);
+    let condition = condition.after(succeeded(1.0, None), NOW);
+    near(&condition, 0.5);
+    let condition = condition.after(succeeded(1.0, Some(1.0)), NOW);
+    near(&condition, 0.55);
+    let before = (condition.success_rate, condition.tasks, condition.breaker);
+    let condition = condition.after(Outcome::Rejected { quality: Some(0.0) }, NOW);
+    near(&condition, 0.495);
+    let after = (condition.success_rate, condition.tasks, condition.breaker);
+    assert_eq!(before, after, "it did come to an end");
 }
 
 #[test]

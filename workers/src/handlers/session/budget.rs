@@ -1,7 +1,8 @@
 //! Keeps the account of what a session's agent uses, over all its runs. Whether that is too much is the store's to say,
 //! with every report: other sessions may draw on the same budget.
 //!
-//! An agent goes on with its account, or begins a new one: then what the runs before used is added.
+//! What counts is what all runs used together, and all rounds of a run. An agent goes on with its account, or begins a new
+//! one: then what was used before is added.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,18 +16,35 @@ use crate::life::Worker;
 pub(super) struct Meter {
     metrics: Arc<Metrics>,
     budget: Option<Budget>,
-    /// By the runs before.
-    earlier: Spent,
     account: Mutex<Account>,
 }
 
+/// What the agent says, run by run and round by round.
 #[derive(Default)]
 struct Account {
     /// What is added to what the agent says.
     base: Spent,
-    /// All that was said.
+    /// What it said last; of the runs before, what the store has.
+    last: Spent,
+    /// All that was used.
     total: Spent,
+    /// It has said how much since this run or round began.
     began: bool,
+}
+
+impl Account {
+    /// All that was used, when the agent says `said`. What says nothing of that changes nothing.
+    fn take(&mut self, said: Spent) -> Spent {
+        if !said.is_nothing() {
+            if !self.began && said.is_behind(self.last) {
+                self.base = self.base.plus(self.last);
+            }
+            self.began = true;
+            self.last = said;
+        }
+        self.total = self.base.plus(self.last).at_least(self.total);
+        self.total
+    }
 }
 
 impl Meter {
@@ -49,8 +67,8 @@ impl Meter {
         Ok(Self {
             metrics: Arc::clone(&worker.metrics),
             budget,
-            earlier: spent,
             account: Mutex::new(Account {
+                last: spent,
                 total: spent,
                 ..Account::default()
             }),
@@ -61,20 +79,13 @@ impl Meter {
     pub(super) fn take(&self, mut progress: Progress) -> (Progress, Option<Spent>) {
         let said = Spent::reported(&progress);
         let mut account = self.account();
-        if !account.began {
-            if said.is_nothing() {
-                return (progress, None);
-            }
-            account.began = true;
-            if said.is_behind(self.earlier) {
-                account.base = self.earlier;
-            }
-        }
-        let total = account.base.plus(said).at_least(account.total);
-        self.count(account.total, total);
-        account.total = total;
-        if self.budget.is_none() && total == said {
-            return (progress, Some(total));
+        let before = account.total;
+        let total = account.take(said);
+        drop(account);
+        self.count(before, total);
+        let spent = (!said.is_nothing()).then_some(total);
+        if total.is_nothing() || self.budget.is_none() && total == said {
+            return (progress, spent);
         }
         let fields = [
             ("input_tokens", json!(total.input_tokens)),
@@ -85,7 +96,7 @@ impl Meter {
         progress
             .data
             .extend(fields.map(|(name, value)| (name.to_owned(), value)));
-        (progress, Some(total))
+        (progress, spent)
     }
 
     /// The session's own budget may be used up, so the store should be told at once.
@@ -113,6 +124,11 @@ impl Meter {
         cost.inc_by((after.cost - before.cost).max(0.0));
     }
 
+    /// The agent goes on, or begins an account anew, as with a run.
+    pub(super) fn begin_round(&self) {
+        self.account().began = false;
+    }
+
     fn account(&self) -> MutexGuard<'_, Account> {
         self.account.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -136,4 +152,51 @@ async fn standing(worker: &Worker, job: &Job) -> Result<Standing, HandlerError> 
     standing
         .map_err(|error| failed(error.to_string()))?
         .ok_or_else(|| failed("the store does not know the session".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spent(tokens: u64) -> Spent {
+        Spent {
+            input_tokens: tokens,
+            ..Spent::default()
+        }
+    }
+
+    /// What was used by then, run or round by run or round.
+    fn totals(earlier: u64, rounds: &[&[u64]]) -> Vec<u64> {
+        let mut account = Account {
+            last: spent(earlier),
+            total: spent(earlier),
+            ..Account::default()
+        };
+        let mut totals = Vec::new();
+        for round in rounds {
+            account.began = false;
+            totals.extend(
+                round
+                    .iter()
+                    .map(|&said| account.take(spent(said)).input_tokens),
+            );
+        }
+        totals
+    }
+
+    #[test]
+    fn an_account_goes_on_or_begins_anew() {
+        assert_eq!(totals(0, &[&[10, 20]]), [10, 20]);
+        assert_eq!(
+            totals(50, &[&[60, 70]]),
+            [60, 70],
+            "it goes on with the run before"
+        );
+        assert_eq!(totals(50, &[&[0, 10, 60]]), [50, 60, 110], "it begins anew");
+        assert_eq!(
+            totals(0, &[&[10, 20, 0], &[0, 5, 30], &[8]]),
+            [10, 20, 20, 20, 25, 50, 58]
+        );
+        assert_eq!(totals(50, &[&[10, 20], &[30], &[40]]), [60, 70, 80, 90]);
+    }
 }

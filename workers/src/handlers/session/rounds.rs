@@ -139,6 +139,8 @@ async fn go_round(
         task.checkpoint = ear.latest().or(task.checkpoint);
         task.feedback = Some(complaint.words);
         task.round += 1;
+        task.used = made.report.usage.or(task.used);
+        ear.meter.begin_round();
     }
 }
 

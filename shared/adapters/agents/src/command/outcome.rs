@@ -26,8 +26,7 @@ pub(super) fn report(
         Exit::Code(0) => Ok(AgentReport {
             summary: console.last_lines(LogStream::Stdout).pop(),
             exit_code: Some(0),
-            usage: None,
-            output: None,
+            ..AgentReport::default()
         }),
         Exit::Code(TRY_AGAIN) => Err(HandlerError::Retry(
             JobError::new(

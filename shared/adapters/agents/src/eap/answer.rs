@@ -2,7 +2,7 @@
 
 use domain::{Progress, Usage};
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::progress::without_nul;
 
@@ -68,6 +68,39 @@ impl TaskResult {
     }
 }
 
+/// What was used by the rounds before and by this one. None when none of them says anything.
+pub fn together(before: Option<Usage>, own: Option<Usage>) -> Option<Usage> {
+    let (Some(before), Some(own)) = (before, own) else {
+        return before.or(own);
+    };
+    Some(Usage {
+        input_tokens: before.input_tokens.saturating_add(own.input_tokens),
+        output_tokens: before.output_tokens.saturating_add(own.output_tokens),
+        cost: before.cost + own.cost,
+    })
+}
+
+/// Adds what the rounds before used to what the agent says of this one on its way, where it says so.
+pub fn add(before: Usage, said: &mut Map<String, Value>) {
+    let mut add = |name: &str, more: Value| {
+        let sum = match (said.get(name), &more) {
+            (Some(Value::Number(own)), Value::Number(more)) => {
+                match (own.as_u64(), more.as_u64()) {
+                    (Some(own), Some(more)) => json!(own.saturating_add(more)),
+                    _ => {
+                        json!(own.as_f64().unwrap_or_default() + more.as_f64().unwrap_or_default())
+                    }
+                }
+            }
+            _ => return,
+        };
+        said.insert(name.to_owned(), sum);
+    };
+    add("input_tokens", before.input_tokens.into());
+    add("output_tokens", before.output_tokens.into());
+    add("cost", json!(before.cost));
+}
+
 /// Understands the result of the task `id`. The error is the end of a sentence that begins with the answer.
 pub fn result(bytes: &[u8], id: &str) -> Result<TaskResult, String> {
     let result: TaskResult = understood(bytes)?;
@@ -123,8 +156,6 @@ fn presentable(mut progress: Progress) -> Progress {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn understood(answer: &Value) -> Result<TaskResult, String> {
@@ -154,6 +185,22 @@ mod tests {
         assert_eq!(of(json!({"tokens_used": 10, "input_tokens": 7})), (7, 3));
         assert_eq!(of(json!({"tokens_used": 10, "input_tokens": 70})), (10, 0));
         assert_eq!(of(json!({})), (0, 0));
+    }
+
+    #[test]
+    fn rounds_are_added_up() {
+        let before = Usage {
+            input_tokens: 5,
+            output_tokens: 1,
+            cost: 0.5,
+        };
+        assert_eq!(together(None, None), None);
+        assert_eq!(together(Some(before), None), Some(before));
+        let both = together(Some(before), Some(before)).unwrap();
+        assert_eq!((both.input_tokens, both.output_tokens), (10, 2));
+        let mut said = json!({"input_tokens": 2, "cost": 0.25, "step": 7});
+        add(before, said.as_object_mut().unwrap());
+        assert_eq!(said, json!({"input_tokens": 7, "cost": 0.75, "step": 7}));
     }
 
     #[test]

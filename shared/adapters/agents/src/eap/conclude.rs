@@ -2,10 +2,10 @@
 //! progress.
 
 use application::ports::{AgentReport, AgentTask, HandlerError, RunContext};
-use domain::{LogStream, Progress, Usage};
+use domain::{LogStream, OwnRating, Progress, Usage};
 use serde_json::{Map, Value, json};
 
-use super::answer::{TaskResult, TaskStatus};
+use super::answer::{TaskResult, TaskStatus, together};
 use super::{artifacts, client};
 use crate::failure::fail;
 use crate::handed;
@@ -31,7 +31,7 @@ pub(crate) struct Conclusion<'a> {
 impl Conclusion<'_> {
     /// Writes the files, keeps the rest, and tells what it took.
     pub(crate) async fn of(&self, result: TaskResult) -> Result<AgentReport, HandlerError> {
-        let usage = result.usage();
+        let usage = together(self.task.used, result.usage());
         self.tell(&result, usage).await;
         if result.status == TaskStatus::Failed {
             let said = result.error_message.as_deref().unwrap_or("not why");
@@ -51,9 +51,10 @@ impl Conclusion<'_> {
         }
         Ok(AgentReport {
             summary,
-            exit_code: None,
             usage,
             output: self.output(&output),
+            rating: OwnRating::of(&output),
+            ..AgentReport::default()
         })
     }
 

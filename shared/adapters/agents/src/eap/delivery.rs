@@ -4,10 +4,10 @@
 use std::time::Duration;
 
 use application::ports::{HandlerError, RunContext};
-use domain::{LogStream, Progress};
+use domain::{LogStream, Progress, Usage};
 use tokio::time::sleep;
 
-use super::answer::TaskResult;
+use super::answer::{TaskResult, add};
 use super::client::{Client, Said};
 use crate::failure::retry;
 use crate::output::Redactor;
@@ -28,6 +28,8 @@ pub(super) struct Delivery<'a> {
     pub client: &'a Client,
     pub context: &'a dyn RunContext,
     pub redactor: &'a Redactor,
+    /// By the rounds before this one: each task has an account of its own.
+    pub used: Option<Usage>,
     /// The task, as it is sent.
     pub body: Vec<u8>,
 }
@@ -90,6 +92,9 @@ impl Delivery<'_> {
                 self.context.log(LogStream::Stdout, &line).await;
             }
             state.message = message;
+        }
+        if let Some(used) = self.used {
+            add(used, &mut progress.data);
         }
         self.context.progress(progress).await;
     }

@@ -1,8 +1,9 @@
 //! The agent that lets a program elsewhere work, by the External Agent Protocol: docs/eap.md is its contract.
 //!
 //! The job's id is the key under which the agent knows the task, so whatever is asked twice is done once: an answer that
-//! got lost, a worker that died. Work that is found to lack something is mended in a task of its own. Nothing runs here; the files that come back are written into the run's worktree and
-//! nowhere else, and addresses come from the operator and never from a session.
+//! got lost, a worker that died. Work that is found to lack something is mended in a task of its own. Nothing runs here;
+//! the files that come back are written into the run's worktree and nowhere else, and addresses come from the operator and
+//! never from a session.
 
 mod answer;
 mod artifacts;
@@ -25,6 +26,7 @@ use tokio::time::timeout;
 use crate::environment::Environment;
 use crate::failure::{fail, retry};
 use crate::output::Redactor;
+pub(crate) use answer::together;
 pub use answer::{Artifact, TaskResult, TaskStatus, result, running};
 pub use artifacts::{ARTIFACT_BYTES, ARTIFACTS_MAX};
 pub use client::ANSWER_BYTES;
@@ -116,6 +118,7 @@ impl<'a> Push<'a> {
             client: &self.client,
             context: self.context,
             redactor: &self.redactor,
+            used: self.task.used,
             body,
         };
         tokio::select! {

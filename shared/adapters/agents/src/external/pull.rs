@@ -176,7 +176,8 @@ impl Pull<'_> {
         progress.message = progress
             .message
             .map(|message| self.run.redactor.once(&message));
-        if let Some(usage) = words.usage {
+        // Each task has an account of its own; a run may be of several.
+        if let Some(usage) = eap::together(self.run.task.used, words.usage) {
             let fields = [
                 ("input_tokens", json!(usage.input_tokens)),
                 ("output_tokens", json!(usage.output_tokens)),

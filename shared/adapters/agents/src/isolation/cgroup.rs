@@ -1,8 +1,7 @@
 //! Control groups: limits that the kernel keeps for all processes of a run together, and a way to end them all.
 //!
-//! Version 2 is used where this process may make groups below its own. Where the controllers belong to version 1, that
-//! limits processes and processor time; its memory controller is not used: what it counts depends on settings of the
-//! machine that are not ours to change.
+//! Version 2 is used where this process may make groups below its own; else version 1, with a group in the tree of each
+//! controller.
 //!
 //! A run's group is named for its worker and the run, so that one whose worker is gone is known for what it is.
 
@@ -20,6 +19,7 @@ use super::identity::{is_gone, of_this_process};
 use super::limits::{LimitHit, Limits};
 use crate::guard::RunMark;
 
+mod memory;
 mod place;
 
 use place::Place;
@@ -42,30 +42,25 @@ pub(super) struct Groups {
 
 impl Groups {
     pub(super) fn find(as_worker: bool) -> Result<Self, String> {
-        let place = Place::find(as_worker)?;
-        let groups = Self {
+        let mut place = Place::find(as_worker)?;
+        place.memory = place
+            .memory
+            .and_then(|folder| memory::try_out(place.version, &folder).map(|()| folder));
+        for parent in place.folders() {
+            try_out(parent, |_| Ok(()))?;
+        }
+        Ok(Self {
             place,
             made: AtomicU64::new(0),
-        };
-        groups.try_out()?;
-        Ok(groups)
+        })
     }
 
-    /// Makes a group and removes it: files that look writable need not be.
-    fn try_out(&self) -> Result<(), String> {
-        for parent in self.place.folders() {
-            let trial = parent.join(format!("{PREFIX}{}-trial", of_this_process()));
-            fs::create_dir(&trial)
-                .and_then(|()| fs::remove_dir(&trial))
-                .map_err(|error| {
-                    format!("no group can be made in {}: {error}", parent.display())
-                })?;
+    /// Or why not.
+    pub(super) fn limit_memory(&self) -> Result<(), &str> {
+        match &self.place.memory {
+            Ok(_) => Ok(()),
+            Err(why) => Err(why),
         }
-        Ok(())
-    }
-
-    pub(super) fn limit_memory(&self) -> bool {
-        self.place.memory
     }
 
     pub(super) fn limit_processes(&self) -> bool {
@@ -99,7 +94,8 @@ impl Groups {
         }
         let group = Group(Arc::new(Held {
             events: self.place.processes.as_ref().map(|it| it.join(&name)),
-            memory: self.place.memory,
+            memory: self.place.memory.as_ref().ok().map(|it| it.join(&name)),
+            version: self.place.version,
             limits: *limits,
             folders,
         }));
@@ -120,13 +116,8 @@ impl Groups {
             };
             fs::write(parent.join(name).join(file), text)?;
         }
-        if let (true, Some(bytes), Some(parent)) =
-            (self.place.memory, limits.memory_bytes, &self.place.unified)
-        {
-            let folder = parent.join(name);
-            fs::write(folder.join("memory.max"), bytes.to_string())?;
-            // A run that swaps holds the machine up for longer than one that ends. Absent without swap.
-            let _ = fs::write(folder.join("memory.swap.max"), "0");
+        if let (Ok(parent), Some(bytes)) = (&self.place.memory, limits.memory_bytes) {
+            memory::limit(self.version(), &parent.join(name), bytes)?;
         }
         Ok(())
     }
@@ -145,11 +136,22 @@ impl Groups {
             }
         }
         for name in &names {
-            let folders: Vec<PathBuf> = self.place.folders().map(|it| it.join(name)).collect();
+            let folders = self.place.folders().into_iter();
+            let folders: Vec<PathBuf> = folders.map(|it| it.join(name)).collect();
             end(&folders);
         }
         names.len()
     }
+}
+
+/// Makes a group, does something with it and removes it: files that look writable need not be.
+fn try_out(parent: &Path, with: impl Fn(&Path) -> io::Result<()>) -> Result<(), String> {
+    let trial = parent.join(format!("{PREFIX}{}-trial", of_this_process()));
+    let cannot = |error| format!("no group can be made in {}: {error}", parent.display());
+    fs::create_dir(&trial).map_err(cannot)?;
+    let done = with(&trial);
+    let removed = fs::remove_dir(&trial);
+    done.and(removed).map_err(cannot)
 }
 
 /// The first three parts name the worker.
@@ -166,7 +168,9 @@ struct Held {
     folders: Vec<PathBuf>,
     /// Where the count of refused processes stands.
     events: Option<PathBuf>,
-    memory: bool,
+    /// Where its memory is counted.
+    memory: Option<PathBuf>,
+    version: u8,
     limits: Limits,
 }
 
@@ -177,23 +181,24 @@ impl Group {
     }
 
     pub(super) fn limits_memory(&self) -> bool {
-        self.0.memory
+        self.0.memory.is_some()
     }
 
     /// What the kernel refused the run, or killed it for.
     pub(super) fn hit(&self) -> Option<LimitHit> {
         let Held {
-            folders,
             events,
             memory,
+            version,
             limits,
+            ..
         } = self.0.as_ref();
         let counted = |folder: &Path, file: &str, key: &str| {
             let text = fs::read_to_string(folder.join(file)).unwrap_or_default();
             count(&text, key) > 0
         };
-        if let (true, Some(limit), Some(folder)) = (*memory, limits.memory_bytes, folders.first())
-            && counted(folder, "memory.events", "oom_kill")
+        if let (Some(limit), Some(folder)) = (limits.memory_bytes, memory)
+            && counted(folder, memory::events(*version), memory::KILLED)
         {
             return Some(LimitHit::Memory { limit });
         }

@@ -101,17 +101,19 @@ impl Found {
         };
         let bytes = size(bytes);
         match &self.groups {
-            Ok(groups) if groups.limit_memory() => Part::there(
-                "memory",
-                format!("{bytes} a session, by control groups of version 2"),
-            ),
-            Ok(groups) => Part::missing(
-                "memory",
-                format!(
-                    "only {bytes} a process (RLIMIT_DATA), not a session: control groups of version {} without the memory controller",
-                    groups.version()
+            Ok(groups) => match groups.limit_memory() {
+                Ok(()) => Part::there(
+                    "memory",
+                    format!(
+                        "{bytes} a session, by control groups of version {}",
+                        groups.version()
+                    ),
                 ),
-            ),
+                Err(why) => Part::missing(
+                    "memory",
+                    format!("only {bytes} a process (RLIMIT_DATA), not a session: {why}"),
+                ),
+            },
             Err(why) => Part::missing(
                 "memory",
                 format!("only {bytes} a process (RLIMIT_DATA), not a session: {why}"),
@@ -157,7 +159,7 @@ impl Found {
             ),
             (Some(percent), true) => Part::there(
                 "processor",
-                format!("{percent} % of one processor a session"),
+                format!("{percent} % of one processor a session, by control groups"),
             ),
             (Some(_), false) => {
                 Part::missing("processor", "not limited: that takes control groups")

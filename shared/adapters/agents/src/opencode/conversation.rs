@@ -263,9 +263,9 @@ impl<'a> Conversation<'a> {
                         .redactor()
                         .once(&cut(text, SUMMARY_CHARS).replace('\0', "\u{fffd}"))
                 }),
-                exit_code: None,
                 usage: Some(self.spending.total()),
                 output: self.output(said.as_deref()),
+                ..AgentReport::default()
             }),
             Verdict::Failed(error) => Err(self.readable(error)),
         }

@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,13 +17,21 @@ use crate::workspace::folder::{LOCK_SUFFIX, lock, private_folder, remove_tree};
 /// A job that has not run again on this worker for so long does not need its conversation here.
 const KEPT: Duration = Duration::from_hours(24);
 
+/// As long as any, so that a shorter number overwrites all of a longer one.
+const NUMBER_BYTES: usize = 10;
+
 /// Held by one run at a time.
+///
+/// The lock file lies beside the folder, where the job's own programs cannot write. Its age is the conversation's; it says
+/// which handover the conversation comes from, or was last given in.
 pub(super) struct JobFolder {
     root: PathBuf,
     /// No run of the job was here before.
     pub is_new: bool,
+    /// The attempt whose handover the conversation here has in it, and perhaps more; absent when there was none.
+    pub handover: Option<u32>,
     lock_path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl JobFolder {
@@ -37,15 +46,16 @@ impl JobFolder {
             let Some(held) = taken else {
                 continue;
             };
-            // The lock file's age is the conversation's: it is written by every run.
             let is_new = !root.exists();
-            let made = held.set_modified_now().and_then(|()| private_folder(&root));
+            let handover = noted(&held);
+            let made = note(&held, handover).and_then(|()| private_folder(&root));
             made.map_err(|error| failure::io("create the folder", &root, &error))?;
             return Ok(Self {
                 root,
                 is_new,
+                handover,
                 lock_path,
-                _lock: held,
+                lock: held,
             });
         }
         Err(failure::retry(
@@ -59,6 +69,19 @@ impl JobFolder {
 
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Forgets the conversation that is here.
+    pub(super) fn clear(&self) -> Result<(), HandlerError> {
+        let cleared = remove_tree(&self.root).and_then(|()| private_folder(&self.root));
+        cleared.map_err(|error| failure::io("empty the folder", &self.root, &error))
+    }
+
+    /// The conversation here is that of the handover of `attempt`.
+    pub(super) fn note_handover(&self, attempt: u32) {
+        if let Err(error) = note(&self.lock, Some(attempt)) {
+            tracing::warn!(folder = %self.root.display(), %error, "a handover was not noted");
+        }
     }
 
     /// Where the server keeps its things.
@@ -93,7 +116,8 @@ pub(super) fn forget(parent: &Path, job: JobId) {
             root,
             lock_path,
             is_new: false,
-            _lock: held,
+            handover: None,
+            lock: held,
         }
         .remove(),
         Ok(None) => {}
@@ -103,16 +127,20 @@ pub(super) fn forget(parent: &Path, job: JobId) {
     }
 }
 
-trait SetModifiedNow {
-    fn set_modified_now(&self) -> io::Result<()>;
+/// The file system's own clock says when.
+fn note(lock: &File, handover: Option<u32>) -> io::Result<()> {
+    let number = handover.map_or_else(String::new, |number| number.to_string());
+    lock.write_all_at(format!("{number:<NUMBER_BYTES$}\n").as_bytes(), 0)
 }
 
-impl SetModifiedNow for File {
-    /// The file system's own clock says when.
-    fn set_modified_now(&self) -> io::Result<()> {
-        use std::os::unix::fs::FileExt;
-        self.write_at(b"\n", 0).map(|_| ())
-    }
+fn noted(lock: &File) -> Option<u32> {
+    let mut bytes = [0; NUMBER_BYTES];
+    let read = lock.read_at(&mut bytes, 0).ok()?;
+    std::str::from_utf8(&bytes[..read])
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
 }
 
 /// Removes what no run has used for a day; returns how many.
@@ -145,7 +173,8 @@ fn sweep_older_than(parent: &Path, age: Duration) -> io::Result<usize> {
             root: lock_path.with_extension(""),
             is_new: false,
             lock_path,
-            _lock: held,
+            handover: None,
+            lock: held,
         };
         folder.remove();
         swept += 1;
@@ -171,9 +200,16 @@ mod tests {
         let beside = JobFolder::open(base.path(), job(1), 2).unwrap();
         assert_ne!(beside.root, root);
         beside.remove();
+        assert_eq!(first.handover, None);
+        for attempt in [12, 3] {
+            first.note_handover(attempt);
+        }
         drop(first);
         let again = JobFolder::open(base.path(), job(1), 3).unwrap();
         assert!(again.root.join("kept").exists() && !again.is_new);
+        assert_eq!(again.handover, Some(3));
+        again.clear().unwrap();
+        assert!(again.root.is_dir() && !again.root.join("kept").exists());
         again.remove();
         assert_eq!(fs::read_dir(base.path()).unwrap().count(), 0);
     }

@@ -28,6 +28,8 @@ use crate::supervise::KILL_PATIENCE;
 const SESSION: &str = "opencode_session";
 /// The member that has it.
 const EXPORT: &str = "opencode_export";
+/// The member that says which attempt gave it.
+const GIVEN_BY: &str = "opencode_given_by";
 /// It lies in the store, with each of the job's last checkpoints.
 const EXPORT_BYTES: usize = 1024 * 1024;
 /// It takes three seconds on a machine that is not busy.
@@ -44,7 +46,12 @@ pub(super) async fn note(context: &dyn RunContext, session: &str) {
 }
 
 /// Puts the conversation into the checkpoint.
-pub(super) async fn give(client: &Client, console: &Console<'_>, session: &str) -> Called<()> {
+pub(super) async fn give(
+    run: &Run<'_>,
+    client: &Client,
+    console: &Console<'_>,
+    session: &str,
+) -> Called<()> {
     let info = client.session_info(session).await?;
     let messages = client.messages(session).await?;
     let mut export = json!({"info": info, "messages": messages});
@@ -58,8 +65,10 @@ pub(super) async fn give(client: &Client, console: &Console<'_>, session: &str) 
         console.say(&line).await;
         return Ok(());
     }
-    let checkpoint = json!({SESSION: session, EXPORT: export});
+    let attempt = run.task.attempt;
+    let checkpoint = json!({SESSION: session, EXPORT: export, GIVEN_BY: attempt});
     console.context().checkpoint(checkpoint).await;
+    run.folder.note_handover(attempt);
     Ok(())
 }
 
@@ -75,15 +84,21 @@ fn clean(value: &mut Value, redactor: &Redactor) {
     }
 }
 
-/// Takes in what another worker handed over, unless a run of the job was here before and left more. A conversation that
-/// cannot be taken in begins anew. Returns whether there was one and it was taken in.
+/// Takes in what another worker handed over, unless what a run of the job left here comes from that handover and may be
+/// more. A conversation that cannot be taken in begins anew. Returns whether there was one and it was taken in.
 pub(super) async fn take(run: &Run<'_>) -> Result<bool, HandlerError> {
     let checkpoint = run.task.checkpoint.as_ref();
     let Some(export) = checkpoint.and_then(|it| it.get(EXPORT)) else {
         return Ok(false);
     };
+    let given_by = checkpoint.and_then(|it| it.get(GIVEN_BY)?.as_u64());
+    let given_by = given_by.and_then(|attempt| u32::try_from(attempt).ok());
     if !run.folder.is_new {
-        return Ok(false);
+        if run.folder.handover == given_by {
+            return Ok(false);
+        }
+        // It went on elsewhere since.
+        run.folder.clear()?;
     }
     let private = PrivateFolder::beside(&run.task.directory);
     private.create()?;
@@ -91,7 +106,12 @@ pub(super) async fn take(run: &Run<'_>) -> Result<bool, HandlerError> {
     let arguments = vec![OsString::from("import"), file.into()];
     let started = program::start(run, arguments, None).await?;
     let words = match ended(run, started).await? {
-        Some(Exit::Code(0)) => return Ok(true),
+        Some(Exit::Code(0)) => {
+            if let Some(attempt) = given_by {
+                run.folder.note_handover(attempt);
+            }
+            return Ok(true);
+        }
         Some(exit) => format!("it ended with {exit}"),
         None => "it did not end in time".to_owned(),
     };

@@ -227,7 +227,7 @@ impl<'a> Run<'a> {
             tracing::warn!(job = %self.task.job, session, "OpenCode did not end a session in time");
         }
         if matches!(why, Interruption::Drain | Interruption::Pause) {
-            let given = handover::give(client, console, &session);
+            let given = handover::give(self, client, console, &session);
             if timeout(HANDOVER_PATIENCE, given).await.is_err() {
                 tracing::warn!(job = %self.task.job, "a conversation could not be handed over in time");
             }

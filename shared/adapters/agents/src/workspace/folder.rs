@@ -133,6 +133,7 @@ pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
         let file = OpenOptions::new()
             .create(true)
             .truncate(false)
+            .read(true)
             .write(true)
             .open(path)?;
         match file.try_lock() {

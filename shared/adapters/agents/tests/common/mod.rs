@@ -61,6 +61,7 @@ impl Run {
             restored: false,
             feedback: None,
             round: 0,
+            used: None,
             may_go_on: false,
             output_schema: None,
         };

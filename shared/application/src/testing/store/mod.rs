@@ -130,6 +130,7 @@ macro_rules! store_contract {
                 a_late_routed_claim_starts_no_session_before_what_happened_last,
                 routed_sessions_keep_to_quotas_and_pauses,
                 a_session_fails_over_and_the_breaker_opens,
+                an_agents_quality_is_kept_of_what_was_rated,
                 a_dead_workers_agent_is_free_again;
             replays:
                 dead_letters_are_grouped_by_what_they_share,

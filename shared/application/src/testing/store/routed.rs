@@ -99,7 +99,10 @@ fn again() -> Ending {
     }
 }
 
-const SUCCEEDED: Outcome = Outcome::Succeeded { seconds: 1.0 };
+const SUCCEEDED: Outcome = Outcome::Succeeded {
+    seconds: 1.0,
+    quality: None,
+};
 
 fn titles(jobs: &[Job]) -> Vec<&str> {
     jobs.iter().map(|job| job.title.as_str()).collect()
@@ -275,6 +278,37 @@ pub async fn a_session_fails_over_and_the_breaker_opens(store: StoreUnderTest) {
         world.use_of(&tenant, broken).await.1,
         Breaker::Closed { failures: 0 }
     );
+}
+
+pub async fn an_agents_quality_is_kept_of_what_was_rated(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant_with_quota("acme", 9).await;
+    let agent = world.echo(None, "rated", 3, 9).await;
+    let worker = world.worker().await;
+    let rated = |quality| Outcome::Succeeded {
+        seconds: 1.0,
+        quality,
+    };
+    let outcomes = [
+        (SUCCEEDED, None),
+        (rated(Some(0.5)), Some(0.5)),
+        (SUCCEEDED, Some(0.5)),
+        (Outcome::Nothing, Some(0.5)),
+        (Outcome::Rejected { quality: Some(0.0) }, Some(0.45)),
+        (Outcome::Failed, Some(0.45)),
+        (rated(Some(1.0)), Some(0.505)),
+    ];
+    for (index, (outcome, expected)) in outcomes.into_iter().enumerate() {
+        let title = index.to_string();
+        world.submitted(&tenant, wants(&title, "testing")).await;
+        let claimed = world.claim_routed(worker, 9).await;
+        world.end(worker, &claimed[0], done(), outcome).await;
+        let found = world.store.agents.agent(tenant.id, agent).await.expect(OK);
+        let quality = found.expect("it is there").agent.condition.quality;
+        let rounded = quality.map(|it| (it * 1e9).round() / 1e9);
+        assert_eq!(rounded, expected, "after {outcome:?}");
+    }
+    world.no_drift().await;
 }
 
 pub async fn a_dead_workers_agent_is_free_again(store: StoreUnderTest) {

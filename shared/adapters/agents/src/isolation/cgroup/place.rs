@@ -9,14 +9,13 @@ const WORKER: &str = "orchestrator-worker";
 const CONTROLLERS: [&str; 3] = ["memory", "pids", "cpu"];
 
 /// The folders in which runs' groups are made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Place {
     pub version: u8,
-    /// Of version 2, where all controllers are.
-    pub unified: Option<PathBuf>,
     pub processes: Option<PathBuf>,
     pub cpu: Option<PathBuf>,
-    pub memory: bool,
+    /// Or why it is not limited by groups.
+    pub memory: Result<PathBuf, String>,
 }
 
 impl Place {
@@ -27,14 +26,23 @@ impl Place {
             Some(folder) => Self::second(&folder, as_worker),
             None => Err("no control groups of version 2 are mounted".to_owned()),
         };
-        second.or_else(|why| Self::first(&mounts, &own).ok_or(why))
+        second.or_else(|why| Self::first(&mounts, &own).map_err(|first| format!("{why}; {first}")))
     }
 
     /// Each folder once.
-    pub(super) fn folders(&self) -> impl Iterator<Item = &PathBuf> {
-        let first = self.unified.as_ref().or(self.processes.as_ref());
-        let cpu = self.cpu.as_ref().filter(|it| Some(*it) != first);
-        first.into_iter().chain(cpu)
+    pub(super) fn folders(&self) -> Vec<&PathBuf> {
+        let all = [
+            self.processes.as_ref(),
+            self.cpu.as_ref(),
+            self.memory.as_ref().ok(),
+        ];
+        let mut folders: Vec<&PathBuf> = Vec::new();
+        for folder in all.into_iter().flatten() {
+            if !folders.contains(&folder) {
+                folders.push(folder);
+            }
+        }
+        folders
     }
 
     fn second(own: &Path, as_worker: bool) -> Result<Self, String> {
@@ -58,27 +66,48 @@ impl Place {
         let with = |name: &str| wanted.contains(&name).then(|| own.to_owned());
         Ok(Self {
             version: 2,
-            unified: Some(own.to_owned()),
             processes: with("pids"),
             cpu: with("cpu"),
-            memory: wanted.contains(&"memory"),
+            memory: with("memory")
+                .ok_or_else(|| format!("the control group {shown} has no memory controller")),
         })
     }
 
-    fn first(mounts: &str, own: &str) -> Option<Self> {
+    /// Version 1 has a tree for each controller, and each is used where it can be.
+    fn first(mounts: &str, own: &str) -> Result<Self, String> {
         let writable = |name| {
-            folder(mounts, own, Some(name)).filter(|folder| {
-                nix::unistd::access(folder, nix::unistd::AccessFlags::W_OK).is_ok()
-            })
+            let folder = folder(mounts, own, Some(name))
+                .ok_or_else(|| format!("the {name} controller of version 1 is not mounted"))?;
+            match nix::unistd::access(&folder, nix::unistd::AccessFlags::W_OK) {
+                Ok(()) => Ok(folder),
+                Err(errno) => Err(format!(
+                    "this user cannot make groups in {}: {errno}",
+                    folder.display()
+                )),
+            }
         };
-        let processes = writable("pids")?;
-        Some(Self {
-            version: 1,
-            unified: None,
-            processes: Some(processes),
-            cpu: writable("cpu"),
-            memory: false,
-        })
+        let (processes, memory) = (writable("pids"), writable("memory"));
+        let memory = memory.and_then(|folder| counts_what_lies_below(&folder).map(|()| folder));
+        match (processes, memory) {
+            (Err(why), Err(other)) => Err(format!("{why}; {other}")),
+            (processes, memory) => Ok(Self {
+                version: 1,
+                processes: processes.ok(),
+                cpu: writable("cpu").ok(),
+                memory,
+            }),
+        }
+    }
+}
+
+/// On kernels before 5.11 the administrator chooses that for each group. Without it a run's memory would be missing from
+/// what the worker's own group is held to.
+fn counts_what_lies_below(folder: &Path) -> Result<(), String> {
+    let file = folder.join("memory.use_hierarchy");
+    match fs::read_to_string(&file) {
+        Ok(text) if text.trim() == "0" => Err(format!("{} is 0, and has to be 1", file.display())),
+        // Newer kernels know nothing else, and may have no such file.
+        _ => Ok(()),
     }
 }
 
@@ -170,6 +199,34 @@ mod tests {
         );
         assert_eq!(at(Some("cpu")), Some(PathBuf::from("/sys/fs/cgroup/cpu")));
         assert_eq!(at(Some("memory")), None);
+    }
+
+    #[test]
+    fn controllers_of_version_1_are_used_each_for_itself() {
+        let base = tempfile::tempdir().unwrap();
+        let at = |name: &str| base.path().join(name);
+        for name in ["pids", "memory"] {
+            fs::create_dir(at(name)).unwrap();
+        }
+        let mount = |name: &str| {
+            let at = at(name).display().to_string();
+            format!("36 31 0:33 / {at} rw - cgroup cgroup rw,{name}\n")
+        };
+        let own = "2:memory:/\n1:pids:/\n";
+        let both = Place::first(&(mount("pids") + &mount("memory")), own).unwrap();
+        assert_eq!(both.folders(), [&at("pids"), &at("memory")]);
+        let one = Place::first(&mount("memory"), own).unwrap();
+        assert_eq!((one.processes, one.memory), (None, Ok(at("memory"))));
+
+        fs::write(at("memory").join("memory.use_hierarchy"), "0\n").unwrap();
+        let place = Place::first(&(mount("pids") + &mount("memory")), own).unwrap();
+        let why = place.memory.unwrap_err();
+        assert!(why.contains("use_hierarchy is 0"), "{why}");
+        let why = Place::first(&mount("memory"), own).unwrap_err();
+        assert!(
+            why.contains("pids controller") && why.contains("is 0"),
+            "{why}"
+        );
     }
 
     #[test]
