@@ -158,8 +158,8 @@ mod tests {
             passed,
         });
         let result = SessionResult {
-            verify,
             success,
+            verify,
             ..SessionResult::default()
         };
         result.rated(OwnRating::of(own)).rating()
