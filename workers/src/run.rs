@@ -17,6 +17,10 @@ use crate::locks::RunLocks;
 use crate::running::Entry;
 use crate::write::Written;
 
+/// A run that ended at a shorter limit says nothing of its agent: whoever submits chooses the limit, and nobody is to take a
+/// shared agent from others by it. It is what sessions have that choose none.
+const TIME_ENOUGH_SECONDS: u32 = 3600;
+
 /// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
 const WIND_UP: Duration = Duration::from_secs(20);
 /// How long a run that gave way waits at least.
@@ -88,7 +92,7 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
         } else {
             ending
         };
-        rest.agent = verdict(&ending, by_agent, account.began.elapsed());
+        rest.agent = verdict(&job, &ending, by_agent, account.began.elapsed());
         finish(&worker, &job, ending, rest, account).await;
     }
     if let Some(locks) = locks {
@@ -230,7 +234,7 @@ fn fail_over(ending: Ending, by_agent: bool) -> Ending {
 }
 
 /// What a run's end says of the agent that did the work.
-fn verdict(ending: &Ending, by_agent: bool, took: Duration) -> Outcome {
+fn verdict(job: &Job, ending: &Ending, by_agent: bool, took: Duration) -> Outcome {
     match ending {
         Ending::Completed(result) | Ending::PartiallyCompleted(result) => Outcome::Succeeded {
             seconds: took.as_secs_f64(),
@@ -240,8 +244,8 @@ fn verdict(ending: &Ending, by_agent: bool, took: Duration) -> Outcome {
             quality: result.rating(),
         },
         Ending::Failed(_) | Ending::Retry { .. } if by_agent => Outcome::Failed,
-        // It did not come to an end in the time that it had.
-        Ending::TimedOut(_) => Outcome::Failed,
+        // It did not come to an end in the time that it had, if that was time enough.
+        Ending::TimedOut(_) if job.max_duration_seconds >= TIME_ENOUGH_SECONDS => Outcome::Failed,
         _ => Outcome::Nothing,
     }
 }

@@ -84,7 +84,7 @@ fn setup(settings: &Settings) -> anyhow::Result<IsolationSetup> {
     })
 }
 
-/// What holds other sessions' files, keys and passwords of ours.
+/// What holds other sessions' files, keys and passwords of ours: whatever a setting names for that is hidden without a word.
 fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
     let artifacts = settings.artifacts_dir();
     let own = [
@@ -92,8 +92,25 @@ fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
         &artifacts,
         Path::new(config::FILE),
     ];
-    let given = settings.hidden.iter().flatten().map(PathBuf::as_path);
-    let all: Vec<PathBuf> = own.into_iter().chain(given).map(Path::to_owned).collect();
+    let named = [
+        &settings.agent_secret_file,
+        &settings.key_file,
+        &settings.opencode_config,
+        &settings.opencode_servers,
+    ];
+    let named = named.into_iter().flatten();
+    let tokens = settings
+        .eap
+        .values()
+        .filter_map(|it| it.token_file.as_ref());
+    let providers = settings.providers.values().map(|it| &it.file);
+    let given = settings.hidden.iter().flatten();
+    let files = named.chain(tokens).chain(providers).chain(given);
+    let all: Vec<PathBuf> = own
+        .into_iter()
+        .chain(files.map(PathBuf::as_path))
+        .map(Path::to_owned)
+        .collect();
     real(&all)
 }
 
@@ -135,5 +152,47 @@ async fn sweep(workspaces: &GitWorkspaces, isolation: &Isolation) {
         Ok(0) => {}
         Ok(swept) => tracing::info!(swept, "removed the worktrees of dead runs"),
         Err(error) => tracing::warn!(%error, "worktrees of dead runs may be left"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{EapSettings, ProviderSettings};
+
+    #[test]
+    fn files_with_secrets_that_settings_name_are_hidden() {
+        let path = |name: &str| PathBuf::from(format!("/nowhere/{name}"));
+        let agent = EapSettings {
+            url: "http://127.0.0.1:1".to_owned(),
+            token_env: None,
+            token_file: Some(path("token")),
+        };
+        let providers = ProviderSettings {
+            file: path("providers"),
+            tenants: Vec::new(),
+        };
+        let settings = Settings {
+            agent_secret_file: Some(path("secret")),
+            key_file: Some(path("key")),
+            opencode_config: Some(path("opencode")),
+            opencode_servers: Some(path("servers")),
+            hidden: Some(vec![path("more")]),
+            eap: [("a".to_owned(), agent)].into(),
+            providers: [("p".to_owned(), providers)].into(),
+            ..Settings::default()
+        };
+        let hidden = hidden(&settings).unwrap();
+        for name in [
+            "token",
+            "providers",
+            "secret",
+            "key",
+            "opencode",
+            "servers",
+            "more",
+        ] {
+            assert!(hidden.contains(&path(name)), "{name} is seen");
+        }
     }
 }

@@ -226,6 +226,11 @@ async fn keep_diff(
     Ok(Some(diff.stat))
 }
 
+/// What whoever submitted the session did wrong: no other agent would do better, and none is to be blamed.
+fn is_of_the_session(outcome: &Result<(), HandlerError>) -> bool {
+    matches!(outcome, Err(HandlerError::Fail(error)) if error.code == "EAP_FILES")
+}
+
 fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<DiffStat>) -> Handled {
     let report = made.report;
     let own = made.output.as_ref().map(OwnRating::of);
@@ -242,8 +247,8 @@ fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<Dif
         ..SessionResult::default()
     };
     Handled {
+        by_agent: !made.failed_beside && !is_of_the_session(&outcome),
         outcome,
-        by_agent: !made.failed_beside,
         result: Some(JobResult::Session(result.rated(own))),
     }
 }
