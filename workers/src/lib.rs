@@ -18,6 +18,7 @@ mod lease;
 mod life;
 mod locks;
 mod month;
+mod patient;
 mod pick;
 mod probe;
 mod promote;

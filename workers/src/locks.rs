@@ -14,6 +14,7 @@ use tokio::task::JoinHandle;
 
 use crate::context::JobContext;
 use crate::life::Worker;
+use crate::patient;
 
 /// A holder that died keeps others waiting for so long.
 const LOCK_TTL: Duration = Duration::from_secs(30);
@@ -69,8 +70,11 @@ impl RunLocks {
         let held_before = !self.held.is_empty();
         for resource in resources {
             self.wait_for(&resource, held_before, context).await?;
-            let fence = self.worker.ports.engine.next_fence(&resource).await;
-            let fence = fence.map_err(|error| not_locked(&resource, &error.to_string()))?;
+            let engine = &self.worker.ports.engine;
+            let fence = patient::read("the fence of a lock", || engine.next_fence(&resource));
+            let fence = fence
+                .await
+                .map_err(|error| not_locked(&resource, &error.to_string()))?;
             let guard = Guard { resource, fence };
             let keeper = tokio::spawn(keep(
                 Arc::clone(&self.worker),

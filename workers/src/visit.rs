@@ -11,8 +11,8 @@ use crate::life::Worker;
 use crate::pick::Turn;
 use crate::run::{Start, run};
 
-/// Pause after the broker failed, so that a broken one is not hammered.
-const BROKER_PAUSE: Duration = Duration::from_millis(500);
+/// Pause after the broker or the store failed, so that a broken one is not hammered.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// `slots` has at least as many permits as the turn has jobs; what is not used is given back.
 pub(crate) async fn visit(worker: Arc<Worker>, turn: Turn, mut slots: OwnedSemaphorePermit) {
@@ -28,7 +28,7 @@ pub(crate) async fn visit(worker: Arc<Worker>, turn: Turn, mut slots: OwnedSemap
         Err(error) => {
             complain(&worker, turn.queue, &error);
             drop(slots);
-            tokio::time::sleep(BROKER_PAUSE).await;
+            tokio::time::sleep(PAUSE).await;
             // Nothing is known of the queue.
             (Found::Something, 0)
         }
@@ -53,12 +53,14 @@ async fn claim(worker: &Arc<Worker>, turn: Turn, visit: Visit, slots: OwnedSemap
         labelled: 0,
     };
     // Until its jobs are on the list of runs, or they would be taken for stranded.
-    let _under_way = worker.claims.under_way().begin();
+    let under_way = worker.claims.under_way().begin();
     let Ok(share) = worker.claims.claim(request).await else {
         // The reason is logged where the claim failed.
         if let Err(error) = worker.ports.queue.give_back(visit.receipt).await {
             tracing::warn!(%error, "wake-ups could not be given back; the broker returns them");
         }
+        drop((slots, under_way));
+        tokio::time::sleep(PAUSE).await;
         arrived(worker, turn.queue).await;
         return 0;
     };

@@ -248,11 +248,12 @@ pub const AT_THE_END: &[Rule] = &[
     ),
     of_jobs(
         "what the store says has run, has run",
-        "SELECT a.job_id::text, format('attempt %s %s, and left %s of its 2 marks', a.number, a.outcome, count(m.line))
+        "SELECT a.job_id::text, format('attempt %s %s, and left %s of its 2 marks; its error: %s', a.number, a.outcome,
+            count(m.line), coalesce(a.error::text, 'none'))
         FROM job_attempts a JOIN acknowledged k ON k.id = a.job_id AND k.marks
         LEFT JOIN marks m ON m.job = a.job_id AND m.attempt = a.number AND m.what IN ('begin', 'end')
         WHERE a.outcome IN ('completed', 'failed')
-        GROUP BY a.job_id, a.number, a.outcome HAVING count(m.line) <> 2",
+        GROUP BY a.job_id, a.number, a.outcome, a.error HAVING count(m.line) <> 2",
     ),
 ];
 

@@ -5,17 +5,14 @@ mod session;
 mod training;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use application::ports::{HandlerError, Interruption, StoreError};
-use domain::{Job, JobResult, JobSpec};
+use application::ports::{HandlerError, Interruption};
+use domain::{Job, JobError, JobResult, JobSpec};
 use serde_json::Value;
 
 use crate::context::JobContext;
 use crate::life::Worker;
-
-/// Between tries to read a checkpoint while the store cannot be reached.
-const CHECKPOINT_RETRY: Duration = Duration::from_millis(500);
+use crate::patient;
 
 /// What came of a run: its outcome, and what it made even when it was stopped.
 pub(crate) struct Handled {
@@ -52,20 +49,11 @@ async fn checkpoint(worker: &Worker, job: &Job) -> Result<Option<Value>, Handler
     if job.attempt <= 1 {
         return Ok(None);
     }
-    loop {
-        let latest = worker.ports.jobs.latest_checkpoint(job.tenant, job.id);
-        match latest.await {
-            Ok(found) => return Ok(found.map(|checkpoint| checkpoint.data)),
-            // Not the job's fault, so it costs none of its attempts. The run is dropped when the lease ends.
-            Err(StoreError::Unavailable(error)) => {
-                tracing::warn!(error, job = %job.id, "the last checkpoint could not be read; trying again");
-                tokio::time::sleep(CHECKPOINT_RETRY).await;
-            }
-            Err(error) => {
-                let message = format!("the last checkpoint could not be read: {error}");
-                let error = domain::JobError::new("CHECKPOINT_NOT_READ", message);
-                return Err(HandlerError::Retry(error));
-            }
-        }
-    }
+    let (jobs, tenant, id) = (&worker.ports.jobs, job.tenant, job.id);
+    let latest = patient::read("the last checkpoint", || jobs.latest_checkpoint(tenant, id));
+    let found = latest.await.map_err(|error| {
+        let message = format!("the last checkpoint could not be read: {error}");
+        HandlerError::Retry(JobError::new("CHECKPOINT_NOT_READ", message))
+    })?;
+    Ok(found.map(|checkpoint| checkpoint.data))
 }

@@ -12,6 +12,7 @@ use serde_json::json;
 use telemetry::Metrics;
 
 use crate::life::Worker;
+use crate::patient;
 
 pub(super) struct Meter {
     metrics: Arc<Metrics>,
@@ -148,8 +149,10 @@ async fn standing(worker: &Worker, job: &Job) -> Result<Standing, HandlerError> 
         let message = format!("what the session has used could not be read: {why}");
         HandlerError::Retry(JobError::new("SPENDING_NOT_READ", message))
     };
-    let standing = worker.ports.engine.standing(job.tenant, job.id).await;
+    let (engine, tenant, id) = (&worker.ports.engine, job.tenant, job.id);
+    let standing = patient::read("what a session has used", || engine.standing(tenant, id));
     standing
+        .await
         .map_err(|error| failed(error.to_string()))?
         .ok_or_else(|| failed("the store does not know the session".to_owned()))
 }

@@ -10,6 +10,7 @@ use futures::StreamExt as _;
 
 use crate::context::JobContext;
 use crate::life::Worker;
+use crate::patient;
 
 const NAME: &str = "worktree.patch";
 /// Begins the patch, which git takes for the words before one.
@@ -57,8 +58,11 @@ pub(super) async fn latest(worker: &Worker, job: &Job) -> Result<Option<Kept>, H
     if job.attempt <= 1 {
         return Ok(None);
     }
-    let artifacts = worker.ports.jobs.artifacts(job.tenant, job.id).await;
-    let artifacts = artifacts.map_err(|error| not_read(&error.to_string()))?;
+    let (jobs, tenant, id) = (&worker.ports.jobs, job.tenant, job.id);
+    let artifacts = patient::read("what a session keeps", || jobs.artifacts(tenant, id));
+    let artifacts = artifacts
+        .await
+        .map_err(|error| not_read(&error.to_string()))?;
     let found = artifacts.into_iter().flatten().rfind(|it| it.name == NAME);
     let Some(artifact) = found else {
         return Ok(None);
