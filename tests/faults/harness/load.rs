@@ -31,7 +31,7 @@ const PACE: Duration = Duration::from_millis(600);
 /// The same when there are to be free slots all the time, on a busy machine as well.
 const EASY_PACE: Duration = Duration::from_secs(2);
 /// Submitted at once, for each place in the quota, so that no tenant's backlog takes much longer than another's.
-const BULK_PER_QUOTA: u32 = 1;
+const BULK_PER_QUOTA: u32 = 6;
 /// Long runs of a tenant, as a share of its quota: they must not be all that it does.
 const LONG_PER_QUOTA: u32 = 2;
 /// A client's patience: shorter than some faults, so that there are submissions without an answer.
