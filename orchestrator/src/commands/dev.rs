@@ -15,6 +15,10 @@ use crate::{output, signals};
 /// The agents where nothing else was asked for.
 pub const AGENTS: &[AgentKind] = &AgentKind::ALL;
 
+/// The lease of its worker where nothing else was asked for. Nobody else could take over what a `dev` runs, and the next one
+/// takes back at its start what a killed one held: a short lease would only end runs while the machine has no time.
+pub const LEASE_SECONDS: u64 = 300;
+
 pub async fn run(args: DevArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let flags = Flags::default()
         .with(&args.http)?
@@ -41,6 +45,7 @@ pub async fn run(args: DevArgs, loader: &Loader) -> anyhow::Result<Exit> {
 /// On one's own machine one may run one's own programs on one's own files.
 fn complete(settings: &mut Settings) -> anyhow::Result<()> {
     settings.agents.get_or_insert_with(|| AGENTS.to_vec());
+    settings.lease_seconds.get_or_insert(LEASE_SECONDS);
     if settings.roots.is_none() {
         settings.roots = Some(roots()?);
     }

@@ -30,7 +30,10 @@ pub fn chosen(key: &str, settings: &Settings) -> anyhow::Result<Option<String>> 
         "drain_seconds" => worker().drain.as_secs().to_string(),
         "grace_seconds" => worker().grace.as_secs().to_string(),
         "key_file" => return Ok(key_file(settings)),
-        "lease_seconds" => worker().lease.as_secs().to_string(),
+        "lease_seconds" => each(&[
+            (worker().lease.as_secs().to_string(), "worker"),
+            (dev::LEASE_SECONDS.to_string(), "dev"),
+        ]),
         "log_limit_bytes" => worker().log_limit_bytes.to_string(),
         "memory_limit_bytes" => limit(limits.memory_bytes),
         "metrics_port" => each(&[
@@ -119,7 +122,7 @@ mod tests {
         );
         assert_eq!(
             said("lease_seconds", &settings),
-            worker.lease.as_secs().to_string()
+            "30 (worker); 300 (dev)"
         );
         assert_eq!(
             said("concurrency", &settings),
