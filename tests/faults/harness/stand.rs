@@ -32,7 +32,7 @@ const CONCURRENCY: u32 = 16;
 /// From the end of the faults to the end of the last job. The longest waits in it are those for a dead worker's lease and
 /// then for a wake-up that was counted and never sent: ten seconds of silence, and the reconciler's turn. Leases are so
 /// short here that a machine which stands still for seconds ends them all; then it begins anew.
-const ENDS_WITHIN: Duration = Duration::from_mins(2);
+const ENDS_WITHIN: Duration = Duration::from_mins(4);
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Of each log, when a story failed.
 const LOG_LINES_SHOWN: usize = 60;
