@@ -31,7 +31,8 @@ const PACE: Duration = Duration::from_millis(600);
 /// The same when there are to be free slots all the time, on a busy machine as well.
 const EASY_PACE: Duration = Duration::from_secs(2);
 /// Submitted at once, for each place in the quota, so that no tenant's backlog takes much longer than another's.
-const BULK_PER_QUOTA: u32 = 6;
+const BULK_PER_QUOTA: u32 = 4;
+const EASY_BULK_PER_QUOTA: u32 = 1;
 /// Long runs of a tenant, as a share of its quota: they must not be all that it does.
 const LONG_PER_QUOTA: u32 = 2;
 /// A client's patience: shorter than some faults, so that there are submissions without an answer.
@@ -89,7 +90,7 @@ impl Load {
                 producers: producers.iter().map(|api| api.acting_for(&slug)).collect(),
                 marks: marks.clone(),
                 rng: Rng::with_seed(seed ^ number as u64),
-                bulk: quota * BULK_PER_QUOTA,
+                quota,
                 long: (quota / LONG_PER_QUOTA).max(1),
                 book: Arc::clone(&book),
             };
@@ -127,8 +128,7 @@ struct Client {
     producers: Vec<Api>,
     marks: PathBuf,
     rng: Rng,
-    /// Jobs in one submission of many.
-    bulk: u32,
+    quota: u32,
     /// Long runs still to be submitted.
     long: u32,
     book: Arc<Book>,
@@ -140,13 +140,18 @@ impl Client {
             if self.book.over.load(Ordering::SeqCst) {
                 return;
             }
+            let easy = self.book.easy.load(Ordering::SeqCst);
+            let (pace, per_quota) = if easy {
+                (EASY_PACE, EASY_BULK_PER_QUOTA)
+            } else {
+                (PACE, BULK_PER_QUOTA)
+            };
             let producer = self.producers[round % self.producers.len()].clone();
-            let works: Vec<Work> = (0..self.bulk).map(|_| self.work()).collect();
+            let works: Vec<Work> = (0..self.quota * per_quota).map(|_| self.work()).collect();
             self.bulk(&producer, &works).await;
             let work = self.work();
             self.single(&producer, work).await;
-            let easy = self.book.easy.load(Ordering::SeqCst);
-            tokio::time::sleep(if easy { EASY_PACE } else { PACE }).await;
+            tokio::time::sleep(pace).await;
         }
     }
 

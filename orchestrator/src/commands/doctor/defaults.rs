@@ -120,10 +120,7 @@ mod tests {
             said("metrics_port", &settings),
             "9100 (producer); 9100 (dev); 9101 (worker)"
         );
-        assert_eq!(
-            said("lease_seconds", &settings),
-            "30 (worker); 300 (dev)"
-        );
+        assert_eq!(said("lease_seconds", &settings), "30 (worker); 300 (dev)");
         assert_eq!(
             said("concurrency", &settings),
             worker.concurrency.to_string()
