@@ -1,7 +1,7 @@
 //! Who is calling, for which tenant, and whether they may.
 //!
-//! A handler of the API names the permit it needs in its signature, [`Allowed`], and gets the tenant from there and
-//! nowhere else, so that none can forget to ask. The key's text is never logged.
+//! A handler of the API names the permit it needs in its signature, in [`Allowed`] or what is made of it, and gets the
+//! tenant from there and nowhere else, so that none can forget to ask. The key's text is never logged.
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -63,6 +63,12 @@ impl Scope<'_> {
         }
     }
 
+    /// The same, of a position that is a text.
+    pub fn decode_text(&self, cursor: &str) -> Result<String, CursorError> {
+        let position = self.decode(cursor)?;
+        String::from_utf8(position).map_err(|_| CursorError::Unreadable)
+    }
+
     fn binding(&self, position: &[u8]) -> [u8; BINDING_BYTES] {
         let tenant = self.tenant.map_or_else(String::new, |id| id.to_string());
         let mut hash = Sha256::new();

@@ -13,6 +13,7 @@ mod dto;
 mod if_match;
 mod metrics;
 mod openapi;
+mod page;
 mod path;
 mod problem;
 mod problem_kinds;

@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::new_job::{labels, labels_once, some_labels_once};
-use super::new_session::AgentBody;
+use super::session_agent::AgentBody;
 
 const DEFAULT_TIER: u8 = 3;
 const DEFAULT_CAPACITY: u32 = 1;

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::demands::{BudgetBody, PushBody, VerifyBody};
 use super::new_job::{PriorityBody, RuleBody};
-use super::new_session::{AgentBody, RepositoryBody};
 use super::new_training::{DatasetBody, ProviderBody};
+use super::repository::RepositoryBody;
+use super::session_agent::AgentBody;
 
 /// A session or a training job. `prompt`, `agent`, `repository`, `keep`, `verify`, `push`, `output_schema`,
 /// `output_rounds` and `budget` are a session's; `base_model`,

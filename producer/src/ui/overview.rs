@@ -13,7 +13,8 @@ use super::words::{Span, glyph, state_words};
 use crate::api::jobs::OfKind;
 use crate::api::jobs::list::JobQuery;
 use crate::api::queues::list::queues_of;
-use crate::api::tenants::TenantQuery;
+use crate::api::tenants::tenants_of;
+use crate::page::Page;
 use crate::problem::Problem;
 use crate::state::App;
 
@@ -109,11 +110,11 @@ pub(super) async fn overview(
 }
 
 async fn all_queues(app: &App) -> Result<(Vec<QueueView>, bool), Problem> {
-    let first = TenantQuery {
+    let first = Page {
         after: None,
         limit: TENANTS_SHOWN,
     };
-    let (tenants, next) = first.fetch(app).await?;
+    let (tenants, next) = tenants_of(app, &first).await?;
     Ok((queues_of(app, tenants).await?, next.is_some()))
 }
 

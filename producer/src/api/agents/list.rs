@@ -1,21 +1,19 @@
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::header::LINK;
 use axum::response::{IntoResponse as _, Response};
 use domain::{AgentId, Candidate};
 use utoipa::IntoParams;
 
-use crate::api::jobs::list::{LIMIT_MAX, next_link};
 use crate::auth::Allowed;
 use crate::auth::permit::ReadAgents;
 use crate::cursor::{CursorError, Scope};
 use crate::dto::agent::{AgentPage, RegisteredAgentBody};
+use crate::page::{self, Page};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::responses::{Guarded, Queried};
 use crate::state::App;
 
-const DEFAULT_LIMIT: u32 = 50;
 /// Between a cursor's id and name; no id has one.
 const SEPARATOR: char = ' ';
 
@@ -55,29 +53,15 @@ pub(super) async fn list_agents(
         tenant: Some(allowed.tenant),
         filters: "",
     };
-    let limit = query.number("limit", 1, LIMIT_MAX.into());
-    let limit = limit
-        .and_then(|limit| limit.try_into().ok())
-        .unwrap_or(DEFAULT_LIMIT);
-    let mut after = None;
-    if let Some(cursor) = query.text("cursor") {
-        match decode(&scope, &cursor) {
-            Ok(position) => after = Some(position),
-            Err(error) => query.wrong("cursor", error.detail().to_owned()),
-        }
-    }
+    let page = Page::read(&mut query, |cursor| decode(&scope, cursor));
     query.finish()?;
-    // One more than asked for tells whether there is another page.
     let agents = &app.ports.agents;
-    let mut found = agents.agents(allowed.tenant, after, limit + 1).await?;
-    let shown = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = found.len() > shown;
-    found.truncate(shown);
-    let last = found.last().filter(|_| more);
-    let next_cursor = last.map(|candidate| scope.encode(position(candidate).as_bytes()));
-    let link = next_cursor
-        .as_deref()
-        .map(|cursor| [(LINK, next_link(uri.path(), uri.query(), cursor))]);
+    let limit = page.to_find();
+    let mut found = agents
+        .agents(allowed.tenant, page.after.clone(), limit)
+        .await?;
+    let next_cursor = page.cut(&mut found, |last| scope.encode(position(last).as_bytes()));
+    let link = page::link(&uri, next_cursor.as_deref());
     let now = app.ports.clock.now();
     let page = AgentPage {
         items: found
@@ -95,8 +79,7 @@ fn position(candidate: &Candidate) -> String {
 }
 
 fn decode(scope: &Scope<'_>, cursor: &str) -> Result<(String, AgentId), CursorError> {
-    let position = scope.decode(cursor)?;
-    let position = String::from_utf8(position).map_err(|_| CursorError::Unreadable)?;
+    let position = scope.decode_text(cursor)?;
     let (id, name) = position
         .split_once(SEPARATOR)
         .ok_or(CursorError::Unreadable)?;

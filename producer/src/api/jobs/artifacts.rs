@@ -1,14 +1,10 @@
 use axum::Json;
-use axum::extract::State;
 
-use super::OfKind;
-use crate::auth::Allowed;
+use super::job_for::JobFor;
 use crate::auth::permit::ReadJobs;
 use crate::dto::artifact::{ArtifactBody, ArtifactList};
-use crate::path::JobPath;
 use crate::problem::Problem;
 use crate::responses::{Guarded, OfJob};
-use crate::state::App;
 
 /// List a job's artifacts
 #[utoipa::path(
@@ -17,16 +13,11 @@ use crate::state::App;
     params(("id" = Uuid, Path, description = "The job's id.")),
     responses((status = 200, description = "The files kept from its runs.", body = ArtifactList), Guarded, OfJob),
 )]
-pub(super) async fn artifacts(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<ReadJobs>,
-    JobPath(id): JobPath,
-) -> Result<Json<ArtifactList>, Problem> {
-    let tenant = caller.tenant;
-    of_kind.find(&app, tenant, id).await?;
-    let artifacts = app.ports.jobs.artifacts(tenant, id).await?;
-    let artifacts = artifacts.ok_or_else(|| of_kind.not_found(id))?;
+pub(super) async fn artifacts(job: JobFor<ReadJobs>) -> Result<Json<ArtifactList>, Problem> {
+    job.find().await?;
+    let jobs = &job.app.ports.jobs;
+    let artifacts = jobs.artifacts(job.tenant, job.id).await?;
+    let artifacts = artifacts.ok_or_else(|| job.not_found())?;
     Ok(Json(ArtifactList {
         items: artifacts.into_iter().map(ArtifactBody::from).collect(),
     }))

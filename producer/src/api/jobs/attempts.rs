@@ -1,14 +1,10 @@
 use axum::Json;
-use axum::extract::State;
 
-use super::OfKind;
-use crate::auth::Allowed;
+use super::job_for::JobFor;
 use crate::auth::permit::ReadJobs;
 use crate::dto::attempt::{AttemptBody, AttemptList};
-use crate::path::JobPath;
 use crate::problem::Problem;
 use crate::responses::{Guarded, OfJob};
-use crate::state::App;
 
 /// List a job's runs
 #[utoipa::path(
@@ -17,16 +13,11 @@ use crate::state::App;
     params(("id" = Uuid, Path, description = "The job's id.")),
     responses((status = 200, description = "Its runs.", body = AttemptList), Guarded, OfJob),
 )]
-pub(super) async fn attempts(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<ReadJobs>,
-    JobPath(id): JobPath,
-) -> Result<Json<AttemptList>, Problem> {
-    let tenant = caller.tenant;
-    of_kind.find(&app, tenant, id).await?;
-    let attempts = app.ports.jobs.attempts(tenant, id).await?;
-    let attempts = attempts.ok_or_else(|| of_kind.not_found(id))?;
+pub(super) async fn attempts(job: JobFor<ReadJobs>) -> Result<Json<AttemptList>, Problem> {
+    job.find().await?;
+    let jobs = &job.app.ports.jobs;
+    let attempts = jobs.attempts(job.tenant, job.id).await?;
+    let attempts = attempts.ok_or_else(|| job.not_found())?;
     Ok(Json(AttemptList {
         items: attempts.into_iter().map(AttemptBody::from).collect(),
     }))

@@ -6,11 +6,12 @@ use axum::Json;
 use axum::extract::State;
 
 use super::OfKind;
+use super::job_for::JobFor;
 use super::steer::offered;
 use crate::auth::Allowed;
 use crate::auth::permit::{ReadJobs, SteerJobs};
 use crate::dto::checkpoint::{CheckpointBody, CheckpointList, RestoredBody};
-use crate::path::{CheckpointPath, JobPath};
+use crate::path::CheckpointPath;
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use crate::responses::{Guarded, OfJob};
@@ -23,16 +24,11 @@ use crate::state::App;
     params(("id" = Uuid, Path, description = "The job's id.")),
     responses((status = 200, description = "Those that are kept.", body = CheckpointList), Guarded, OfJob),
 )]
-pub(super) async fn checkpoints(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<ReadJobs>,
-    JobPath(id): JobPath,
-) -> Result<Json<CheckpointList>, Problem> {
-    let tenant = caller.tenant;
-    of_kind.find(&app, tenant, id).await?;
-    let found = app.ports.jobs.checkpoints(tenant, id).await?;
-    let found = found.ok_or_else(|| of_kind.not_found(id))?;
+pub(super) async fn checkpoints(job: JobFor<ReadJobs>) -> Result<Json<CheckpointList>, Problem> {
+    job.find().await?;
+    let jobs = &job.app.ports.jobs;
+    let found = jobs.checkpoints(job.tenant, job.id).await?;
+    let found = found.ok_or_else(|| job.not_found())?;
     Ok(Json(CheckpointList {
         items: found.into_iter().map(CheckpointBody::from).collect(),
     }))

@@ -1,14 +1,10 @@
 use axum::Json;
-use axum::extract::State;
 
-use super::OfKind;
-use crate::auth::Allowed;
+use super::job_for::JobFor;
 use crate::auth::permit::ReadJobs;
 use crate::dto::job::JobBody;
-use crate::path::JobPath;
 use crate::problem::Problem;
 use crate::responses::{Guarded, OfJob};
-use crate::state::App;
 
 /// Get a job
 #[utoipa::path(
@@ -17,12 +13,6 @@ use crate::state::App;
     params(("id" = Uuid, Path, description = "The job's id.")),
     responses((status = 200, description = "The job.", body = JobBody), Guarded, OfJob),
 )]
-pub(super) async fn get(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<ReadJobs>,
-    JobPath(id): JobPath,
-) -> Result<Json<JobBody>, Problem> {
-    let tenant = caller.tenant;
-    Ok(Json(of_kind.find(&app, tenant, id).await?.into()))
+pub(super) async fn get(job: JobFor<ReadJobs>) -> Result<Json<JobBody>, Problem> {
+    Ok(Json(job.find().await?.into()))
 }

@@ -1,7 +1,6 @@
 use application::ports::JobFilter;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::header::LINK;
 use axum::response::{IntoResponse as _, Response};
 use domain::{Job, JobId, JobState, Priority, TenantId};
 use utoipa::IntoParams;
@@ -12,13 +11,11 @@ use crate::auth::Allowed;
 use crate::auth::permit::ReadJobs;
 use crate::cursor::{CursorError, Scope};
 use crate::dto::job::{JobBody, JobPage};
+use crate::page::{self, Page};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::responses::{Guarded, Queried};
 use crate::state::App;
-
-const DEFAULT_LIMIT: u32 = 50;
-pub(crate) const LIMIT_MAX: u32 = 200;
 
 /// For the documentation; [`JobQuery::read`] reads them.
 #[derive(IntoParams)]
@@ -65,9 +62,7 @@ pub(super) async fn list(
     let wanted = JobQuery::read(&mut query, of_kind, tenant);
     query.finish()?;
     let (jobs, next_cursor) = wanted.page(&app).await?;
-    let link = next_cursor
-        .as_deref()
-        .map(|cursor| [(LINK, next_link(uri.path(), uri.query(), cursor))]);
+    let link = page::link(&uri, next_cursor.as_deref());
     let page = JobPage {
         items: jobs.into_iter().map(JobBody::from).collect(),
         next_cursor,
@@ -79,7 +74,11 @@ pub(super) async fn list(
 pub(crate) struct JobQuery {
     tenant: TenantId,
     list: &'static str,
+    /// Without its page.
     filter: JobFilter,
+    /// The same as a text, for cursors.
+    filters: String,
+    page: Page<JobId>,
 }
 
 impl JobQuery {
@@ -88,93 +87,66 @@ impl JobQuery {
         let mut states: Vec<JobState> = query.many("state");
         states.sort_unstable();
         states.dedup();
-        let mut wanted = Self {
-            tenant,
-            list: of_kind.list_name(),
-            filter: JobFilter {
-                kind: of_kind.0,
-                states,
-                priority: query.one::<Priority>("priority"),
-                tag: query.text("tag"),
-                title: query.text("q"),
-                before: None,
-                limit: query
-                    .number("limit", 1, LIMIT_MAX.into())
-                    .and_then(|limit| limit.try_into().ok())
-                    .unwrap_or(DEFAULT_LIMIT),
-            },
+        let filter = JobFilter {
+            kind: of_kind.0,
+            states,
+            priority: query.one::<Priority>("priority"),
+            tag: query.text("tag"),
+            title: query.text("q"),
+            ..JobFilter::default()
         };
-        if let Some(cursor) = query.text("cursor") {
-            match wanted.decode(&cursor) {
-                Ok(before) => wanted.filter.before = Some(before),
-                Err(error) => query.wrong("cursor", error.detail().to_owned()),
-            }
+        let list = of_kind.list_name();
+        let filters = filters(&filter);
+        let page = Page::read(query, |cursor| {
+            decode(&scope(list, tenant, &filters), cursor)
+        });
+        Self {
+            tenant,
+            list,
+            filter,
+            filters,
+            page,
         }
-        wanted
     }
 
     /// True for any page but the first.
     pub const fn is_continued(&self) -> bool {
-        self.filter.before.is_some()
+        self.page.after.is_some()
     }
 
     /// The page and where the next one starts.
     pub async fn page(&self, app: &App) -> Result<(Vec<Job>, Option<String>), Problem> {
-        // One more than asked for tells whether there is another page.
         let filter = JobFilter {
-            limit: self.filter.limit + 1,
+            before: self.page.after,
+            limit: self.page.to_find(),
             ..self.filter.clone()
         };
         let mut jobs = app.ports.jobs.list(self.tenant, filter).await?;
-        let limit = usize::try_from(self.filter.limit).unwrap_or(usize::MAX);
-        let more = jobs.len() > limit;
-        jobs.truncate(limit);
-        let last = jobs.last().filter(|_| more);
-        let cursor = last.map(|job| {
-            let filters = self.filters();
-            self.scope(&filters).encode(job.id.as_uuid().as_bytes())
-        });
-        Ok((jobs, cursor))
-    }
-
-    fn decode(&self, cursor: &str) -> Result<JobId, CursorError> {
-        let filters = self.filters();
-        let position = self.scope(&filters).decode(cursor)?;
-        let id = Uuid::from_slice(&position).map_err(|_| CursorError::Unreadable)?;
-        Ok(JobId::from_uuid(id))
-    }
-
-    fn scope<'a>(&self, filters: &'a str) -> Scope<'a> {
-        Scope {
-            list: self.list,
-            tenant: Some(self.tenant),
-            filters,
-        }
-    }
-
-    /// The limit is not among them: a client may change it while it pages.
-    fn filters(&self) -> String {
-        let filter = &self.filter;
-        format!(
-            "{:?} {:?} {:?} {:?}",
-            filter.states, filter.priority, filter.tag, filter.title
-        )
+        let scope = scope(self.list, self.tenant, &self.filters);
+        let cursor = |last: &Job| scope.encode(last.id.as_uuid().as_bytes());
+        let next_cursor = self.page.cut(&mut jobs, cursor);
+        Ok((jobs, next_cursor))
     }
 }
 
-/// The address of this list with another cursor.
-pub(crate) fn next_link(path: &str, query: Option<&str>, cursor: &str) -> String {
-    let kept = query
-        .unwrap_or("")
-        .split('&')
-        .filter(|pair| !pair.is_empty() && !pair.starts_with("cursor="));
-    let mut address = format!("<{path}?");
-    for pair in kept {
-        address.push_str(pair);
-        address.push('&');
+fn scope<'a>(list: &'a str, tenant: TenantId, filters: &'a str) -> Scope<'a> {
+    Scope {
+        list,
+        tenant: Some(tenant),
+        filters,
     }
-    address.push_str("cursor=");
-    address.push_str(cursor);
-    address.push_str(">; rel=\"next\"");
-    address
+}
+
+/// The page is not among them: a client may change its limit while it pages.
+fn filters(filter: &JobFilter) -> String {
+    format!(
+        "{:?} {:?} {:?} {:?}",
+        filter.states, filter.priority, filter.tag, filter.title
+    )
+}
+
+fn decode(scope: &Scope<'_>, cursor: &str) -> Result<JobId, CursorError> {
+    let position = scope.decode(cursor)?;
+    let id = Uuid::from_slice(&position).map_err(|_| CursorError::Unreadable)?;
+    Ok(JobId::from_uuid(id))
 }

@@ -6,6 +6,7 @@ mod attempts;
 mod checkpoints;
 mod events;
 mod get;
+mod job_for;
 pub(crate) mod list;
 pub(crate) mod logs;
 mod of_kind;

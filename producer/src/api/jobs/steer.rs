@@ -3,18 +3,14 @@
 use application::ports::SteerError;
 use application::use_cases::steer_job;
 use axum::Json;
-use axum::extract::State;
-use domain::{Action, InvalidTransition, JobState, TenantId};
+use domain::{Action, InvalidTransition, JobState};
 
-use super::OfKind;
-use crate::auth::Allowed;
+use super::job_for::JobFor;
 use crate::auth::permit::SteerJobs;
 use crate::dto::job::JobBody;
-use crate::path::JobPath;
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use crate::responses::{Guarded, OfJob, Submitting};
-use crate::state::App;
 
 /// What these routes offer.
 const OFFERED: [Action; 6] = [
@@ -40,13 +36,8 @@ const OFFERED: [Action; 6] = [
         Guarded, OfJob, Submitting,
     ),
 )]
-pub(super) async fn start(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<SteerJobs>,
-    path: JobPath,
-) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, caller.tenant, path, Action::Start).await
+pub(super) async fn start(job: JobFor<SteerJobs>) -> Result<Json<JobBody>, Problem> {
+    steer(&job, Action::Start).await
 }
 
 /// Cancel a job
@@ -63,13 +54,8 @@ pub(super) async fn start(
         Guarded, OfJob,
     ),
 )]
-pub(super) async fn cancel(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<SteerJobs>,
-    path: JobPath,
-) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, caller.tenant, path, Action::Cancel).await
+pub(super) async fn cancel(job: JobFor<SteerJobs>) -> Result<Json<JobBody>, Problem> {
+    steer(&job, Action::Cancel).await
 }
 
 /// Stop a job
@@ -87,13 +73,8 @@ pub(super) async fn cancel(
         Guarded, OfJob,
     ),
 )]
-pub(super) async fn stop(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<SteerJobs>,
-    path: JobPath,
-) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, caller.tenant, path, Action::Stop).await
+pub(super) async fn stop(job: JobFor<SteerJobs>) -> Result<Json<JobBody>, Problem> {
+    steer(&job, Action::Stop).await
 }
 
 /// Pause a job
@@ -112,13 +93,8 @@ pub(super) async fn stop(
         Guarded, OfJob,
     ),
 )]
-pub(super) async fn pause(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<SteerJobs>,
-    path: JobPath,
-) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, caller.tenant, path, Action::Pause).await
+pub(super) async fn pause(job: JobFor<SteerJobs>) -> Result<Json<JobBody>, Problem> {
+    steer(&job, Action::Pause).await
 }
 
 /// Resume a job
@@ -136,13 +112,8 @@ pub(super) async fn pause(
         Guarded, OfJob, Submitting,
     ),
 )]
-pub(super) async fn resume(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<SteerJobs>,
-    path: JobPath,
-) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, caller.tenant, path, Action::Resume).await
+pub(super) async fn resume(job: JobFor<SteerJobs>) -> Result<Json<JobBody>, Problem> {
+    steer(&job, Action::Resume).await
 }
 
 /// Retry a job
@@ -159,27 +130,16 @@ pub(super) async fn resume(
         Guarded, OfJob, Submitting,
     ),
 )]
-pub(super) async fn retry(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<SteerJobs>,
-    path: JobPath,
-) -> Result<Json<JobBody>, Problem> {
-    steer(&app, of_kind, caller.tenant, path, Action::Retry).await
+pub(super) async fn retry(job: JobFor<SteerJobs>) -> Result<Json<JobBody>, Problem> {
+    steer(&job, Action::Retry).await
 }
 
-async fn steer(
-    app: &App,
-    of_kind: OfKind,
-    tenant: TenantId,
-    JobPath(id): JobPath,
-    action: Action,
-) -> Result<Json<JobBody>, Problem> {
+async fn steer(job: &JobFor<SteerJobs>, action: Action) -> Result<Json<JobBody>, Problem> {
     // A job's kind never changes, so looking at it first is no race.
-    of_kind.find(app, tenant, id).await?;
-    let steered = steer_job(&app.ports, tenant, id, action).await?;
-    let job = steered.ok_or_else(|| of_kind.not_found(id))?;
-    Ok(Json(job.into()))
+    job.find().await?;
+    let steered = steer_job(&job.app.ports, job.tenant, job.id, action).await?;
+    let steered = steered.ok_or_else(|| job.not_found())?;
+    Ok(Json(steered.into()))
 }
 
 impl From<SteerError> for Problem {

@@ -1,15 +1,11 @@
 use application::use_cases;
 use axum::Json;
-use axum::extract::State;
 
-use super::OfKind;
-use crate::auth::Allowed;
+use super::job_for::JobFor;
 use crate::auth::permit::ReadJobs;
 use crate::dto::why::WhyBody;
-use crate::path::JobPath;
 use crate::problem::Problem;
 use crate::responses::{Guarded, OfJob};
-use crate::state::App;
 
 /// Ask why a job waits
 ///
@@ -22,14 +18,9 @@ use crate::state::App;
     params(("id" = Uuid, Path, description = "The job's id.")),
     responses((status = 200, description = "What keeps it.", body = WhyBody), Guarded, OfJob),
 )]
-pub(super) async fn why(
-    State(app): State<App>,
-    of_kind: OfKind,
-    caller: Allowed<ReadJobs>,
-    JobPath(id): JobPath,
-) -> Result<Json<WhyBody>, Problem> {
-    of_kind.find(&app, caller.tenant, id).await?;
-    let why = use_cases::why(&app.ports, caller.tenant, id).await?;
-    let why = why.ok_or_else(|| of_kind.not_found(id))?;
+pub(super) async fn why(job: JobFor<ReadJobs>) -> Result<Json<WhyBody>, Problem> {
+    job.find().await?;
+    let why = use_cases::why(&job.app.ports, job.tenant, job.id).await?;
+    let why = why.ok_or_else(|| job.not_found())?;
     Ok(Json(why.into()))
 }

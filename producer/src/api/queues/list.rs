@@ -1,17 +1,16 @@
 use application::ports::QueueView;
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::header::LINK;
 use axum::response::{IntoResponse as _, Response};
 use domain::{Tenant, TenantId};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use utoipa::IntoParams;
 
-use crate::api::jobs::list::next_link;
-use crate::api::tenants::TenantQuery;
+use crate::api::tenants;
 use crate::auth::Allowed;
 use crate::auth::permit::ReadTenant;
 use crate::dto::queue::{QueueBody, QueuePage};
+use crate::page;
 use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use crate::query::Query;
@@ -53,7 +52,7 @@ pub(super) async fn list_queues(
 ) -> Result<Response, Problem> {
     let all = query.flag("all");
     let page = if all {
-        Some(TenantQuery::read(&mut query))
+        Some(tenants::read_page(&mut query))
     } else {
         None
     };
@@ -61,7 +60,7 @@ pub(super) async fn list_queues(
     let (views, next_cursor) = match page {
         None => (app.ports.jobs.queues(allowed.tenant).await?, None),
         Some(page) if allowed.caller.is_admin() => {
-            let (tenants, next) = page.fetch(&app).await?;
+            let (tenants, next) = tenants::tenants_of(&app, &page).await?;
             (queues_of(&app, tenants).await?, next)
         }
         Some(_) => {
@@ -70,9 +69,7 @@ pub(super) async fn list_queues(
         }
     };
     let now = app.ports.clock.now();
-    let link = next_cursor
-        .as_deref()
-        .map(|cursor| [(LINK, next_link(uri.path(), uri.query(), cursor))]);
+    let link = page::link(&uri, next_cursor.as_deref());
     let items = views.into_iter().map(|view| QueueBody::new(view, now));
     let page = QueuePage {
         items: items.collect(),

@@ -1,20 +1,17 @@
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::header::LINK;
 use axum::response::{IntoResponse as _, Response};
 use utoipa::IntoParams;
 
-use crate::api::jobs::list::{LIMIT_MAX, next_link};
 use crate::auth::Allowed;
 use crate::auth::permit::ReadJobs;
-use crate::cursor::{CursorError, Scope};
+use crate::cursor::Scope;
 use crate::dto::schedule::{ScheduleBody, SchedulePage};
+use crate::page::{self, Page};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::responses::{Guarded, Queried};
 use crate::state::App;
-
-const DEFAULT_LIMIT: u32 = 50;
 
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -52,31 +49,14 @@ pub(super) async fn list_schedules(
         tenant: Some(allowed.tenant),
         filters: "",
     };
-    let limit = query.number("limit", 1, LIMIT_MAX.into());
-    let limit = limit
-        .and_then(|limit| limit.try_into().ok())
-        .unwrap_or(DEFAULT_LIMIT);
-    let mut after = None;
-    if let Some(cursor) = query.text("cursor") {
-        match decode(&scope, &cursor) {
-            Ok(name) => after = Some(name),
-            Err(error) => query.wrong("cursor", error.detail().to_owned()),
-        }
-    }
+    let page = Page::read(&mut query, |cursor| scope.decode_text(cursor));
     query.finish()?;
-    // One more than asked for tells whether there is another page.
     let schedules = &app.ports.schedules;
     let mut found = schedules
-        .schedules(allowed.tenant, after.as_deref(), limit + 1)
+        .schedules(allowed.tenant, page.after.as_deref(), page.to_find())
         .await?;
-    let shown = usize::try_from(limit).unwrap_or(usize::MAX);
-    let more = found.len() > shown;
-    found.truncate(shown);
-    let last = found.last().filter(|_| more);
-    let next_cursor = last.map(|schedule| scope.encode(schedule.name.as_bytes()));
-    let link = next_cursor
-        .as_deref()
-        .map(|cursor| [(LINK, next_link(uri.path(), uri.query(), cursor))]);
+    let next_cursor = page.cut(&mut found, |last| scope.encode(last.name.as_bytes()));
+    let link = page::link(&uri, next_cursor.as_deref());
     let now = app.ports.clock.now();
     let page = SchedulePage {
         items: found
@@ -86,9 +66,4 @@ pub(super) async fn list_schedules(
         next_cursor,
     };
     Ok((link, Json(page)).into_response())
-}
-
-fn decode(scope: &Scope<'_>, cursor: &str) -> Result<String, CursorError> {
-    let position = scope.decode(cursor)?;
-    String::from_utf8(position).map_err(|_| CursorError::Unreadable)
 }

@@ -1,21 +1,19 @@
 use axum::Json;
 use axum::extract::{OriginalUri, State};
-use axum::http::header::LINK;
 use axum::response::{IntoResponse as _, Response};
 use domain::Tenant;
 use utoipa::IntoParams;
 
-use crate::api::jobs::list::{LIMIT_MAX, next_link};
 use crate::auth::Allowed;
 use crate::auth::permit::ReadTenant;
-use crate::cursor::{CursorError, Scope};
+use crate::cursor::Scope;
 use crate::dto::tenant::{TenantBody, TenantPage};
+use crate::page::{self, Page};
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::responses::{Guarded, Queried};
 use crate::state::App;
 
-const DEFAULT_LIMIT: u32 = 50;
 const SCOPE: Scope<'static> = Scope {
     list: "tenants",
     tenant: None,
@@ -53,17 +51,15 @@ pub(super) async fn list_tenants(
     OriginalUri(uri): OriginalUri,
     mut query: Query,
 ) -> Result<Response, Problem> {
-    let page = TenantQuery::read(&mut query);
+    let page = read_page(&mut query);
     query.finish()?;
     let (tenants, next_cursor) = if allowed.caller.is_admin() {
-        page.fetch(&app).await?
+        tenants_of(&app, &page).await?
     } else {
         let own = app.ports.tenants.tenant(allowed.tenant).await?;
         (own.into_iter().collect(), None)
     };
-    let link = next_cursor
-        .as_deref()
-        .map(|cursor| [(LINK, next_link(uri.path(), uri.query(), cursor))]);
+    let link = page::link(&uri, next_cursor.as_deref());
     let page = TenantPage {
         items: tenants.into_iter().map(TenantBody::from).collect(),
         next_cursor,
@@ -71,47 +67,20 @@ pub(super) async fn list_tenants(
     Ok((link, Json(page)).into_response())
 }
 
-/// Which page of the tenants.
-pub(crate) struct TenantQuery {
-    pub after: Option<String>,
-    pub limit: u32,
+/// The page of tenants that is asked for, by slug.
+pub(crate) fn read_page(query: &mut Query) -> Page<String> {
+    Page::read(query, |cursor| SCOPE.decode_text(cursor))
 }
 
-impl TenantQuery {
-    pub fn read(query: &mut Query) -> Self {
-        let limit = query.number("limit", 1, LIMIT_MAX.into());
-        let mut after = None;
-        if let Some(cursor) = query.text("cursor") {
-            match decode(&cursor) {
-                Ok(slug) => after = Some(slug),
-                Err(error) => query.wrong("cursor", error.detail().to_owned()),
-            }
-        }
-        Self {
-            after,
-            limit: limit
-                .and_then(|limit| limit.try_into().ok())
-                .unwrap_or(DEFAULT_LIMIT),
-        }
-    }
-
-    /// The page and where the next one starts.
-    pub async fn fetch(&self, app: &App) -> Result<(Vec<Tenant>, Option<String>), Problem> {
-        // One more than asked for tells whether there is another page.
-        let tenants = &app.ports.tenants;
-        let mut found = tenants
-            .tenants(self.after.as_deref(), self.limit + 1)
-            .await?;
-        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let last = found.last().filter(|_| more);
-        let cursor = last.map(|tenant| SCOPE.encode(tenant.slug.as_bytes()));
-        Ok((found, cursor))
-    }
-}
-
-fn decode(cursor: &str) -> Result<String, CursorError> {
-    let position = SCOPE.decode(cursor)?;
-    String::from_utf8(position).map_err(|_| CursorError::Unreadable)
+/// The tenants of a page and where the next one starts.
+pub(crate) async fn tenants_of(
+    app: &App,
+    page: &Page<String>,
+) -> Result<(Vec<Tenant>, Option<String>), Problem> {
+    let tenants = &app.ports.tenants;
+    let mut found = tenants
+        .tenants(page.after.as_deref(), page.to_find())
+        .await?;
+    let next_cursor = page.cut(&mut found, |last| SCOPE.encode(last.slug.as_bytes()));
+    Ok((found, next_cursor))
 }

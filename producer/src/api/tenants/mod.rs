@@ -6,7 +6,7 @@ mod list;
 mod pause;
 mod resume;
 
-pub(crate) use list::TenantQuery;
+pub(crate) use list::{read_page, tenants_of};
 
 use axum::Json;
 use axum::http::header::ETAG;
