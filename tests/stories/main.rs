@@ -12,8 +12,7 @@
 )]
 
 mod harness;
-// Told in one mode only, so the table below does not name them as chapters of both.
-mod eap_pull;
+// Told in one mode only, so the table below does not name it as a chapter of both.
 mod opencode_running;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
@@ -135,6 +134,11 @@ both {
     eap:
         an_external_agent_edits_a_repository_while_it_is_watched,
         work_goes_on_when_the_worker_dies_and_is_done_once;
+    eap_pull:
+        an_agent_without_an_address_does_a_session,
+        the_task_of_an_agent_that_dies_is_done_by_another,
+        what_an_agent_works_on_outlives_the_worker,
+        a_stop_takes_the_task_from_its_agent;
     eap_external:
         a_session_is_pushed_to_an_agent_that_registered_itself;
     agent_check:
@@ -190,11 +194,6 @@ embedded {
         a_paused_external_agent_goes_on_where_it_was,
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
-    eap_pull:
-        an_agent_without_an_address_does_a_session,
-        the_task_of_an_agent_that_dies_is_done_by_another,
-        what_an_agent_works_on_outlives_the_worker,
-        a_stop_takes_the_task_from_its_agent;
     eap_external:
         an_agent_that_does_not_beat_is_asked_how_it_is,
         the_task_of_an_agent_that_falls_silent_is_done_by_another,
@@ -218,8 +217,6 @@ embedded {
         a_running_server_is_used_and_outlives_its_sessions;
 }
 services {
-    eap_pull:
-        an_agent_without_an_address_does_a_session;
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.
     failing_runs:
         a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;
