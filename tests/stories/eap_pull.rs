@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually};
+use crate::harness::{
+    Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually,
+};
 
 /// A lease of 30 seconds runs out, and then the next agent works.
 const LEASE_PATIENCE: Duration = Duration::from_mins(2);
@@ -74,12 +76,7 @@ pub async fn an_agent_without_an_address_does_a_session(mode: Mode) {
         assert!(names.contains(&name), "no {name} in {names:?}");
     }
     assert_eq!((agent.count("LEASE"), agent.count("begin")), (1, 1));
-    let shown = tenant
-        .api
-        .get("/api/v1/agents/WRITER")
-        .await
-        .expect(200)
-        .json();
+    let shown = tenant.agent("WRITER").await;
     assert_eq!(
         (&shown["in_use"], &shown["tasks"]),
         (&json!(0), &json!(1)),
@@ -97,18 +94,41 @@ pub async fn the_task_of_an_agent_that_dies_is_done_by_another(mode: Mode) {
     job.reaches_within("completed", LEASE_PATIENCE).await;
     assert_eq!(agents_of(&job).await, ["FIRST", "SECOND"]);
     assert_eq!(job.outcomes().await, ["failed", "completed"]);
-    let error = job.attempts().await[0]["error"].clone();
-    assert_eq!(error["code"], "EAP_SILENT", "{error}");
-    let words = error["message"].as_str().expect("words");
+    let words = silence(&job).await;
     assert!(words.contains("`FIRST`"), "{words}");
     assert_eq!(second.count("begin"), 1);
-    let shown = tenant
-        .api
-        .get("/api/v1/agents/FIRST")
-        .await
-        .expect(200)
-        .json();
+    let shown = tenant.agent("FIRST").await;
     assert_eq!(shown["in_use"], 0, "{shown}");
+}
+
+/// What the first run's error says of its agent.
+async fn silence(job: &Job) -> String {
+    let error = job.attempts().await[0]["error"].clone();
+    assert_eq!(error["code"], "EAP_SILENT", "{error}");
+    error["message"].as_str().expect("words").to_owned()
+}
+
+/// Its operator removes it in the middle of its work: it is told so, and the session waits for another one.
+pub async fn the_task_of_an_agent_that_is_removed_is_done_by_another(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let gone = PullingAgent::start(&stand, &tenant, "GONE", &["--slow", "1000"]).await;
+    let job = ask(&tenant, &repo).await;
+    gone.does("begin").await;
+    gone.remove(&tenant).await;
+    gone.does("LOST").await;
+    gone.does("end").await;
+    let lost = format!("LOST {} AGENT_NOT_FOUND", job.id);
+    assert!(gone.journal().contains(&lost), "{:?}", gone.journal());
+    job.waits_for_an_agent().await;
+    let words = silence(&job).await;
+    assert!(words.contains("`GONE` was removed"), "{words}");
+    assert_eq!(job.outcomes().await, ["failed"]);
+
+    let next = PullingAgent::start(&stand, &tenant, "NEXT", &[]).await;
+    job.reaches("completed").await;
+    assert_eq!(agents_of(&job).await, ["GONE", "NEXT"]);
+    assert_eq!(job.outcomes().await, ["failed", "completed"]);
+    assert_eq!((gone.count("begin"), next.count("begin")), (1, 1));
 }
 
 pub async fn what_an_agent_works_on_outlives_the_worker(mode: Mode) {
@@ -142,3 +162,4 @@ pub async fn a_stop_takes_the_task_from_its_agent(mode: Mode) {
     let lost = format!("LOST {} TASK_CANCELLED", job.id);
     assert!(journal.contains(&lost), "{journal:?}");
 }
+

@@ -137,10 +137,13 @@ both {
     eap_pull:
         an_agent_without_an_address_does_a_session,
         the_task_of_an_agent_that_dies_is_done_by_another,
+        the_task_of_an_agent_that_is_removed_is_done_by_another,
         what_an_agent_works_on_outlives_the_worker,
         a_stop_takes_the_task_from_its_agent;
     eap_external:
-        a_session_is_pushed_to_an_agent_that_registered_itself;
+        a_session_is_pushed_to_an_agent_that_registered_itself,
+        an_agent_that_is_removed_ends_what_it_was_called_for,
+        what_a_removed_agent_was_called_for_is_done_by_another_after_a_crash;
     agent_check:
         the_sample_agent_keeps_the_protocol;
     isolation:
