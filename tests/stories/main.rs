@@ -137,6 +137,7 @@ both {
     eap_pull:
         an_agent_without_an_address_does_a_session,
         the_task_of_an_agent_that_dies_is_done_by_another,
+        the_task_of_an_agent_that_hangs_is_done_by_another,
         the_task_of_an_agent_that_is_removed_is_done_by_another,
         what_an_agent_works_on_outlives_the_worker,
         a_stop_takes_the_task_from_its_agent;
