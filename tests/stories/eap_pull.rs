@@ -223,3 +223,26 @@ pub async fn a_stop_takes_the_task_from_its_agent(mode: Mode) {
     assert!(journal.contains(&lost), "{journal:?}");
 }
 
+/// The session named them, so no agent would do better, and none is to lose work by it: three such in a row would open its
+/// breaker.
+pub async fn files_that_cannot_be_handed_over_are_not_held_against_the_agent(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let agent = PullingAgent::start(&stand, &tenant, "ABLE", &[]).await;
+    for _ in 0..3 {
+        let body = json!({
+            "title": "routed", "capabilities": ["documentation"], "repository": {"path": repo.path()},
+            "files": ["nowhere"],
+        });
+        let made = tenant.api.post("/api/v1/sessions", &body).await.expect(201).json();
+        let job = tenant.job(made["id"].as_str().expect("an id"));
+        let failed = job.reaches("failed").await;
+        assert_eq!((&failed["error"]["code"], &failed["attempt"]), (&json!("EAP_FILES"), &json!(1)));
+        assert_eq!(agents_of(&job).await, ["ABLE"]);
+    }
+    let shown = tenant.agent("ABLE").await;
+    assert_eq!(shown["breaker"]["state"], "closed", "{shown}");
+    let fares = (&shown["available"], &shown["tasks"], &shown["success_rate"]);
+    assert_eq!(fares, (&json!(true), &json!(0), &json!(1.0)), "{shown}");
+    assert_eq!(agent.count("LEASE"), 0, "it was never told of them");
+    ask(&tenant, &repo).await.reaches("completed").await;
+}

@@ -129,6 +129,7 @@ both {
         an_agent_of_capacity_one_takes_one_of_twenty,
         a_session_waits_for_an_agent_or_is_refused,
         an_agent_that_fails_is_left_alone_and_its_sessions_fail_over,
+        a_time_limit_that_a_session_chose_is_not_held_against_its_agent,
         an_agent_is_rated_by_what_its_work_was_worth,
         a_paused_session_gives_its_agent_back_and_goes_on;
     eap:
@@ -198,6 +199,8 @@ embedded {
         a_paused_external_agent_goes_on_where_it_was,
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
+    eap_pull:
+        files_that_cannot_be_handed_over_are_not_held_against_the_agent;
     eap_external:
         an_agent_that_does_not_beat_is_asked_how_it_is,
         the_task_of_an_agent_that_falls_silent_is_done_by_another,
