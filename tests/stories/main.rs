@@ -149,7 +149,8 @@ both {
     agent_check:
         the_sample_agent_keeps_the_protocol;
     isolation:
-        what_is_outside_of_a_session_is_out_of_its_reach;
+        what_is_outside_of_a_session_is_out_of_its_reach,
+        a_session_that_forks_without_end_is_held;
     locks:
         exclusive_sessions_of_a_branch_never_overlap,
         waiting_for_a_branch_is_no_time_of_the_run;
@@ -182,11 +183,10 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
-    // What runs commands is the same in both modes, so the first of these is told in both and the others here.
+    // What runs commands is the same in both modes, so the first two of these are told in both and the others here.
     isolation:
         a_daemon_does_not_outlive_its_session,
         a_session_that_fills_the_disk_is_ended,
-        a_session_that_forks_without_end_is_held,
         a_session_that_eats_memory_is_ended,
         a_killed_worker_leaves_nothing_of_an_isolated_session;
     // What gives work to external agents is the same in both modes, so the main stories are told in both and the others here.
