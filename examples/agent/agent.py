@@ -29,6 +29,7 @@ VERSION = "1.0"
 BODY_BYTES = 8 * 1024 * 1024  # the protocol asks for 4 MiB at least
 LEASE_WAIT = 20  # seconds that one question for a task may take
 REPORT_EVERY = 1.0  # seconds between reports while there is something new to say
+HELD_LOOK = 0.05  # seconds between looks whether `--hold` is over
 TRIES = 5  # of handing a result over
 KEPT_TASKS = 1000  # ended ones; the oldest are forgotten
 MISBEHAVIOURS = ("no-auth", "twice", "strict", "bad-json", "escape", "wrong-id", "undying")
@@ -73,6 +74,11 @@ def work(task, report, cancelled):
     }
 
 
+def is_held(options):
+    """True while the thread that has a task is to hang, in a process that lives."""
+    return options.hold is not None and os.path.exists(options.hold)
+
+
 class Task:
     """One task, while it is worked on and after."""
 
@@ -100,6 +106,8 @@ class Task:
         try:
             self.take_your_time(options.slow)
             answer = work(self.body, self.report, self.cancelled.is_set)
+            while is_held(options) and not self.cancelled.wait(HELD_LOOK):
+                pass
         except Exception as error:  # whatever it is, whoever asked has to be told
             answer = {"status": "failed", "error_message": f"{type(error).__name__}: {error}"}
         if self.cancelled.is_set():
@@ -261,6 +269,8 @@ class Puller:
     def attend(self, task, lease):
         """Says what is new, and something often enough to keep the lease; then hands the result over."""
         said, said_at = None, 0.0
+        while is_held(self.agent.options):
+            time.sleep(HELD_LOOK)
         while not task.ended.wait(REPORT_EVERY):
             if task.progress != said or time.monotonic() - said_at > lease["renew_within"] / 2:
                 progress = task.progress
@@ -413,6 +423,7 @@ def options():
     others = parser.add_argument_group("to see how others cope")
     others.add_argument("--slow", type=float, default=0, metavar="SECONDS", help="work for so long")
     others.add_argument("--fail-first", type=int, default=0, metavar="N", help="answer 503 to the first N tasks")
+    others.add_argument("--hold", metavar="FILE", help="while FILE is there, hand nothing over, and say nothing of pulled tasks")
     others.add_argument("--silent", action="store_true", help="take tasks and never answer")
     others.add_argument("--no-beat", action="store_true", help="register and leave it to the server to ask at /health")
     others.add_argument("--misbehave", default="", metavar="HOW,..", help=", ".join(MISBEHAVIOURS))

@@ -126,7 +126,7 @@ impl Worker {
         let result = self.go(will, length, &witness, context.as_ref()).await;
         witness.end(match &result {
             Ok(()) => Ended::Completed,
-            Err(HandlerError::Fail(_)) => Ended::Failed,
+            Err(HandlerError::Fail(_) | HandlerError::Unfit(_)) => Ended::Failed,
             Err(HandlerError::Retry(_)) => Ended::Transient,
             Err(HandlerError::Yield(_) | HandlerError::Elsewhere(_)) => Ended::Yielded,
             Err(HandlerError::Interrupted(_) | HandlerError::OverBudget { .. }) => {

@@ -159,6 +159,26 @@ pub async fn an_agent_that_fails_is_left_alone_and_its_sessions_fail_over(mode: 
     }
 }
 
+/// Whoever submits chooses it, and nobody is to take an agent from others by it: three failures in a row would open its
+/// breaker.
+pub async fn a_time_limit_that_a_session_chose_is_not_held_against_its_agent(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    register(&tenant, "sleeper", "sleep 1000", json!({})).await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(session(&tenant, json!({"max_duration_seconds": 1, "max_attempts": 1})).await);
+    }
+    for job in &jobs {
+        job.reaches("timeout").await;
+        assert_eq!(workers_of(job).await, ["sleeper"]);
+    }
+    let shown = agent(&tenant, "sleeper").await;
+    assert_eq!(shown["breaker"]["state"], "closed", "{shown}");
+    let fares = (&shown["available"], &shown["tasks"], &shown["success_rate"]);
+    assert_eq!(fares, (&json!(true), &json!(0), &json!(1.0)), "{shown}");
+}
+
 /// A check rates what an agent did; where there is none, the agent's own word counts, and where it says nothing, nothing.
 pub async fn an_agent_is_rated_by_what_its_work_was_worth(mode: Mode) {
     let stand = Stand::shared(mode).await;

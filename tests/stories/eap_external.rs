@@ -33,11 +33,6 @@ async fn session(tenant: &Tenant, more: Value) -> Job {
     tenant.job(made["id"].as_str().expect("an id"))
 }
 
-async fn shown(tenant: &Tenant, name: &str) -> Value {
-    let path = format!("/api/v1/agents/{name}");
-    tenant.api.get(&path).await.expect(200).json()
-}
-
 async fn begins(sample: &SampleAgent) {
     eventually("the agent begins", PATIENCE, async || {
         (sample.count("begin") > 0).then_some(())
@@ -68,7 +63,7 @@ pub async fn a_session_is_pushed_to_an_agent_that_registered_itself(mode: Mode) 
     assert_eq!(note, "# routed\n\nRead by the sample.\n");
     assert_eq!(job.attempts().await[0]["agent"], "REVIEWER");
     assert_eq!((sample.count("POST"), sample.count("begin")), (1, 1));
-    let after = shown(&tenant, "REVIEWER").await;
+    let after = tenant.agent("REVIEWER").await;
     assert_eq!((&after["tasks"], &after["in_use"]), (&json!(1), &json!(0)));
 
     let texts = stand.logs().into_iter().map(|(_, text)| text);
@@ -89,7 +84,7 @@ pub async fn an_agent_that_does_not_beat_is_asked_how_it_is(mode: Mode) {
     let tenant = stand.tenant().await;
     let flags = ["--can", "code_review", "--no-beat", "--fail-first", "2"];
     let sample = SampleAgent::register(&stand, &tenant, "SILENT", &flags).await;
-    let heartbeat = &shown(&tenant, "SILENT").await["heartbeat"];
+    let heartbeat = &tenant.agent("SILENT").await["heartbeat"];
     assert_eq!(
         (&heartbeat["probed"], &heartbeat["status"]),
         (&json!(true), &json!("healthy"))
@@ -129,7 +124,7 @@ pub async fn the_task_of_an_agent_that_falls_silent_is_done_by_another(mode: Mod
     let code = done_by_the_other(&job, "FROZEN").await;
     assert_eq!(code, "EAP_SILENT");
     assert_eq!(sound.count("begin"), 1);
-    let why = shown(&tenant, "FROZEN").await["unavailable_because"].to_string();
+    let why = tenant.agent("FROZEN").await["unavailable_because"].to_string();
     assert!(why.contains("was last heard of"), "{why}");
 }
 
@@ -146,6 +141,71 @@ pub async fn the_task_of_an_agent_that_dies_is_done_by_another(mode: Mode) {
     let code = done_by_the_other(&job, "DEAD").await;
     assert_eq!(code, "EAP_UNAVAILABLE");
     assert_eq!(sound.count("begin"), 1);
+}
+
+/// A file's name. As long as the file is there, an agent that was told of it keeps what it made to itself.
+fn hold(stand: &Stand) -> String {
+    let file = stand.scratch().join("hold");
+    std::fs::write(&file, "").expect("a file");
+    file.display().to_string()
+}
+
+/// It is removed in the middle of its work, and goes on; nothing new comes to it.
+pub async fn an_agent_that_is_removed_ends_what_it_was_called_for(mode: Mode) {
+    let stand = stand_of(mode).await;
+    let tenant = stand.tenant().await;
+    let hold = hold(&stand);
+    let flags = ["--can", "code_review", "--later", "--hold", &hold];
+    let gone = SampleAgent::register(&stand, &tenant, "GONE", &flags).await;
+    let job = session(&tenant, json!({})).await;
+    begins(&gone).await;
+    gone.remove(&tenant).await;
+    eventually("it is told that it is gone", PATIENCE, async || {
+        gone.says("not registered").then_some(())
+    })
+    .await;
+    let next = session(&tenant, json!({})).await;
+    next.waits_for_an_agent().await;
+    assert_eq!(job.get().await["status"], "running");
+
+    std::fs::remove_file(&hold).expect("it goes on");
+    job.reaches("completed").await;
+    assert_eq!(job.outcomes().await, ["completed"]);
+    assert_eq!(job.attempts().await[0]["agent"], "GONE");
+    assert_eq!((gone.count("POST"), gone.count("begin")), (1, 1));
+    assert_eq!(next.why().await[0], "NO_AGENT");
+    assert!(next.attempts().await.is_empty());
+}
+
+/// It is removed, and then the worker that waited for it dies: the next run cannot have it. What it made is nobody's.
+pub async fn what_a_removed_agent_was_called_for_is_done_by_another_after_a_crash(mode: Mode) {
+    let plan = Plan::noticing_crashes().with_external_agents(mode);
+    let stand = Stand::own(mode, plan).await;
+    let tenant = stand.tenant().await;
+    let hold = hold(&stand);
+    let flags = ["--can", "code_review", "--later", "--hold", &hold];
+    let gone = SampleAgent::register(&stand, &tenant, "GONE", &flags).await;
+    let job = session(&tenant, json!({})).await;
+    begins(&gone).await;
+    gone.remove(&tenant).await;
+    stand.crash(async || {}).await;
+    job.waits_for_an_agent().await;
+    assert_eq!(job.outcomes().await, ["lease_lost"]);
+
+    let flags = ["--can", "code_review"];
+    let next = SampleAgent::register(&stand, &tenant, "NEXT", &flags).await;
+    let done = job.reaches("completed").await;
+    std::fs::remove_file(&hold).expect("it goes on");
+    eventually("it ends its work too", PATIENCE, async || {
+        (gone.count("end") == 1).then_some(())
+    })
+    .await;
+    assert_eq!(job.get().await, done, "and that changes nothing");
+    let attempts = job.attempts().await;
+    let names: Vec<&Value> = attempts.iter().map(|it| &it["agent"]).collect();
+    assert_eq!(names, ["GONE", "NEXT"], "{attempts:?}");
+    assert_eq!(job.outcomes().await, ["lease_lost", "completed"]);
+    assert_eq!((gone.count("POST"), next.count("POST")), (1, 1));
 }
 
 /// Somebody else takes its name, so its token is worth nothing from then on; it notices, registers again, and is the one

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::harness::{Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually};
+use crate::harness::{
+    Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually, instant,
+};
 
 /// A lease of 30 seconds runs out, and then the next agent works.
 const LEASE_PATIENCE: Duration = Duration::from_mins(2);
@@ -74,12 +76,7 @@ pub async fn an_agent_without_an_address_does_a_session(mode: Mode) {
         assert!(names.contains(&name), "no {name} in {names:?}");
     }
     assert_eq!((agent.count("LEASE"), agent.count("begin")), (1, 1));
-    let shown = tenant
-        .api
-        .get("/api/v1/agents/WRITER")
-        .await
-        .expect(200)
-        .json();
+    let shown = tenant.agent("WRITER").await;
     assert_eq!(
         (&shown["in_use"], &shown["tasks"]),
         (&json!(0), &json!(1)),
@@ -97,18 +94,101 @@ pub async fn the_task_of_an_agent_that_dies_is_done_by_another(mode: Mode) {
     job.reaches_within("completed", LEASE_PATIENCE).await;
     assert_eq!(agents_of(&job).await, ["FIRST", "SECOND"]);
     assert_eq!(job.outcomes().await, ["failed", "completed"]);
-    let error = job.attempts().await[0]["error"].clone();
-    assert_eq!(error["code"], "EAP_SILENT", "{error}");
-    let words = error["message"].as_str().expect("words");
+    let words = silence(&job).await;
     assert!(words.contains("`FIRST`"), "{words}");
     assert_eq!(second.count("begin"), 1);
-    let shown = tenant
-        .api
-        .get("/api/v1/agents/FIRST")
-        .await
-        .expect(200)
-        .json();
+    let shown = tenant.agent("FIRST").await;
     assert_eq!(shown["in_use"], 0, "{shown}");
+}
+
+/// What the first run's error says of its agent.
+async fn silence(job: &Job) -> String {
+    let error = job.attempts().await[0]["error"].clone();
+    assert_eq!(error["code"], "EAP_SILENT", "{error}");
+    error["message"].as_str().expect("words").to_owned()
+}
+
+/// A file's name. As long as the file is there, an agent that was told of it hangs with its task: its process lives, and
+/// beats.
+fn hold(stand: &Stand) -> String {
+    let file = stand.scratch().join("hold");
+    std::fs::write(&file, "").expect("a file");
+    file.display().to_string()
+}
+
+/// What agents handed over beside files, by id.
+async fn outputs(job: &Job) -> Vec<String> {
+    let kept = job.artifacts().await;
+    let outputs = kept.iter().filter(|it| it["name"] == "eap-output.json");
+    outputs.map(|it| it["id"].as_str().expect("an id").to_owned()).collect()
+}
+
+/// The first hands its result over while the second works: nobody wants it any more.
+pub async fn the_task_of_an_agent_that_hangs_is_done_by_another(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let hang = (hold(&stand), hold(&stand));
+    let first = PullingAgent::start(&stand, &tenant, "FIRST", &["--hold", &hang.0]).await;
+    let job = ask(&tenant, &repo).await;
+    first.does("begin").await;
+    let second = PullingAgent::start(&stand, &tenant, "SECOND", &["--hold", &hang.1]).await;
+    eventually("the other one begins", LEASE_PATIENCE, async || {
+        (second.count("begin") > 0).then_some(())
+    })
+    .await;
+    let words = silence(&job).await;
+    assert!(words.contains("`FIRST` said nothing of its task"), "{words}");
+    let shown = tenant.agent("FIRST").await;
+    assert_eq!((&shown["available"], &shown["in_use"]), (&json!(true), &json!(0)), "it beats: {shown}");
+
+    std::fs::remove_file(&hang.0).expect("the first goes on");
+    first.does("LOST").await;
+    assert_eq!(first.count("end"), 1, "it has a result");
+    let lost = format!("LOST {} TASK_LEASE_LOST", job.id);
+    assert!(first.journal().contains(&lost), "{:?}", first.journal());
+    assert_eq!(job.get().await["status"], "running");
+    assert_eq!(outputs(&job).await, [""; 0], "what the first made is not kept");
+
+    std::fs::remove_file(&hang.1).expect("the second goes on");
+    let done = job.reaches("completed").await;
+    assert_eq!(done["result"]["summary"], "files written: 2");
+    assert_eq!(agents_of(&job).await, ["FIRST", "SECOND"]);
+    assert_eq!(job.outcomes().await, ["failed", "completed"]);
+    let leases = [first.count("LEASE"), second.count("LEASE")];
+    assert_eq!(leases, [1, 1], "each had it once");
+    let outputs = outputs(&job).await;
+    assert_eq!(outputs.len(), 1, "{outputs:?}");
+    let output = job.artifact(&outputs[0]).await.json();
+    let second_run = instant(&job.attempts().await[1]["started_at"]).timestamp();
+    let second_run = u32::try_from(second_run).expect("seconds");
+    let began = output["began"].as_f64().expect("seconds");
+    assert!(began >= f64::from(second_run), "it is the first one's: {output}");
+    for (name, rate) in [("FIRST", 0.9), ("SECOND", 1.0)] {
+        let shown = tenant.agent(name).await;
+        assert_eq!((&shown["tasks"], &shown["success_rate"]), (&json!(1), &json!(rate)), "{shown}");
+    }
+}
+
+/// Its operator removes it in the middle of its work: it is told so, and the session waits for another one.
+pub async fn the_task_of_an_agent_that_is_removed_is_done_by_another(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let gone = PullingAgent::start(&stand, &tenant, "GONE", &["--slow", "1000"]).await;
+    let job = ask(&tenant, &repo).await;
+    gone.does("begin").await;
+    gone.remove(&tenant).await;
+    gone.does("LOST").await;
+    gone.does("end").await;
+    let lost = format!("LOST {} AGENT_NOT_FOUND", job.id);
+    assert!(gone.journal().contains(&lost), "{:?}", gone.journal());
+    job.waits_for_an_agent().await;
+    let words = silence(&job).await;
+    assert!(words.contains("`GONE` was removed"), "{words}");
+    assert_eq!(job.outcomes().await, ["failed"]);
+
+    let next = PullingAgent::start(&stand, &tenant, "NEXT", &[]).await;
+    job.reaches("completed").await;
+    assert_eq!(agents_of(&job).await, ["GONE", "NEXT"]);
+    assert_eq!(job.outcomes().await, ["failed", "completed"]);
+    assert_eq!((gone.count("begin"), next.count("begin")), (1, 1));
 }
 
 pub async fn what_an_agent_works_on_outlives_the_worker(mode: Mode) {
@@ -141,4 +221,28 @@ pub async fn a_stop_takes_the_task_from_its_agent(mode: Mode) {
     let journal = agent.journal();
     let lost = format!("LOST {} TASK_CANCELLED", job.id);
     assert!(journal.contains(&lost), "{journal:?}");
+}
+
+/// The session named them, so no agent would do better, and none is to lose work by it: three such in a row would open its
+/// breaker.
+pub async fn files_that_cannot_be_handed_over_are_not_held_against_the_agent(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let agent = PullingAgent::start(&stand, &tenant, "ABLE", &[]).await;
+    for _ in 0..3 {
+        let body = json!({
+            "title": "routed", "capabilities": ["documentation"], "repository": {"path": repo.path()},
+            "files": ["nowhere"],
+        });
+        let made = tenant.api.post("/api/v1/sessions", &body).await.expect(201).json();
+        let job = tenant.job(made["id"].as_str().expect("an id"));
+        let failed = job.reaches("failed").await;
+        assert_eq!((&failed["error"]["code"], &failed["attempt"]), (&json!("EAP_FILES"), &json!(1)));
+        assert_eq!(agents_of(&job).await, ["ABLE"]);
+    }
+    let shown = tenant.agent("ABLE").await;
+    assert_eq!(shown["breaker"]["state"], "closed", "{shown}");
+    let fares = (&shown["available"], &shown["tasks"], &shown["success_rate"]);
+    assert_eq!(fares, (&json!(true), &json!(0), &json!(1.0)), "{shown}");
+    assert_eq!(agent.count("LEASE"), 0, "it was never told of them");
+    ask(&tenant, &repo).await.reaches("completed").await;
 }

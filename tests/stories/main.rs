@@ -12,8 +12,7 @@
 )]
 
 mod harness;
-// Told in one mode only, so the table below does not name them as chapters of both.
-mod eap_pull;
+// Told in one mode only, so the table below does not name it as a chapter of both.
 mod opencode_running;
 
 /// Chapters of stories that hold in both modes, then those that have a meaning in one mode only.
@@ -130,17 +129,28 @@ both {
         an_agent_of_capacity_one_takes_one_of_twenty,
         a_session_waits_for_an_agent_or_is_refused,
         an_agent_that_fails_is_left_alone_and_its_sessions_fail_over,
+        a_time_limit_that_a_session_chose_is_not_held_against_its_agent,
         an_agent_is_rated_by_what_its_work_was_worth,
         a_paused_session_gives_its_agent_back_and_goes_on;
     eap:
         an_external_agent_edits_a_repository_while_it_is_watched,
         work_goes_on_when_the_worker_dies_and_is_done_once;
+    eap_pull:
+        an_agent_without_an_address_does_a_session,
+        the_task_of_an_agent_that_dies_is_done_by_another,
+        the_task_of_an_agent_that_hangs_is_done_by_another,
+        the_task_of_an_agent_that_is_removed_is_done_by_another,
+        what_an_agent_works_on_outlives_the_worker,
+        a_stop_takes_the_task_from_its_agent;
     eap_external:
-        a_session_is_pushed_to_an_agent_that_registered_itself;
+        a_session_is_pushed_to_an_agent_that_registered_itself,
+        an_agent_that_is_removed_ends_what_it_was_called_for,
+        what_a_removed_agent_was_called_for_is_done_by_another_after_a_crash;
     agent_check:
         the_sample_agent_keeps_the_protocol;
     isolation:
-        what_is_outside_of_a_session_is_out_of_its_reach;
+        what_is_outside_of_a_session_is_out_of_its_reach,
+        a_session_that_forks_without_end_is_held;
     locks:
         exclusive_sessions_of_a_branch_never_overlap,
         waiting_for_a_branch_is_no_time_of_the_run;
@@ -173,11 +183,10 @@ embedded {
     cli:
         the_first_key_needs_no_server,
         the_demo_shows_what_it_promises;
-    // What runs commands is the same in both modes, so the first of these is told in both and the others here.
+    // What runs commands is the same in both modes, so the first two of these are told in both and the others here.
     isolation:
         a_daemon_does_not_outlive_its_session,
         a_session_that_fills_the_disk_is_ended,
-        a_session_that_forks_without_end_is_held,
         a_session_that_eats_memory_is_ended,
         a_killed_worker_leaves_nothing_of_an_isolated_session;
     // What gives work to external agents is the same in both modes, so the main stories are told in both and the others here.
@@ -191,10 +200,7 @@ embedded {
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
     eap_pull:
-        an_agent_without_an_address_does_a_session,
-        the_task_of_an_agent_that_dies_is_done_by_another,
-        what_an_agent_works_on_outlives_the_worker,
-        a_stop_takes_the_task_from_its_agent;
+        files_that_cannot_be_handed_over_are_not_held_against_the_agent;
     eap_external:
         an_agent_that_does_not_beat_is_asked_how_it_is,
         the_task_of_an_agent_that_falls_silent_is_done_by_another,
@@ -218,8 +224,6 @@ embedded {
         a_running_server_is_used_and_outlives_its_sessions;
 }
 services {
-    eap_pull:
-        an_agent_without_an_address_does_a_session;
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.
     failing_runs:
         a_full_disk_under_a_worker_fails_the_session_and_not_the_worker;

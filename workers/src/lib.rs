@@ -33,6 +33,7 @@ mod running;
 mod schedule;
 mod singleton;
 mod stranded;
+mod verdict;
 mod visit;
 mod write;
 

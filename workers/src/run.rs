@@ -15,11 +15,8 @@ use crate::handlers::{Handled, handle};
 use crate::life::Worker;
 use crate::locks::RunLocks;
 use crate::running::Entry;
+use crate::verdict::{fail_over, verdict};
 use crate::write::Written;
-
-/// A run that ended at a shorter limit says nothing of its agent: whoever submits chooses the limit, and nobody is to take a
-/// shared agent from others by it. It is what sessions have that choose none.
-const TIME_ENOUGH_SECONDS: u32 = 3600;
 
 /// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
 const WIND_UP: Duration = Duration::from_secs(20);
@@ -92,7 +89,8 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
         } else {
             ending
         };
-        rest.agent = verdict(&job, &ending, by_agent, account.began.elapsed());
+        let limit = job.max_duration_seconds;
+        rest.agent = verdict(limit, &ending, by_agent, account.began.elapsed());
         finish(&worker, &job, ending, rest, account).await;
     }
     if let Some(locks) = locks {
@@ -206,10 +204,12 @@ fn ending(
         (Some(Interruption::Pause), _) => Some(Ending::Paused(handled.result)),
         (Some(Interruption::Drain), _) => Some(Ending::HandedBack),
         (Some(Interruption::Deadline), _) => Some(Ending::TimedOut(deadline_exceeded(job, now))),
-        (None, HandlerError::Fail(error)) => Some(match handled.result {
-            Some(result) if result.is_rejected() => Ending::Rejected { error, result },
-            _ => Ending::Failed(error),
-        }),
+        (None, HandlerError::Fail(error) | HandlerError::Unfit(error)) => {
+            Some(match handled.result {
+                Some(result) if result.is_rejected() => Ending::Rejected { error, result },
+                _ => Ending::Failed(error),
+            })
+        }
         (None, HandlerError::OverBudget { error, stop }) => Some(Ending::OverBudget {
             stop,
             error,
@@ -219,34 +219,6 @@ fn ending(
         (Some(Interruption::LockLost), _) => Some(yielded(LOCK_LOST, GIVE_WAY)),
         (None, HandlerError::Yield(why)) => Some(yielded(&why, GIVE_WAY)),
         (None, HandlerError::Elsewhere(why)) => Some(yielded(&why, ELSEWHERE)),
-    }
-}
-
-/// A session that was routed is tried with the next best agent, as long as it has attempts left.
-fn fail_over(ending: Ending, by_agent: bool) -> Ending {
-    match ending {
-        Ending::Failed(error) if by_agent => Ending::Retry {
-            error,
-            after: Some(Duration::ZERO),
-        },
-        other => other,
-    }
-}
-
-/// What a run's end says of the agent that did the work.
-fn verdict(job: &Job, ending: &Ending, by_agent: bool, took: Duration) -> Outcome {
-    match ending {
-        Ending::Completed(result) | Ending::PartiallyCompleted(result) => Outcome::Succeeded {
-            seconds: took.as_secs_f64(),
-            quality: result.rating(),
-        },
-        Ending::Rejected { result, .. } if by_agent => Outcome::Rejected {
-            quality: result.rating(),
-        },
-        Ending::Failed(_) | Ending::Retry { .. } if by_agent => Outcome::Failed,
-        // It did not come to an end in the time that it had, if that was time enough.
-        Ending::TimedOut(_) if job.max_duration_seconds >= TIME_ENOUGH_SECONDS => Outcome::Failed,
-        _ => Outcome::Nothing,
     }
 }
 

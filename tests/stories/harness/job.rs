@@ -103,6 +103,19 @@ impl Job {
         reasons.iter().map(code).collect()
     }
 
+    /// Until it says that it waits because no agent would do, and that none is registered.
+    pub async fn waits_for_an_agent(&self) {
+        eventually("it waits for an agent", PATIENCE, async || {
+            let why = self.part("why").await.expect(200).json();
+            let reasons = why["reasons"].as_array().expect("a list").clone();
+            let reason = reasons.into_iter().find(|it| it["code"] == "NO_AGENT")?;
+            let words = reason["message"].as_str().expect("words");
+            assert!(words.contains("no agent is registered"), "{words}");
+            Some(())
+        })
+        .await;
+    }
+
     pub async fn log(&self) -> String {
         self.part("logs").await.expect(200).text()
     }

@@ -31,5 +31,5 @@ pub use repo::{Repo, git};
 pub use sample_agent::{AGENT_SECRET, AGENT_TOKEN, SampleAgent};
 pub use sse::Event;
 pub use stand::{Mode, Plan, Stand};
-pub use tenant::{Quota, Tenant};
+pub use tenant::{LeadKey, Quota, Tenant};
 pub use wait::{MODEL_PATIENCE, PATIENCE, eventually, instant, lines_of, number_in};

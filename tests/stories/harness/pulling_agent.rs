@@ -7,11 +7,13 @@ use tempfile::TempDir;
 use super::binary::checkout;
 use super::process::Process;
 use super::wait::lines_of;
-use super::{PATIENCE, Plan, Stand, Tenant, eventually};
+use super::{LeadKey, PATIENCE, Plan, Stand, Tenant, eventually};
 
 // Dropped in this order: the process before its folder.
 pub struct PullingAgent {
     process: Option<Process>,
+    name: String,
+    key: LeadKey,
     folder: TempDir,
 }
 
@@ -19,6 +21,7 @@ impl PullingAgent {
     /// Registered with the stand, for this tenant.
     pub async fn start(stand: &Stand, tenant: &Tenant, name: &str, flags: &[&str]) -> Self {
         let folder = TempDir::with_prefix("agent-story-").expect("a folder");
+        let key = tenant.lead_key().await;
         let mut command = Command::new(checkout().join("examples/agent/agent.py"));
         command
             .args(["--pull", "--server", &stand.url()])
@@ -27,7 +30,7 @@ impl PullingAgent {
             .arg("--journal")
             .arg(folder.path().join("journal"))
             .args(flags)
-            .env("ORCHESTRATOR_KEY", stand.admin_key());
+            .env("ORCHESTRATOR_KEY", &key.text);
         let mut process = Process::start("the asking agent", command, &folder.path().join("log"));
         eventually("the agent is registered", PATIENCE, async || {
             let log = process.log();
@@ -37,8 +40,15 @@ impl PullingAgent {
         .await;
         Self {
             process: Some(process),
+            name: name.to_owned(),
+            key,
             folder,
         }
+    }
+
+    /// It is no agent of the tenant's any more, and cannot become one again.
+    pub async fn remove(&self, tenant: &Tenant) {
+        tenant.remove_agent(&self.name, &self.key).await;
     }
 
     /// `kill -9`.

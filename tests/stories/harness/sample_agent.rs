@@ -4,13 +4,12 @@ use std::net::TcpStream;
 use std::process::Command;
 
 use nix::sys::signal::Signal;
-use serde_json::json;
 use tempfile::TempDir;
 
 use super::binary::checkout;
 use super::process::Process;
 use super::wait::lines_of;
-use super::{Mode, PATIENCE, Plan, Stand, Tenant, eventually};
+use super::{LeadKey, Mode, PATIENCE, Plan, Stand, Tenant, eventually};
 
 /// What the agents of stories want to be told.
 pub const AGENT_TOKEN: &str = "story-token-0123456789abcdef";
@@ -24,8 +23,8 @@ pub struct SampleAgent {
     process: Option<Process>,
     port: u16,
     flags: Vec<String>,
-    /// What it registers itself with.
-    key: Option<String>,
+    /// What it registers itself with, and as.
+    registered: Option<(String, LeadKey)>,
     folder: TempDir,
 }
 
@@ -37,28 +36,24 @@ impl SampleAgent {
 
     /// One that registers itself under this name as an agent of the tenant, and is free for work when this returns.
     pub async fn register(stand: &Stand, tenant: &Tenant, name: &str, flags: &[&str]) -> Self {
-        let new_key = json!({"name": "an agent's author", "role": "lead"});
-        let made = tenant.api.post("/api/v1/keys", &new_key).await;
-        let made = made.expect(201).json();
-        let key = made["key"].as_str().expect("a key");
+        let key = tenant.lead_key().await;
         let url = stand.url();
         let flags = [&["--register", &url, "--name", name], flags].concat();
-        let agent = Self::start_with(&flags, Some(key.to_owned())).await;
-        let path = format!("/api/v1/agents/{name}");
+        let agent = Self::start_with(&flags, Some((name.to_owned(), key))).await;
         eventually(&format!("{name} is available"), PATIENCE, async || {
-            let shown = tenant.api.get(&path).await.expect(200).json();
+            let shown = tenant.agent(name).await;
             (shown["available"] == true).then_some(())
         })
         .await;
         agent
     }
 
-    async fn start_with(flags: &[&str], key: Option<String>) -> Self {
+    async fn start_with(flags: &[&str], registered: Option<(String, LeadKey)>) -> Self {
         let mut agent = Self {
             process: None,
             port: 0,
             flags: flags.iter().map(|&flag| flag.to_owned()).collect(),
-            key,
+            registered,
             folder: TempDir::with_prefix("agent-story-").expect("a folder"),
         };
         agent.start_again().await;
@@ -73,8 +68,8 @@ impl SampleAgent {
             .arg("--journal")
             .arg(self.folder.path().join("journal"))
             .args(&self.flags);
-        match &self.key {
-            Some(key) => command.env("ORCHESTRATOR_KEY", key),
+        match &self.registered {
+            Some((_, key)) => command.env("ORCHESTRATOR_KEY", &key.text),
             None => command.env("EAP_TOKEN", AGENT_TOKEN),
         };
         let log = self.folder.path().join("log");
@@ -93,6 +88,18 @@ impl SampleAgent {
     /// `kill -9`: whatever it knew is gone.
     pub fn kill(&mut self) {
         self.process = None;
+    }
+
+    /// It is no agent of the tenant's any more, and cannot become one again.
+    pub async fn remove(&self, tenant: &Tenant) {
+        let (name, key) = self.registered.as_ref().expect("it registered");
+        tenant.remove_agent(name, key).await;
+    }
+
+    /// What it printed.
+    pub fn says(&self, words: &str) -> bool {
+        let process = self.process.as_ref().expect("it runs");
+        process.log().contains(words)
     }
 
     /// It is there, and neither works nor answers.

@@ -1,5 +1,6 @@
 //! A tenant of a stand: every story has its own, so that stories can share a stand.
 
+use reqwest::Method;
 use serde_json::{Map, Value, json};
 
 use super::{Answer, Api, Job};
@@ -29,7 +30,37 @@ pub struct Tenant {
     pub api: Api,
 }
 
+/// With which an agent's author registers it.
+pub struct LeadKey {
+    id: String,
+    pub text: String,
+}
+
 impl Tenant {
+    pub async fn lead_key(&self) -> LeadKey {
+        let new = json!({"name": "an agent's author", "role": "lead"});
+        let made = self.api.post("/api/v1/keys", &new).await.expect(201).json();
+        let field = |name: &str| made[name].as_str().expect("text").to_owned();
+        LeadKey {
+            id: field("id"),
+            text: field("key"),
+        }
+    }
+
+    /// An agent is removed, by somebody who does not want it back: its author's key is worth nothing before.
+    pub async fn remove_agent(&self, name: &str, key: &LeadKey) {
+        for path in [format!("/api/v1/keys/{}", key.id), agent_path(name)] {
+            let request = self.api.request(Method::DELETE, &path);
+            self.api.send(request).await.expect(204);
+        }
+        self.api.get(&agent_path(name)).await.expect(404);
+    }
+
+    /// As it is shown.
+    pub async fn agent(&self, name: &str) -> Value {
+        self.api.get(&agent_path(name)).await.expect(200).json()
+    }
+
     pub async fn create(admin: &Api, quota: Quota) -> Self {
         let unique = format!("{:012x}", fastrand::u64(..) >> 16);
         Self::named(admin, format!("t-{unique}"), quota).await
@@ -141,6 +172,10 @@ impl Tenant {
         let session = items.iter().find(|queue| queue["kind"] == "session");
         session.expect("a queue of sessions").clone()
     }
+}
+
+fn agent_path(name: &str) -> String {
+    format!("/api/v1/agents/{name}")
 }
 
 /// The body of a session.

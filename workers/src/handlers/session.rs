@@ -226,11 +226,6 @@ async fn keep_diff(
     Ok(Some(diff.stat))
 }
 
-/// What whoever submitted the session did wrong: no other agent would do better, and none is to be blamed.
-fn is_of_the_session(outcome: &Result<(), HandlerError>) -> bool {
-    matches!(outcome, Err(HandlerError::Fail(error)) if error.code == "EAP_FILES")
-}
-
 fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<DiffStat>) -> Handled {
     let report = made.report;
     let own = made.output.as_ref().map(OwnRating::of);
@@ -247,7 +242,7 @@ fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<Dif
         ..SessionResult::default()
     };
     Handled {
-        by_agent: !made.failed_beside && !is_of_the_session(&outcome),
+        by_agent: !made.failed_beside && !matches!(outcome, Err(HandlerError::Unfit(_))),
         outcome,
         result: Some(JobResult::Session(result.rated(own))),
     }

@@ -11,7 +11,8 @@ use crate::state::App;
 
 /// Remove an agent
 ///
-/// It gets nothing more, and an external one's token is worth nothing. What it works on goes on to its end.
+/// It gets nothing more, and an external one's token is worth nothing. What it works on goes on to its end, but for a task
+/// that it asked for itself, which is taken from it.
 #[utoipa::path(
     delete,
     path = "/{id}",

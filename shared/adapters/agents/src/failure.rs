@@ -15,6 +15,11 @@ pub fn fail(code: &str, message: impl Into<String>) -> HandlerError {
     HandlerError::Fail(JobError::new(code, message))
 }
 
+/// A permanent failure for a reason that lies in the job, and not in who works on it.
+pub fn unfit(code: &str, message: impl Into<String>) -> HandlerError {
+    HandlerError::Unfit(JobError::new(code, message))
+}
+
 /// A failure that another run may not meet.
 pub fn retry(code: &str, message: impl Into<String>) -> HandlerError {
     HandlerError::Retry(JobError::new(code, message))

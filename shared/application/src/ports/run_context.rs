@@ -60,6 +60,10 @@ pub enum HandlerError {
     /// Trying again would not help.
     #[error("{0}")]
     Fail(JobError),
+    /// The job itself lacks something: trying again would not help, nobody else would do better, and whoever did the work
+    /// is not to blame.
+    #[error("{0}")]
+    Unfit(JobError),
     /// It used up its session's budget: it is paused until a person grants more, or stopped.
     #[error("{error}")]
     OverBudget { error: JobError, stop: bool },

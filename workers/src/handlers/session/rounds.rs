@@ -97,7 +97,11 @@ pub(super) async fn work(
         }),
         other => other,
     };
-    if demands.judge() && matches!(outcome, Ok(()) | Err(HandlerError::Fail(_))) {
+    let is_over = matches!(
+        outcome,
+        Ok(()) | Err(HandlerError::Fail(_) | HandlerError::Unfit(_))
+    );
+    if demands.judge() && is_over {
         agent.forget(job).await;
     }
     (outcome, made)

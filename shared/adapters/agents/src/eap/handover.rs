@@ -9,7 +9,7 @@ use domain::{Eap, TaskKey};
 use serde_json::{Value, json};
 
 use super::{artifacts, client};
-use crate::failure::fail;
+use crate::failure::unfit;
 
 const FILE_BYTES: u64 = 256 * 1024;
 const FILES_BYTES: usize = 1024 * 1024;
@@ -76,7 +76,7 @@ fn files(directory: &Path, names: &[String]) -> Result<Vec<Value>, HandlerError>
 }
 
 fn bad(name: &str, why: &str) -> HandlerError {
-    fail(
+    unfit(
         "EAP_FILES",
         format!("the file `{name}`, which the session hands to its agent, {why}"),
     )
@@ -120,7 +120,9 @@ mod tests {
         let given = files(&tree, &["good".to_owned()]).unwrap();
         assert_eq!(given, [json!({"path": "good", "content": "text"})]);
         for name in ["gone", "binary", "long", "link"] {
-            let error = files(&tree, &[name.to_owned()]).unwrap_err().to_string();
+            let error = files(&tree, &[name.to_owned()]).unwrap_err();
+            assert!(matches!(error, HandlerError::Unfit(_)), "{error:?}");
+            let error = error.to_string();
             assert!(
                 error.contains("EAP_FILES") && error.contains(name),
                 "{error}"

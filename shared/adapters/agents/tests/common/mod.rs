@@ -158,7 +158,9 @@ pub async fn eventually<T>(what: &str, look: impl Fn() -> Option<T>) -> T {
 
 pub fn error_of<T: std::fmt::Debug>(result: Result<T, HandlerError>) -> domain::JobError {
     match result.unwrap_err() {
-        HandlerError::Fail(error) | HandlerError::Retry(error) => error,
+        HandlerError::Fail(error) | HandlerError::Unfit(error) | HandlerError::Retry(error) => {
+            error
+        }
         other => panic!("{other}"),
     }
 }
