@@ -191,6 +191,7 @@ embedded {
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
     eap_pull:
+        an_agents_own_token_is_shown_nowhere,
         an_agent_without_an_address_does_a_session,
         the_task_of_an_agent_that_dies_is_done_by_another,
         what_an_agent_works_on_outlives_the_worker,
@@ -219,6 +220,7 @@ embedded {
 }
 services {
     eap_pull:
+        an_agents_own_token_is_shown_nowhere,
         an_agent_without_an_address_does_a_session;
     // In embedded mode the store itself lies on that disk, and says so to whoever submits.
     failing_runs:
