@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually, instant,
+    Answer, Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually, instant,
 };
 
 /// A lease of 30 seconds runs out, and then the next agent works.
@@ -39,6 +39,97 @@ async fn own(mode: Mode, plan: Plan) -> (Stand, Tenant, Repo) {
     let tenant = stand.tenant().await;
     let repo = stand.repo();
     (stand, tenant, repo)
+}
+
+/// One that the story itself speaks for.
+struct Spoken<'a> {
+    tenant: &'a Tenant,
+    id: String,
+    token: String,
+}
+
+impl<'a> Spoken<'a> {
+    async fn register(tenant: &'a Tenant, name: &str) -> Self {
+        let said = json!({
+            "protocol_version": "1.0", "name": name, "version": "1", "agent_type": "spoken",
+            "capabilities": ["documentation"], "max_concurrent_tasks": 1,
+        });
+        let register = "/api/v1/agents/external/register";
+        let made = tenant.api.post(register, &said).await.expect(201).json();
+        let text = |field: &str| made[field].as_str().expect("text").to_owned();
+        Self {
+            tenant,
+            id: text("agent_id"),
+            token: text("auth_token"),
+        }
+    }
+
+    async fn says(&self, what: &str, body: &Value) -> Answer {
+        let api = self.tenant.api.with_key(None);
+        let path = format!("/api/v1/agents/external/{}/{what}", self.id);
+        let ask = api.request(reqwest::Method::POST, &path);
+        api.send(ask.header("x-agent-token", &self.token).json(body))
+            .await
+    }
+
+    async fn beats(&self) {
+        let beat = json!({"status": "healthy", "current_load": 0, "tasks_in_progress": 0});
+        self.says("heartbeat", &beat).await.expect(204);
+    }
+
+    /// The next task's lease.
+    async fn leases(&self) -> Value {
+        eventually("a task comes", PATIENCE, async || {
+            let answer = self.says("tasks/lease", &json!({"wait_seconds": 5})).await;
+            (answer.status == 200).then(|| answer.json()["lease"]["id"].clone())
+        })
+        .await
+    }
+}
+
+pub async fn an_agents_own_token_is_shown_nowhere(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let agent = Spoken::register(&tenant, "ECHOING").await;
+    agent.beats().await;
+    let token = &agent.token;
+    let job = ask(&tenant, &repo).await;
+    let lease = agent.leases().await;
+    let task = format!("tasks/{}", job.id);
+    let progress =
+        json!({"message": format!("I am {token}"), "data": {"header": [token], "seen": 3}});
+    let report = json!({"lease_id": lease, "progress": progress});
+    agent
+        .says(&format!("{task}/progress"), &report)
+        .await
+        .expect(200);
+    let shown = eventually("its words are shown", PATIENCE, async || {
+        let shown = job.get().await["progress"].clone();
+        (shown["data"]["seen"] == 3).then_some(shown)
+    })
+    .await;
+    assert_eq!(shown["message"], "I am [redacted]");
+    assert_eq!(shown["data"]["header"], json!(["[redacted]"]));
+    let result = json!({
+        "lease_id": lease, "status": "failed", "error_message": format!("nobody takes {token}"),
+        "output_data": {"told": token},
+    });
+    agent
+        .says(&format!("{task}/result"), &result)
+        .await
+        .expect(204);
+    let failed = job.reaches("failed").await;
+    let words = failed["error"]["message"].as_str().expect("words");
+    assert!(words.contains("nobody takes [redacted]"), "{words}");
+    let log = job.log().await;
+    assert!(log.contains("I am [redacted]"), "{log}");
+    let attempts = json!(job.attempts().await).to_string();
+    let texts = [failed.to_string(), log, attempts];
+    for text in texts
+        .into_iter()
+        .chain(stand.logs().into_iter().map(|(_, text)| text))
+    {
+        assert!(!text.contains(token.as_str()), "the token is shown: {text}");
+    }
 }
 
 pub async fn an_agent_without_an_address_does_a_session(mode: Mode) {

@@ -136,6 +136,7 @@ both {
         an_external_agent_edits_a_repository_while_it_is_watched,
         work_goes_on_when_the_worker_dies_and_is_done_once;
     eap_pull:
+        an_agents_own_token_is_shown_nowhere,
         an_agent_without_an_address_does_a_session,
         the_task_of_an_agent_that_dies_is_done_by_another,
         the_task_of_an_agent_that_hangs_is_done_by_another,

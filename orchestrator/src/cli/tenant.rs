@@ -148,17 +148,23 @@ Examples:
 
 #[derive(Debug, Args)]
 pub struct KeyCreateArgs {
-    /// Tenant that the key opens, slug or id [default: `default`; through the API, the caller's own]
+    /// Tenant that the key opens, slug or id; one of role admin opens all of them [default: `default`; through the API, the
+    /// caller's own]
     #[arg(long)]
     pub tenant: Option<String>,
-    /// What it may do: viewer, member, lead, or admin of the whole system
-    #[arg(long, default_value_t = Role::Member)]
+    /// What it may do: viewer, member, lead, or admin of the WHOLE SYSTEM
+    #[arg(long, default_value_t = Role::Member, long_help = roles())]
     pub role: Role,
     /// What it is for, seen in lists
     #[arg(long, default_value = "made on the command line")]
     pub name: String,
     #[command(flatten)]
     pub target: KeyTarget,
+}
+
+fn roles() -> String {
+    let roles = Role::ALL.map(|role| format!("  {role}: {}", role.powers()));
+    format!("What it may do:\n{}", roles.join("\n"))
 }
 
 /// Where the key is made.

@@ -1,5 +1,6 @@
 //! `doctor`: what is configured, and whether it answers.
 
+mod agents;
 mod defaults;
 mod probes;
 
@@ -8,7 +9,7 @@ use serde::Serialize;
 
 use crate::cli::DoctorArgs;
 use crate::compose::isolation;
-use crate::config::{Config, Flags, Loader, Settings};
+use crate::config::{self, Config, Flags, Loader, Settings};
 use crate::exit::Exit;
 use crate::output::{self, Format};
 
@@ -16,6 +17,7 @@ use crate::output::{self, Format};
 struct Findings {
     settings: Vec<Setting>,
     probes: Vec<probes::Probe>,
+    agents: Vec<agents::Registered>,
     isolation: Level,
 }
 
@@ -44,9 +46,11 @@ struct Setting {
 
 pub async fn run(args: DoctorArgs, loader: &Loader) -> anyhow::Result<Exit> {
     let config = loader.load(Flags::default().with(&args.data)?)?;
+    let variables: agents::Variables = config::variables().collect();
     let findings = Findings {
         settings: settings(&config)?,
-        probes: probes::all(&config.settings).await,
+        probes: probes::all(&config.settings, &variables).await,
+        agents: agents::registered(&config, &variables).await,
         isolation: level(
             &config.settings,
             &isolation::detect(&config.settings, false).await?,
@@ -56,6 +60,7 @@ pub async fn run(args: DoctorArgs, loader: &Loader) -> anyhow::Result<Exit> {
         Format::Json => output::json(&findings)?,
         Format::Table => show(&findings)?,
     }
+    // What registered agents lack is no reason: any tenant may register one that nobody has configured.
     let refused = findings.isolation.refused.is_some();
     let broken = refused || findings.probes.iter().any(|probe| !probe.ok);
     Ok(if broken { Exit::Failed } else { Exit::Ok })
@@ -113,7 +118,21 @@ fn show(findings: &Findings) -> anyhow::Result<()> {
     }
     output::print(probes)?;
     output::line("")?;
+    show_agents(&findings.agents)?;
     show_isolation(&findings.isolation)
+}
+
+fn show_agents(agents: &[agents::Registered]) -> anyhow::Result<()> {
+    if agents.is_empty() {
+        return Ok(());
+    }
+    let mut table = output::table(&["registered", "", "finding"]);
+    for agent in agents {
+        let ok = if agent.ok { "ok" } else { "LACKS" };
+        table.add_row([&agent.name, ok, &agent.finding]);
+    }
+    output::print(table)?;
+    output::line("")
 }
 
 fn show_isolation(isolation: &Level) -> anyhow::Result<()> {

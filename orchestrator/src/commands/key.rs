@@ -2,7 +2,7 @@
 
 use application::ports::Ports;
 use application::use_cases::{NewKey, create_key, create_tenant};
-use domain::Tenant;
+use domain::{Role, Tenant};
 use serde_json::json;
 
 use super::connect;
@@ -75,8 +75,51 @@ async fn through_the_api(args: &KeyCreateArgs, config: &mut Config) -> anyhow::R
 }
 
 fn announce(tenant: &str, args: &KeyCreateArgs) {
-    output::say(format_args!(
-        "a key of role {} for {tenant}; it is shown this once:",
-        args.role
-    ));
+    output::say(announcement(tenant, args.role));
+}
+
+/// What the role may do is said before the key is there: nobody reads it later.
+fn announcement(tenant: &str, role: Role) -> String {
+    let whose = if role == Role::Admin {
+        format!(
+            "warning: {tenant} only says whose list the key is in; use --role lead for who manages one tenant\n"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "a key of role {role} for {tenant}, which {}\n{whose}it is shown this once:",
+        role.powers()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+    use crate::cli::Cli;
+
+    #[test]
+    fn it_is_said_whom_a_key_opens_the_system_to() {
+        let admin = announcement("acme", Role::Admin);
+        assert!(admin.contains("acts for EVERY tenant"), "{admin}");
+        assert!(admin.contains("--role lead"), "{admin}");
+        let lead = announcement("acme", Role::Lead);
+        assert!(lead.contains("manages the tenant"), "{lead}");
+        assert!(!lead.contains("EVERY"), "{lead}");
+    }
+
+    #[test]
+    fn the_help_says_that_an_admin_is_one_of_the_system() {
+        let mut cli = Cli::command();
+        let key = cli.find_subcommand_mut("key").unwrap();
+        let create = key.find_subcommand_mut("create").unwrap();
+        let help = create.render_long_help().to_string();
+        let words = help.split_whitespace().collect::<Vec<_>>().join(" ");
+        for role in Role::ALL {
+            let said = format!("{role}: {}", role.powers());
+            assert!(words.contains(&said), "no `{said}` in {help}");
+        }
+    }
 }

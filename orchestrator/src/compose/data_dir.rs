@@ -31,6 +31,16 @@ pub fn admin_key(folder: &Path) -> PathBuf {
     folder.join(ADMIN_KEY)
 }
 
+/// Where a `dev` keeps all that it knows.
+pub fn database(folder: &Path) -> PathBuf {
+    folder.join(DATABASE)
+}
+
+/// Where a `dev` keeps what it makes tokens of.
+pub fn agent_secret(folder: &Path) -> PathBuf {
+    folder.join(AGENT_SECRET)
+}
+
 /// Where the `dev` of this folder listens. It may be dead by now; then nobody answers there.
 pub fn running_url(folder: &Path) -> Option<String> {
     let url = fs::read_to_string(folder.join(URL)).ok()?;
@@ -94,7 +104,7 @@ impl DataDir {
     }
 
     pub fn database(&self) -> PathBuf {
-        self.0.join(DATABASE)
+        database(&self.0)
     }
 
     /// Where runs work.
@@ -117,7 +127,7 @@ impl DataDir {
 
     /// Of a secret that the first call makes; it is kept where only this user can read it.
     pub fn agent_tokens(&self) -> anyhow::Result<AgentTokens> {
-        let path = self.0.join(AGENT_SECRET);
+        let path = agent_secret(&self.0);
         let cannot = || format!("{} cannot be used", path.display());
         match fs::read_to_string(&path) {
             Ok(text) => return AgentTokens::new(text.trim()).with_context(cannot),

@@ -13,7 +13,7 @@ pub enum Role {
     Viewer,
     /// Submits and steers jobs.
     Member,
-    /// Manages the tenant.
+    /// Manages the tenant; the highest role that stays within one.
     Lead,
     /// Runs the system; may act for any tenant.
     Admin,
@@ -33,6 +33,21 @@ impl Role {
             Self::Member => "member",
             Self::Lead => "lead",
             Self::Admin => "admin",
+        }
+    }
+
+    /// What who has it may do, as the end of a sentence; for people who hand it out.
+    pub const fn powers(self) -> &'static str {
+        match self {
+            Self::Viewer => "reads the tenant's jobs and agents",
+            Self::Member => "reads the tenant's jobs and agents, submits jobs and steers them",
+            Self::Lead => {
+                "manages the tenant: its jobs, queues, agents and keys, and of other tenants nothing"
+            }
+            Self::Admin => {
+                "runs the WHOLE SYSTEM: it acts for EVERY tenant, makes tenants and sets their quotas, sees the workers \
+                 and manages the agents that all share"
+            }
         }
     }
 

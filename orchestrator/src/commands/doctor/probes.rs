@@ -11,6 +11,7 @@ use serde::Serialize;
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
+use super::agents::{self, Variables};
 use crate::compose::{data_dir, services};
 use crate::config::{EapSettings, Secret, Settings};
 
@@ -26,7 +27,7 @@ pub struct Probe {
 }
 
 /// Services are asked where one of them is configured: then all three are needed.
-pub async fn all(settings: &Settings) -> Vec<Probe> {
+pub async fn all(settings: &Settings, variables: &Variables) -> Vec<Probe> {
     let mut probes = vec![
         probe("git", program("git", &["--version"])).await,
         probe("sh", program("/bin/sh", &["-c", "echo works"])).await,
@@ -44,7 +45,11 @@ pub async fn all(settings: &Settings) -> Vec<Probe> {
         probes.push(probe("artifacts", ready(folder(&settings.artifacts_dir()))).await);
     }
     for (name, agent) in &settings.eap {
-        probes.push(probe(&format!("agent {name}"), external(name, agent)).await);
+        let asking = external(name, agent, variables);
+        probes.push(probe(&format!("agent {name}"), asking).await);
+    }
+    for (name, finding) in agents::configured(settings, variables) {
+        probes.push(probe(&name, ready(finding)).await);
     }
     probes
 }
@@ -67,10 +72,19 @@ async fn probe(name: &str, asking: impl Future<Output = anyhow::Result<String>>)
     }
 }
 
-/// Its health, which needs no token; and whether there is one.
-async fn external(name: &str, agent: &EapSettings) -> anyhow::Result<String> {
-    agent.token(name)?;
+/// Whether a worker would have its token; and its health, which needs none.
+async fn external(
+    name: &str,
+    agent: &EapSettings,
+    variables: &Variables,
+) -> anyhow::Result<String> {
     let url = Endpoint::parse_url(&agent.url)?;
+    let token = agent.token(name)?.check(variables.iter().cloned());
+    if let Err(why) = token {
+        bail!(
+            "its token cannot be used: {why}. See to it where workers start, or change token_env or token_file in [eap.{name}]"
+        );
+    }
     let health = Endpoint::new(name, url, String::new()).at(&["health"]);
     let http = reqwest::Client::builder()
         .no_proxy()
@@ -81,7 +95,7 @@ async fn external(name: &str, agent: &EapSettings) -> anyhow::Result<String> {
     if answer.status() != reqwest::StatusCode::OK {
         bail!("{} answers /health with {}", agent.url, answer.status());
     }
-    Ok(format!("{} answers", agent.url))
+    Ok(format!("{} answers, and there is a token", agent.url))
 }
 
 async fn program(name: &str, arguments: &[&str]) -> anyhow::Result<String> {

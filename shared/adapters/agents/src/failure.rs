@@ -7,6 +7,8 @@ use application::ports::HandlerError;
 use domain::JobError;
 use nix::sys::statvfs::statvfs;
 
+use crate::output::Redactor;
+
 /// What git, shells and most programs print when the disk is full, in the C locale.
 pub const DISK_FULL_WORDS: &str = "No space left on device";
 
@@ -23,6 +25,19 @@ pub fn unfit(code: &str, message: impl Into<String>) -> HandlerError {
 /// A failure that another run may not meet.
 pub fn retry(code: &str, message: impl Into<String>) -> HandlerError {
     HandlerError::Retry(JobError::new(code, message))
+}
+
+/// The same without secrets: an agent may repeat what it was told in what it is refused for.
+pub fn redacted(error: HandlerError, redactor: &Redactor) -> HandlerError {
+    let shown = |error: JobError| JobError {
+        message: redactor.once(&error.message),
+        ..error
+    };
+    match error {
+        HandlerError::Fail(error) => HandlerError::Fail(shown(error)),
+        HandlerError::Retry(error) => HandlerError::Retry(shown(error)),
+        other => other,
+    }
 }
 
 /// `doing` says what was tried, as in "create the folder".

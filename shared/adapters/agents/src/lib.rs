@@ -26,5 +26,7 @@ pub use command::CommandAgent;
 pub use echo::EchoAgent;
 pub use environment::Environment;
 pub use external::{ExternalAgent, ExternalSetup};
-pub use opencode::{OpenCodeAgent, OpenCodeSetup, ProviderSet, ProvidersError};
+pub use opencode::{
+    OpenCodeAgent, OpenCodeSetup, ProviderSet, ProvidersError, check_config, check_servers,
+};
 pub use progress::without_nul;

@@ -139,6 +139,7 @@ fn presentable(mut progress: Progress, console: &Console<'_>) -> Progress {
         .into_iter()
         .map(|(name, value)| (name.replace('\0', "\u{fffd}"), without_nul(value)))
         .collect();
+    progress.data = console.redactor().members(progress.data);
     progress
 }
 

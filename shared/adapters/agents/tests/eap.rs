@@ -215,6 +215,37 @@ async fn a_failed_task_fails_for_good_and_its_cost_is_shown() {
 }
 
 #[tokio::test]
+async fn an_agents_token_is_shown_nowhere_however_it_repeats_it() {
+    let run = run();
+    let running = json!({
+        "task_id": id(&run), "progress": {"message": format!("at {TOKEN}"), "data": {"seen": [{"token": TOKEN}]}},
+    });
+    let result = json!({
+        "task_id": id(&run), "status": "completed",
+        "output_data": {"summary": format!("with {TOKEN}"), "told": TOKEN},
+        "artifacts": [{"path": format!("../{TOKEN}"), "content": ""}],
+    });
+    let played = Played::start(move |number, _| match number {
+        1 => (202, "retry-after: 0\r\n", running.to_string()),
+        2 => (503, "retry-after: 0\r\n", format!("busy with {TOKEN}")),
+        _ => (200, "", result.to_string()),
+    })
+    .await;
+    let error = error_of(by(&run, &agent(&played.url)).await);
+    assert_eq!(error.code, "EAP_BAD_ARTIFACT");
+    let recorded = run.context.recorded();
+    let shown = &recorded.progress[0];
+    assert_eq!(shown.message.as_deref(), Some("at [redacted]"));
+    assert_eq!(shown.data["seen"], json!([{"token": "[redacted]"}]));
+    for text in [format!("{recorded:?}"), format!("{error:?}")] {
+        assert!(
+            text.contains("[redacted]") && !text.contains(TOKEN),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn what_it_says_of_its_work_is_reported_and_rounds_add_up() {
     let mut run = run();
     run.task.round = 1;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{TaskResult, TaskStatus, together};
 use super::{artifacts, client};
-use crate::failure::fail;
+use crate::failure::{fail, redacted};
 use crate::handed;
 use crate::output::Redactor;
 use crate::progress::without_nul;
@@ -38,7 +38,10 @@ impl Conclusion<'_> {
             let message = format!("the agent `{}` says: {said}", self.agent);
             return Err(fail("AGENT_FAILED", self.shown(&message, REASON_CHARS)));
         }
-        artifacts::write(&self.task.directory, result.artifacts.unwrap_or_default()).await?;
+        let files = result.artifacts.unwrap_or_default();
+        let written = artifacts::write(&self.task.directory, files).await;
+        // What is wrong with a path is told with the path, which is the agent's.
+        written.map_err(|error| redacted(error, self.redactor))?;
         let output = without_nul(result.output_data.unwrap_or_default().into());
         let summary = output["summary"].as_str();
         let summary = summary.map(|text| self.shown(text, SUMMARY_CHARS));

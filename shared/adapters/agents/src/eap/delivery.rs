@@ -9,7 +9,7 @@ use tokio::time::sleep;
 
 use super::answer::{TaskResult, add};
 use super::client::{Client, Said};
-use crate::failure::retry;
+use crate::failure::{redacted, retry};
 use crate::output::Redactor;
 
 /// Calls in a row that came to nothing; then the run ends, and the session's own retries take over.
@@ -61,7 +61,7 @@ impl Delivery<'_> {
             } else {
                 self.client.give(self.body.clone()).await
             };
-            let said = said.map_err(|error| self.redacted(error))?;
+            let said = said.map_err(|error| redacted(error, self.redactor))?;
             let pause = match said {
                 Said::Ended(result) => return Ok(*result),
                 Said::Running { progress, after } => {
@@ -93,6 +93,7 @@ impl Delivery<'_> {
             }
             state.message = message;
         }
+        progress.data = self.redactor.members(progress.data);
         if let Some(used) = self.used {
             add(used, &mut progress.data);
         }
@@ -144,17 +145,6 @@ impl Delivery<'_> {
     async fn say(&self, line: &str) {
         let line = format!("{}\n", self.redactor.once(line));
         self.context.log(LogStream::System, &line).await;
-    }
-
-    /// A refusal has the agent's words in it, and an agent may repeat what it was told.
-    fn redacted(&self, error: HandlerError) -> HandlerError {
-        match error {
-            HandlerError::Fail(mut error) => {
-                error.message = self.redactor.once(&error.message);
-                HandlerError::Fail(error)
-            }
-            other => other,
-        }
     }
 }
 

@@ -12,6 +12,7 @@ use domain::{TenantId, is_agent_name};
 use reqwest::Url;
 
 use crate::failure::fail;
+use crate::opencode::texts;
 
 /// A token is a line.
 const TOKEN_BYTES: u64 = 8 * 1024;
@@ -118,6 +119,42 @@ pub enum TokenSource {
     File(PathBuf),
 }
 
+impl TokenSource {
+    /// That a worker with these variables could use it. `Err`: why not, without the token.
+    pub fn check(
+        &self,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<(), String> {
+        self.read(&texts(variables)).map(drop)
+    }
+
+    fn read(&self, variables: &BTreeMap<String, String>) -> Result<String, String> {
+        let text = match self {
+            Self::Variable(name) => variables
+                .get(name)
+                .cloned()
+                .ok_or_else(|| format!("the worker's environment has no variable {name}"))?,
+            Self::File(path) => {
+                let shown = path.display();
+                let unreadable = |error| format!("the file {shown} cannot be read: {error}");
+                let size = std::fs::metadata(path).map_err(unreadable)?.len();
+                if size > TOKEN_BYTES {
+                    return Err(format!(
+                        "the file {shown} has more than {TOKEN_BYTES} bytes"
+                    ));
+                }
+                std::fs::read_to_string(path).map_err(unreadable)?
+            }
+        };
+        let token = text.trim();
+        let is_sendable = token.bytes().all(|byte| byte.is_ascii_graphic());
+        if token.is_empty() || !is_sendable {
+            return Err("it is empty, or not a line of visible ASCII characters".to_owned());
+        }
+        Ok(token.to_owned())
+    }
+}
+
 /// The agents of the worker's configuration, which all its tenants may use.
 pub struct ConfiguredEndpoints {
     agents: BTreeMap<String, (Url, TokenSource)>,
@@ -141,40 +178,10 @@ impl ConfiguredEndpoints {
             let url = url.map_err(|why| NotAnEndpoint(format!("eap.{name}.url: {why}")))?;
             known.insert(name, (url, token));
         }
-        let text = |(name, value): (OsString, OsString)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        };
         Ok(Self {
             agents: known,
-            variables: variables.into_iter().filter_map(text).collect(),
+            variables: texts(variables),
         })
-    }
-
-    fn token(&self, source: &TokenSource) -> Result<String, String> {
-        let text = match source {
-            TokenSource::Variable(name) => self
-                .variables
-                .get(name)
-                .cloned()
-                .ok_or_else(|| format!("the worker's environment has no variable {name}"))?,
-            TokenSource::File(path) => {
-                let shown = path.display();
-                let unreadable = |error| format!("the file {shown} cannot be read: {error}");
-                let size = std::fs::metadata(path).map_err(unreadable)?.len();
-                if size > TOKEN_BYTES {
-                    return Err(format!(
-                        "the file {shown} has more than {TOKEN_BYTES} bytes"
-                    ));
-                }
-                std::fs::read_to_string(path).map_err(unreadable)?
-            }
-        };
-        let token = text.trim();
-        let is_sendable = token.bytes().all(|byte| byte.is_ascii_graphic());
-        if token.is_empty() || !is_sendable {
-            return Err("it is empty, or not a line of visible ASCII characters".to_owned());
-        }
-        Ok(token.to_owned())
     }
 }
 
@@ -189,7 +196,7 @@ impl Endpoints for ConfiguredEndpoints {
                 ),
             ));
         };
-        let token = self.token(source).map_err(|why| {
+        let token = source.read(&self.variables).map_err(|why| {
             fail(
                 "EAP_TOKEN",
                 format!(

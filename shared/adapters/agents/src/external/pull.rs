@@ -176,6 +176,7 @@ impl Pull<'_> {
         progress.message = progress
             .message
             .map(|message| self.run.redactor.once(&message));
+        progress.data = self.run.redactor.members(progress.data);
         // Each task has an account of its own; a run may be of several.
         if let Some(usage) = eap::together(self.run.task.used, words.usage) {
             let fields = [

@@ -39,7 +39,7 @@ pub(super) struct Config {
 }
 
 /// Those that are text.
-pub(super) fn texts(
+pub(crate) fn texts(
     variables: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> BTreeMap<String, String> {
     let text = |(name, value): (OsString, OsString)| {
@@ -83,7 +83,13 @@ impl ConfigReader {
         })
     }
 
-    fn read(&self, path: &Path, spec: &OpenCode, directory: &Path) -> Result<Config, String> {
+    /// `Err`: why it cannot be used.
+    pub(super) fn read(
+        &self,
+        path: &Path,
+        spec: &OpenCode,
+        directory: &Path,
+    ) -> Result<Config, String> {
         let text = bounded(path, FILE_BYTES)?;
         let mut config: Map<String, Value> = serde_json::from_str(&text)
             .map_err(|error| format!("it is not a JSON object: {error}"))?;

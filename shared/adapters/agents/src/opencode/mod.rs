@@ -7,6 +7,7 @@
 
 mod asking;
 mod call;
+mod check;
 mod client;
 mod config;
 mod conversation;
@@ -43,6 +44,8 @@ use crate::environment::Environment;
 use crate::failure::{fail, retry};
 use crate::guard::GuardCommand;
 use crate::output::OutputLimits;
+pub use check::{check_config, check_servers};
+pub(crate) use config::texts;
 use config::{Config, ConfigReader};
 use folder::JobFolder;
 use providers::Providers;

@@ -17,6 +17,7 @@ use super::client::Client;
 use super::references::{References, bounded};
 use super::run::Run;
 use crate::failure::{fail, retry};
+use crate::output::Redactor;
 use crate::private::PrivateFolder;
 
 /// A few lines for each of some servers.
@@ -89,6 +90,11 @@ impl RunningServers {
         Ok(Found { client, secrets })
     }
 
+    /// How many there are, with passwords that can be read.
+    pub(super) fn count(&self) -> Result<usize, String> {
+        self.load().map(|(entries, _)| entries.len())
+    }
+
     /// Read for every run, so that servers come and go without a restart.
     fn load(&self) -> Result<(Vec<Entry>, Vec<String>), String> {
         let text = bounded(&self.path, FILE_BYTES)?;
@@ -97,20 +103,28 @@ impl RunningServers {
         let folder = self.path.parent().unwrap_or(Path::new("/"));
         let mut references = References::new(folder, &self.variables);
         references.resolve(&mut list)?;
-        let entries: Vec<Entry> = serde_json::from_value(list).map_err(|error| {
-            format!("it is not a list of {{\"url\": ..., \"password\": ...}}: {error}")
-        })?;
-        if entries.is_empty() || entries.len() > SERVERS {
-            return Err(format!(
-                "it names {} servers and not 1 to {SERVERS}",
-                entries.len()
-            ));
-        }
-        for entry in &entries {
-            check(&entry.url)?;
-        }
-        Ok((entries, references.into_secrets()))
+        let secrets = references.into_secrets();
+        // What is wrong may stand where a secret does.
+        let entries =
+            entries(list).map_err(|why| Redactor::new(secrets.iter().cloned()).once(&why))?;
+        Ok((entries, secrets))
     }
+}
+
+fn entries(list: Value) -> Result<Vec<Entry>, String> {
+    let entries: Vec<Entry> = serde_json::from_value(list).map_err(|error| {
+        format!("it is not a list of {{\"url\": ..., \"password\": ...}}: {error}")
+    })?;
+    if entries.is_empty() || entries.len() > SERVERS {
+        return Err(format!(
+            "it names {} servers and not 1 to {SERVERS}",
+            entries.len()
+        ));
+    }
+    for entry in &entries {
+        check(&entry.url)?;
+    }
+    Ok(entries)
 }
 
 /// A URL is shown in errors, so it holds no password; and its server is not given one in the clear over a network.

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::scan::{self, Found};
 
 const MARK: &str = "[redacted]";
@@ -71,6 +73,23 @@ impl Redactor {
         lines.join("\n")
     }
 
+    /// The texts in a document, its members' names included.
+    pub fn document(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.once(&text)),
+            Value::Array(items) => items.into_iter().map(|it| self.document(it)).collect(),
+            Value::Object(members) => self.members(members).into(),
+            other => other,
+        }
+    }
+
+    pub fn members(&self, members: Map<String, Value>) -> Map<String, Value> {
+        members
+            .into_iter()
+            .map(|(name, value)| (self.once(&name), self.document(value)))
+            .collect()
+    }
+
     /// A line, or a piece of one that ends where [`Redactor::settled`] said.
     pub fn redact(&self, line: &str, seam: &mut Seam) -> String {
         let mut rest = line;
@@ -134,6 +153,8 @@ impl Redactor {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn redact(text: &str) -> String {
@@ -147,6 +168,10 @@ mod tests {
             (
                 "key orc_0198c5a27e1b_0123456789abcdef0123456789 ok",
                 "key [redacted] ok",
+            ),
+            (
+                "agent ora_d1d2d751ec796c5ba97ecd37573d692351ca2f6d916c6b40d17428f9da3820d8.",
+                "agent [redacted]",
             ),
             ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
             (
@@ -191,6 +216,15 @@ mod tests {
         ] {
             assert_eq!(redact(text), expected);
         }
+    }
+
+    #[test]
+    fn secrets_in_a_document_are_taken_out_wherever_they_stand() {
+        let said =
+            json!({"hunter2-the-password": [1, {"a": "is hunter2-the-password"}], "b": true});
+        let redactor = Redactor::new(["hunter2-the-password".to_owned()]);
+        let expected = json!({"[redacted]": [1, {"a": "is [redacted]"}], "b": true});
+        assert_eq!(redactor.document(said), expected);
     }
 
     #[test]

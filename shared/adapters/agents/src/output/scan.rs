@@ -36,6 +36,7 @@ const fn token(prefix: &'static str, min: usize) -> Shape {
 
 const SHAPES: &[Shape] = &[
     token("orc_", 20),
+    token("ora_", 20),
     token("AKIA", 16),
     token("ASIA", 16),
     token("ghp_", 20),
