@@ -39,6 +39,10 @@ problem_sets! {
         "415": "`UNSUPPORTED_MEDIA_TYPE`: the body is not sent as JSON.",
         "422": "`VALIDATION_ERROR`: `errors` says what is wrong where.",
     }
+    /// Routes that take `If-Match`.
+    Versioned {
+        "412": "`VERSION_MISMATCH`: somebody else changed it meanwhile.",
+    }
     /// Routes that name a job.
     OfJob {
         "404": "`SESSION_NOT_FOUND`, `JOB_NOT_FOUND`: the tenant has no such job of this kind.",

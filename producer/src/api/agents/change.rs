@@ -10,7 +10,7 @@ use crate::dto::agent::{AgentChangeBody, RegisteredAgentBody};
 use crate::if_match;
 use crate::path::TextPath;
 use crate::problem::Problem;
-use crate::responses::{Bodied, Guarded, OfAgent};
+use crate::responses::{Bodied, Guarded, OfAgent, Versioned};
 use crate::state::App;
 
 /// Change an agent
@@ -29,9 +29,7 @@ use crate::state::App;
     responses(
         (status = 200, description = "The agent, changed.", body = RegisteredAgentBody,
          headers(("ETag" = String, description = "Its new version."))),
-        (status = 412, description = "`VERSION_MISMATCH`: somebody else changed it meanwhile.",
-         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
-        Guarded, Bodied, OfAgent,
+        Guarded, Bodied, OfAgent, Versioned,
     ),
 )]
 pub(super) async fn change_agent(

@@ -1,8 +1,7 @@
 use axum::extract::State;
 use axum::response::Response;
-use domain::AgentChange;
 
-use super::{change, find_own};
+use super::set_draining;
 use crate::auth::Allowed;
 use crate::auth::permit::ManageAgents;
 use crate::dto::agent::RegisteredAgentBody;
@@ -30,10 +29,5 @@ pub(super) async fn drain_agent(
     allowed: Allowed<ManageAgents>,
     TextPath(named): TextPath,
 ) -> Result<Response, Problem> {
-    let found = find_own(&app, &allowed, &named).await?;
-    let draining = AgentChange {
-        draining: Some(true),
-        ..AgentChange::default()
-    };
-    change(&app, found, draining, None).await
+    set_draining(&app, &allowed, &named, true).await
 }

@@ -20,6 +20,7 @@ use domain::{AgentChange, Candidate, Permit, TenantId};
 use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouterExt as _};
 use utoipa_axum::routes;
 
+use crate::auth::permit::ManageAgents;
 use crate::auth::{Allowed, Caller};
 use crate::dto::agent::RegisteredAgentBody;
 use crate::if_match::version_moved;
@@ -56,7 +57,11 @@ async fn find(app: &App, tenant: TenantId, named: &str) -> Result<Candidate, Pro
 }
 
 /// The same, if the caller may change it: shared ones are the system's.
-async fn find_own<P>(app: &App, allowed: &Allowed<P>, named: &str) -> Result<Candidate, Problem> {
+async fn find_own(
+    app: &App,
+    allowed: &Allowed<ManageAgents>,
+    named: &str,
+) -> Result<Candidate, Problem> {
     let found = find(app, allowed.tenant, named).await?;
     if found.agent.tenant.is_none() {
         allowed.caller.may(Permit::ManageSharedAgents)?;
@@ -93,6 +98,20 @@ async fn change(
         .await?;
     let agent = changed.ok_or_else(no_such_agent)?;
     Ok(answer(app, Candidate { agent, in_use }))
+}
+
+async fn set_draining(
+    app: &App,
+    allowed: &Allowed<ManageAgents>,
+    named: &str,
+    draining: bool,
+) -> Result<Response, Problem> {
+    let found = find_own(app, allowed, named).await?;
+    let wanted = AgentChange {
+        draining: Some(draining),
+        ..AgentChange::default()
+    };
+    change(app, found, wanted, None).await
 }
 
 /// An agent with its version as `ETag`.

@@ -12,7 +12,7 @@ use crate::dto::schedule::{ScheduleBody, ScheduleChangeBody};
 use crate::if_match;
 use crate::path::TextPath;
 use crate::problem::Problem;
-use crate::responses::{Bodied, Guarded, OfSchedule};
+use crate::responses::{Bodied, Guarded, OfSchedule, Versioned};
 use crate::state::App;
 
 /// Change a schedule
@@ -31,9 +31,7 @@ use crate::state::App;
     responses(
         (status = 200, description = "The schedule, changed.", body = ScheduleBody,
          headers(("ETag" = String, description = "Its new version."))),
-        (status = 412, description = "`VERSION_MISMATCH`: somebody else changed it meanwhile.",
-         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
-        Guarded, Bodied, OfSchedule,
+        Guarded, Bodied, OfSchedule, Versioned,
     ),
 )]
 pub(super) async fn change_schedule(
@@ -47,7 +45,20 @@ pub(super) async fn change_schedule(
     change_named(&app, allowed.tenant, &named, change, &headers).await
 }
 
-pub(super) async fn change_named(
+pub(super) async fn set_paused(
+    app: &App,
+    tenant: TenantId,
+    named: &str,
+    paused: bool,
+) -> Result<Response, Problem> {
+    let change = ScheduleChange {
+        paused: Some(paused),
+        ..ScheduleChange::default()
+    };
+    change_named(app, tenant, named, change, &HeaderMap::new()).await
+}
+
+async fn change_named(
     app: &App,
     tenant: TenantId,
     named: &str,

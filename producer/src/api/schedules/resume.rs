@@ -1,9 +1,7 @@
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
-use domain::ScheduleChange;
 
-use super::change::change_named;
+use super::change::set_paused;
 use crate::auth::Allowed;
 use crate::auth::permit::SteerJobs;
 use crate::dto::schedule::ScheduleBody;
@@ -31,9 +29,5 @@ pub(super) async fn resume_schedule(
     allowed: Allowed<SteerJobs>,
     TextPath(named): TextPath,
 ) -> Result<Response, Problem> {
-    let change = ScheduleChange {
-        paused: Some(false),
-        ..ScheduleChange::default()
-    };
-    change_named(&app, allowed.tenant, &named, change, &HeaderMap::new()).await
+    set_paused(&app, allowed.tenant, &named, false).await
 }

@@ -11,7 +11,7 @@ use crate::dto::tenant::{TenantBody, TenantChangeBody};
 use crate::if_match;
 use crate::path::TextPath;
 use crate::problem::Problem;
-use crate::responses::{Bodied, Guarded, OfTenant};
+use crate::responses::{Bodied, Guarded, OfTenant, Versioned};
 use crate::state::App;
 
 /// Change a tenant
@@ -30,9 +30,7 @@ use crate::state::App;
     responses(
         (status = 200, description = "The tenant, changed.", body = TenantBody,
          headers(("ETag" = String, description = "Its new version."))),
-        (status = 412, description = "`VERSION_MISMATCH`: somebody else changed it meanwhile.",
-         body = inline(crate::dto::problem::ProblemBody), content_type = "application/problem+json"),
-        Guarded, Bodied, OfTenant,
+        Guarded, Bodied, OfTenant, Versioned,
     ),
 )]
 pub(super) async fn change_tenant(
