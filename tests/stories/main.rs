@@ -130,6 +130,7 @@ both {
         an_agent_of_capacity_one_takes_one_of_twenty,
         a_session_waits_for_an_agent_or_is_refused,
         an_agent_that_fails_is_left_alone_and_its_sessions_fail_over,
+        a_session_that_its_only_agent_failed_is_not_tried_again,
         an_agent_is_rated_by_what_its_work_was_worth,
         a_paused_session_gives_its_agent_back_and_goes_on;
     eap:

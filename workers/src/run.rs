@@ -10,6 +10,7 @@ use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
 
 use crate::context::JobContext;
+use crate::fail_over::fail_over;
 use crate::finish::End;
 use crate::handlers::{Handled, handle};
 use crate::life::Worker;
@@ -88,7 +89,7 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
     let ending = ending(&job, handled, entry.why(), worker.ports.clock.now());
     if let Some(ending) = ending {
         let ending = if routed {
-            fail_over(ending, by_agent)
+            fail_over(&worker, &job, ending, by_agent).await
         } else {
             ending
         };
@@ -219,17 +220,6 @@ fn ending(
         (Some(Interruption::LockLost), _) => Some(yielded(LOCK_LOST, GIVE_WAY)),
         (None, HandlerError::Yield(why)) => Some(yielded(&why, GIVE_WAY)),
         (None, HandlerError::Elsewhere(why)) => Some(yielded(&why, ELSEWHERE)),
-    }
-}
-
-/// A session that was routed is tried with the next best agent, as long as it has attempts left.
-fn fail_over(ending: Ending, by_agent: bool) -> Ending {
-    match ending {
-        Ending::Failed(error) if by_agent => Ending::Retry {
-            error,
-            after: Some(Duration::ZERO),
-        },
-        other => other,
     }
 }
 

@@ -49,13 +49,13 @@ mod worker;
 
 pub use agents::{
     ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, Assignment,
-    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate, Condition,
-    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask, Refusal,
-    RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing,
-    Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal, TaskReport,
-    TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS,
-    WELL_KNOWN_CAPABILITIES, WaitingTask, Weights, Withdrawal, assign, confirm, in_turns,
-    is_capability, route,
+    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate,
+    Condition, ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask,
+    Refusal, RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer,
+    Routing, Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal,
+    TaskReport, TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS,
+    WELL_KNOWN_CAPABILITIES, WaitingTask, Weights, Withdrawal, another_would_do, assign, confirm,
+    in_turns, is_capability, route,
 };
 pub use api_key::ApiKey;
 pub use artifact::Artifact;

@@ -150,6 +150,10 @@ impl AgentStore for Nothing {
         Ok(Vec::new())
     }
 
+    async fn agents_tried(&self, _: TenantId, _: JobId) -> Result<Vec<AgentId>, StoreError> {
+        Ok(Vec::new())
+    }
+
     async fn claim_routed(
         &self,
         _: WorkerRef,

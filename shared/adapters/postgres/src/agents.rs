@@ -9,8 +9,8 @@ use application::ports::{
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, RoutedOffer,
-    TenantId, Timestamp, WorkerRef,
+    AgentChange, AgentId, Beat, Candidate, Condition, JobId, RegisteredAgent, RegisteredKind,
+    RoutedOffer, TenantId, Timestamp, WorkerRef,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -76,6 +76,10 @@ const UPDATE: &str =
 const DELETE: &str = "DELETE FROM agents WHERE id = $2 AND tenant_id IS NOT DISTINCT FROM $1";
 
 const TOKEN: &str = "SELECT token_hash FROM agents WHERE id = $1 AND token_hash IS NOT NULL";
+
+const TRIED: &str = "SELECT DISTINCT agent_id FROM job_attempts
+    WHERE job_id = $1 AND tenant_id = $2 AND agent_id IS NOT NULL
+        AND (outcome IS NULL OR outcome IN ('failed', 'timeout'))";
 
 const LOCK_CONDITION: &str = "SELECT condition FROM agents WHERE id = $1 FOR UPDATE";
 const SET_CONDITION: &str = "UPDATE agents SET condition = $2 WHERE id = $1";
@@ -168,6 +172,17 @@ impl AgentStore for PostgresStore {
         statement::all(self, &WITH_ENDPOINT, &[&after, &limit], read)
             .await
             .during("reading agents with an address")
+    }
+
+    async fn agents_tried(
+        &self,
+        tenant: TenantId,
+        session: JobId,
+    ) -> Result<Vec<AgentId>, StoreError> {
+        let read = |row: &Row| Ok(AgentId::from_uuid(rows::get(row, "agent_id")?));
+        statement::all(self, TRIED, &[&session.as_uuid(), &tenant.as_uuid()], read)
+            .await
+            .during("reading a session's agents")
     }
 
     async fn claim_routed(

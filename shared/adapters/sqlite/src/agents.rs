@@ -6,8 +6,8 @@ use application::ports::{
 };
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, RoutedOffer,
-    TenantId, Timestamp, WorkerRef,
+    AgentChange, AgentId, Beat, Candidate, Condition, JobId, RegisteredAgent, RegisteredKind,
+    RoutedOffer, TenantId, Timestamp, WorkerRef,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -42,6 +42,9 @@ const WITH_ENDPOINT: &str = agents_where!(
     "a.definition ->> '$.work.external.endpoint_url' IS NOT NULL AND (?1 IS NULL OR a.id > ?1)
      ORDER BY a.id LIMIT +?2"
 );
+const TRIED: &str = "SELECT DISTINCT agent_id FROM job_attempts
+    WHERE job_id = ? AND tenant_id = ? AND agent_id IS NOT NULL
+      AND (outcome IS NULL OR outcome IN ('failed', 'timeout'))";
 const OWN: &str = agents_where!("a.id = ?2 AND a.tenant_id IS ?1");
 const OWN_NAMED: &str = agents_where!("a.name = ?2 AND a.tenant_id IS ?1");
 
@@ -166,6 +169,20 @@ impl AgentStore for SqliteStore {
             .bind(limit);
         all(&self.readers, query, |row| {
             candidate(row).map(|it| it.agent)
+        })
+        .await
+    }
+
+    async fn agents_tried(
+        &self,
+        tenant: TenantId,
+        session: JobId,
+    ) -> Result<Vec<AgentId>, StoreError> {
+        let query = sqlx::query(TRIED)
+            .bind(session.as_uuid())
+            .bind(tenant.as_uuid());
+        all(&self.readers, query, |row| {
+            Ok(AgentId::from_uuid(Reader(row).get("agent_id")?))
         })
         .await
     }

@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, RegisteredAgent, RoutedOffer, TenantId, Timestamp,
-    Violations, WorkerRef,
+    AgentChange, AgentId, Beat, Candidate, JobId, RegisteredAgent, RoutedOffer, TenantId,
+    Timestamp, Violations, WorkerRef,
 };
 
 use super::{Claimed, KeyHash, LeaseError, StoreError};
@@ -71,6 +71,13 @@ pub trait AgentStore: Send + Sync {
         after: Option<AgentId>,
         limit: u32,
     ) -> Result<Vec<RegisteredAgent>, StoreError>;
+
+    /// Agents that failed at a session of the tenant, ever, and the one that works on it now.
+    async fn agents_tried(
+        &self,
+        tenant: TenantId,
+        session: JobId,
+    ) -> Result<Vec<AgentId>, StoreError>;
 
     /// CLAIM of sessions that are routed. One transaction: the worker's lease is checked, and sessions that wait, the
     /// tenants with the fewest runs for their weight first, are given the agents that suit them best among those that the
