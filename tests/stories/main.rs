@@ -193,6 +193,7 @@ embedded {
         what_is_wrong_with_an_agent_is_said;
     eap_pull:
         an_agents_own_token_is_shown_nowhere,
+        an_agent_that_asks_need_not_beat,
         an_agent_without_an_address_does_a_session,
         the_task_of_an_agent_that_dies_is_done_by_another,
         what_an_agent_works_on_outlives_the_worker,

@@ -154,6 +154,10 @@ impl AgentStore for Nothing {
         Ok(Vec::new())
     }
 
+    async fn heard(&self, _: AgentId, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn claim_routed(
         &self,
         _: WorkerRef,

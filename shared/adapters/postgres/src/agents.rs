@@ -81,6 +81,7 @@ const TRIED: &str = "SELECT DISTINCT agent_id FROM job_attempts
     WHERE job_id = $1 AND tenant_id = $2 AND agent_id IS NOT NULL
         AND (outcome IS NULL OR outcome IN ('failed', 'timeout'))";
 
+const CONDITION: &str = "SELECT condition FROM agents WHERE id = $1";
 const LOCK_CONDITION: &str = "SELECT condition FROM agents WHERE id = $1 FOR UPDATE";
 const SET_CONDITION: &str = "UPDATE agents SET condition = $2 WHERE id = $1";
 
@@ -199,6 +200,12 @@ impl AgentStore for PostgresStore {
 
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError> {
         beaten(self, id, beat).await.during("keeping a heartbeat")
+    }
+
+    async fn heard(&self, id: AgentId, now: Timestamp) -> Result<(), StoreError> {
+        heard(self, id, now)
+            .await
+            .during("noting that an agent lives")
     }
 }
 
@@ -351,6 +358,19 @@ async fn beaten(store: &PostgresStore, id: AgentId, beat: Beat) -> Result<bool, 
     .await?;
     tx.commit().await?;
     Ok(found)
+}
+
+async fn heard(store: &PostgresStore, id: AgentId, now: Timestamp) -> Result<(), Failure> {
+    let read = |row: &Row| rows::json::<Condition>(row, "condition");
+    let known = statement::one(store, CONDITION, &[&id.as_uuid()], read).await?;
+    if known.and_then(|known| known.heard(now)).is_none() {
+        return Ok(());
+    }
+    let mut client = store.client().await?;
+    let tx = client.transaction().await?;
+    change_condition(&tx, id, |known| known.clone().heard(now).unwrap_or(known)).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// False: the agent is gone.

@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::batch::json;
 use crate::error::{corrupt, failed};
 use crate::rows::Reader;
-use crate::statement::{all, one, run};
+use crate::statement::{Bound, all, one, run};
 use crate::{SqliteStore, Write, routed};
 
 /// An agent's row with how much it works on.
@@ -213,6 +213,19 @@ impl AgentStore for SqliteStore {
         tx.commit().await.map_err(failed)?;
         Ok(found)
     }
+
+    async fn heard(&self, id: AgentId, now: Timestamp) -> Result<(), StoreError> {
+        let known = one(&self.readers, condition_of(id), condition).await?;
+        if known.and_then(|known| known.heard(now)).is_none() {
+            return Ok(());
+        }
+        let mut tx = self.write().await?;
+        change_condition(&mut tx, id, |known| {
+            known.clone().heard(now).unwrap_or(known)
+        })
+        .await?;
+        tx.commit().await.map_err(failed)
+    }
 }
 
 pub fn candidate(row: &SqliteRow) -> Result<Candidate, StoreError> {
@@ -287,15 +300,21 @@ async fn update(
     Ok(())
 }
 
+fn condition_of(id: AgentId) -> Bound<'static> {
+    sqlx::query("SELECT condition FROM agents WHERE id = ?").bind(id.as_uuid())
+}
+
+fn condition(row: &SqliteRow) -> Result<Condition, StoreError> {
+    Reader(row).json("condition")
+}
+
 /// False: the agent is gone.
 pub async fn change_condition(
     connection: &mut SqliteConnection,
     id: AgentId,
     change: impl FnOnce(Condition) -> Condition,
 ) -> Result<bool, StoreError> {
-    let query = sqlx::query("SELECT condition FROM agents WHERE id = ?").bind(id.as_uuid());
-    let read = |row: &SqliteRow| Reader(row).json::<Condition>("condition");
-    let Some(before) = one(&mut *connection, query, read).await? else {
+    let Some(before) = one(&mut *connection, condition_of(id), condition).await? else {
         return Ok(false);
     };
     sqlx::query("UPDATE agents SET condition = ?2 WHERE id = ?1")

@@ -92,6 +92,9 @@ pub trait AgentStore: Send + Sync {
 
     /// Keeps an external agent's heartbeat, unless a later one is there already. False: it is gone.
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError>;
+
+    /// The agent asks for its tasks or reports: [`domain::Condition::heard`]. Most calls change nothing, and lock nothing.
+    async fn heard(&self, id: AgentId, now: Timestamp) -> Result<(), StoreError>;
 }
 
 #[derive(Debug, thiserror::Error)]
