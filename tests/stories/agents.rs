@@ -179,6 +179,28 @@ pub async fn a_time_limit_that_a_session_chose_is_not_held_against_its_agent(mod
     assert_eq!(fares, (&json!(true), &json!(0), &json!(1.0)), "{shown}");
 }
 
+/// What the only agent that suits fails for good is not given to it again, whatever attempts are left.
+pub async fn a_session_that_its_only_agent_failed_is_not_tried_again(mode: Mode) {
+    let stand = Stand::shared(mode).await;
+    let tenant = stand.tenant().await;
+    register(&tenant, "only", "echo no luck >&2; exit 3", json!({})).await;
+    register(&tenant, "unable", "true", json!({"capabilities": ["web"]})).await;
+    let job = session(&tenant, json!({"max_attempts": 3})).await;
+    let failed = job.reaches("failed").await;
+    assert_eq!(workers_of(&job).await, ["only"]);
+    let error = &failed["error"];
+    assert_eq!((&error["code"], &error["exit_code"]), (&json!("COMMAND_FAILED"), &json!(3)));
+    let words = error["message"].as_str().expect("words");
+    assert!(words.contains("no luck") || words.contains("exit code 3"), "{words}");
+    assert!(words.contains("no other agent that suits"), "{words}");
+    assert_eq!(agent(&tenant, "only").await["tasks"], 1);
+    // What says that another run may go better is tried again with the same one.
+    register(&tenant, "tired", "exit 75", json!({"capabilities": ["planning"]})).await;
+    let job = session(&tenant, json!({"capabilities": ["planning"], "max_attempts": 2})).await;
+    job.reaches("failed").await;
+    assert_eq!(workers_of(&job).await, ["tired", "tired"]);
+}
+
 /// A check rates what an agent did; where there is none, the agent's own word counts, and where it says nothing, nothing.
 pub async fn an_agent_is_rated_by_what_its_work_was_worth(mode: Mode) {
     let stand = Stand::shared(mode).await;

@@ -132,6 +132,23 @@ pub async fn an_agents_own_token_is_shown_nowhere(mode: Mode) {
     }
 }
 
+/// It never beats: that it asks and reports is enough to be given a task, and to keep it.
+pub async fn an_agent_that_asks_need_not_beat(mode: Mode) {
+    let (_stand, tenant, repo) = own(mode, Plan::default()).await;
+    let agent = Spoken::register(&tenant, "ASKING").await;
+    let job = ask(&tenant, &repo).await;
+    let lease = agent.leases().await;
+    let shown = tenant.api.get("/api/v1/agents/ASKING").await;
+    let shown = shown.expect(200).json();
+    assert_eq!(shown["heartbeat"]["status"], "healthy", "{shown}");
+    let result =
+        json!({"lease_id": lease, "status": "completed", "output_data": {"summary": "done"}});
+    let path = format!("tasks/{}/result", job.id);
+    agent.says(&path, &result).await.expect(204);
+    let done = job.reaches("completed").await;
+    assert_eq!(done["result"]["summary"], "done");
+}
+
 pub async fn an_agent_without_an_address_does_a_session(mode: Mode) {
     let (stand, tenant, repo) = own(mode, Plan::default()).await;
     let agent = PullingAgent::start(&stand, &tenant, "WRITER", &["--slow", "3"]).await;

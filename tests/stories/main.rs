@@ -130,6 +130,7 @@ both {
         a_session_waits_for_an_agent_or_is_refused,
         an_agent_that_fails_is_left_alone_and_its_sessions_fail_over,
         a_time_limit_that_a_session_chose_is_not_held_against_its_agent,
+        a_session_that_its_only_agent_failed_is_not_tried_again,
         an_agent_is_rated_by_what_its_work_was_worth,
         a_paused_session_gives_its_agent_back_and_goes_on;
     eap:
@@ -137,6 +138,7 @@ both {
         work_goes_on_when_the_worker_dies_and_is_done_once;
     eap_pull:
         an_agents_own_token_is_shown_nowhere,
+        an_agent_that_asks_need_not_beat,
         an_agent_without_an_address_does_a_session,
         the_task_of_an_agent_that_dies_is_done_by_another,
         the_task_of_an_agent_that_hangs_is_done_by_another,

@@ -11,6 +11,7 @@ mod config;
 mod context;
 mod drain;
 mod expire;
+mod fail_over;
 mod finish;
 mod handlers;
 mod labelled;

@@ -10,12 +10,13 @@ use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
 
 use crate::context::JobContext;
+use crate::fail_over::fail_over;
 use crate::finish::End;
 use crate::handlers::{Handled, handle};
 use crate::life::Worker;
 use crate::locks::RunLocks;
 use crate::running::Entry;
-use crate::verdict::{fail_over, verdict};
+use crate::verdict::verdict;
 use crate::write::Written;
 
 /// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
@@ -85,7 +86,7 @@ pub(crate) async fn run(worker: Arc<Worker>, start: Start, slot: OwnedSemaphoreP
     let ending = ending(&job, handled, entry.why(), worker.ports.clock.now());
     if let Some(ending) = ending {
         let ending = if routed {
-            fail_over(ending, by_agent)
+            fail_over(&worker, &job, ending, by_agent).await
         } else {
             ending
         };

@@ -1,5 +1,4 @@
-//! What a run's end says of the agent that did the work, and whether another one is to try. Knows nothing of how agents are
-//! kept or chosen.
+//! What a run's end says of the agent that did the work. Knows nothing of how agents are kept or chosen.
 
 use std::time::Duration;
 
@@ -8,17 +7,6 @@ use domain::{Ending, Outcome};
 /// A run that ended at a shorter limit says nothing of its agent: whoever submits chooses the limit, and nobody is to take a
 /// shared agent from others by it. It is what sessions have that choose none.
 const TIME_ENOUGH_SECONDS: u32 = 3600;
-
-/// A session that was routed is tried with the next best agent, as long as it has attempts left.
-pub(crate) fn fail_over(ending: Ending, by_agent: bool) -> Ending {
-    match ending {
-        Ending::Failed(error) if by_agent => Ending::Retry {
-            error,
-            after: Some(Duration::ZERO),
-        },
-        other => other,
-    }
-}
 
 /// `limit_seconds`: how long the run might have taken. `by_agent`: its outcome is the agent's doing.
 pub(crate) fn verdict(
@@ -71,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_the_agent_did_is_held_against_it_and_tried_by_another() {
+    fn only_what_the_agent_did_is_held_against_it() {
         let again = Ending::Retry {
             error: error(),
             after: None,
@@ -80,15 +68,5 @@ mod tests {
             assert_eq!(says(60, &ending, true), Outcome::Failed);
             assert_eq!(says(60, &ending, false), Outcome::Nothing);
         }
-        let tried = fail_over(Ending::Failed(error()), true);
-        assert!(matches!(
-            tried,
-            Ending::Retry {
-                after: Some(Duration::ZERO),
-                ..
-            }
-        ));
-        let over = fail_over(Ending::Failed(error()), false);
-        assert!(matches!(over, Ending::Failed(_)));
     }
 }

@@ -54,8 +54,8 @@ pub use agents::{
     RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing,
     Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal, TaskReport,
     TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS,
-    WELL_KNOWN_CAPABILITIES, WaitingTask, Weights, Withdrawal, assign, confirm, in_turns,
-    is_capability, route,
+    WELL_KNOWN_CAPABILITIES, WaitingTask, Weights, Withdrawal, another_would_do, assign, confirm,
+    in_turns, is_capability, route,
 };
 pub use api_key::ApiKey;
 pub use artifact::Artifact;

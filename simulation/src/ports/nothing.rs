@@ -150,6 +150,14 @@ impl AgentStore for Nothing {
         Ok(Vec::new())
     }
 
+    async fn agents_tried(&self, _: TenantId, _: JobId) -> Result<Vec<AgentId>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn heard(&self, _: AgentId, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn claim_routed(
         &self,
         _: WorkerRef,

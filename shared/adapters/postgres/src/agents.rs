@@ -9,8 +9,8 @@ use application::ports::{
 use async_trait::async_trait;
 use deadpool_postgres::Transaction;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, RoutedOffer,
-    TenantId, Timestamp, WorkerRef,
+    AgentChange, AgentId, Beat, Candidate, Condition, JobId, RegisteredAgent, RegisteredKind,
+    RoutedOffer, TenantId, Timestamp, WorkerRef,
 };
 use tokio_postgres::Row;
 use uuid::Uuid;
@@ -77,6 +77,11 @@ const DELETE: &str = "DELETE FROM agents WHERE id = $2 AND tenant_id IS NOT DIST
 
 const TOKEN: &str = "SELECT token_hash FROM agents WHERE id = $1 AND token_hash IS NOT NULL";
 
+const TRIED: &str = "SELECT DISTINCT agent_id FROM job_attempts
+    WHERE job_id = $1 AND tenant_id = $2 AND agent_id IS NOT NULL
+        AND (outcome IS NULL OR outcome IN ('failed', 'timeout'))";
+
+const CONDITION: &str = "SELECT condition FROM agents WHERE id = $1";
 const LOCK_CONDITION: &str = "SELECT condition FROM agents WHERE id = $1 FOR UPDATE";
 const SET_CONDITION: &str = "UPDATE agents SET condition = $2 WHERE id = $1";
 
@@ -170,6 +175,17 @@ impl AgentStore for PostgresStore {
             .during("reading agents with an address")
     }
 
+    async fn agents_tried(
+        &self,
+        tenant: TenantId,
+        session: JobId,
+    ) -> Result<Vec<AgentId>, StoreError> {
+        let read = |row: &Row| Ok(AgentId::from_uuid(rows::get(row, "agent_id")?));
+        statement::all(self, TRIED, &[&session.as_uuid(), &tenant.as_uuid()], read)
+            .await
+            .during("reading a session's agents")
+    }
+
     async fn claim_routed(
         &self,
         worker: WorkerRef,
@@ -184,6 +200,12 @@ impl AgentStore for PostgresStore {
 
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError> {
         beaten(self, id, beat).await.during("keeping a heartbeat")
+    }
+
+    async fn heard(&self, id: AgentId, now: Timestamp) -> Result<(), StoreError> {
+        heard(self, id, now)
+            .await
+            .during("noting that an agent lives")
     }
 }
 
@@ -336,6 +358,19 @@ async fn beaten(store: &PostgresStore, id: AgentId, beat: Beat) -> Result<bool, 
     .await?;
     tx.commit().await?;
     Ok(found)
+}
+
+async fn heard(store: &PostgresStore, id: AgentId, now: Timestamp) -> Result<(), Failure> {
+    let read = |row: &Row| rows::json::<Condition>(row, "condition");
+    let known = statement::one(store, CONDITION, &[&id.as_uuid()], read).await?;
+    if known.and_then(|known| known.heard(now)).is_none() {
+        return Ok(());
+    }
+    let mut client = store.client().await?;
+    let tx = client.transaction().await?;
+    change_condition(&tx, id, |known| known.clone().heard(now).unwrap_or(known)).await?;
+    tx.commit().await?;
+    Ok(())
 }
 
 /// False: the agent is gone.

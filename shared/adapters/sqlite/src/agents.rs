@@ -6,8 +6,8 @@ use application::ports::{
 };
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, Condition, RegisteredAgent, RegisteredKind, RoutedOffer,
-    TenantId, Timestamp, WorkerRef,
+    AgentChange, AgentId, Beat, Candidate, Condition, JobId, RegisteredAgent, RegisteredKind,
+    RoutedOffer, TenantId, Timestamp, WorkerRef,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -16,7 +16,7 @@ use uuid::Uuid;
 use crate::batch::json;
 use crate::error::{corrupt, failed};
 use crate::rows::Reader;
-use crate::statement::{all, one, run};
+use crate::statement::{Bound, all, one, run};
 use crate::{SqliteStore, Write, routed};
 
 /// An agent's row with how much it works on.
@@ -42,6 +42,9 @@ const WITH_ENDPOINT: &str = agents_where!(
     "a.definition ->> '$.work.external.endpoint_url' IS NOT NULL AND (?1 IS NULL OR a.id > ?1)
      ORDER BY a.id LIMIT +?2"
 );
+const TRIED: &str = "SELECT DISTINCT agent_id FROM job_attempts
+    WHERE job_id = ? AND tenant_id = ? AND agent_id IS NOT NULL
+      AND (outcome IS NULL OR outcome IN ('failed', 'timeout'))";
 const OWN: &str = agents_where!("a.id = ?2 AND a.tenant_id IS ?1");
 const OWN_NAMED: &str = agents_where!("a.name = ?2 AND a.tenant_id IS ?1");
 
@@ -170,6 +173,20 @@ impl AgentStore for SqliteStore {
         .await
     }
 
+    async fn agents_tried(
+        &self,
+        tenant: TenantId,
+        session: JobId,
+    ) -> Result<Vec<AgentId>, StoreError> {
+        let query = sqlx::query(TRIED)
+            .bind(session.as_uuid())
+            .bind(tenant.as_uuid());
+        all(&self.readers, query, |row| {
+            Ok(AgentId::from_uuid(Reader(row).get("agent_id")?))
+        })
+        .await
+    }
+
     async fn claim_routed(
         &self,
         worker: WorkerRef,
@@ -195,6 +212,19 @@ impl AgentStore for SqliteStore {
         .await?;
         tx.commit().await.map_err(failed)?;
         Ok(found)
+    }
+
+    async fn heard(&self, id: AgentId, now: Timestamp) -> Result<(), StoreError> {
+        let known = one(&self.readers, condition_of(id), condition).await?;
+        if known.and_then(|known| known.heard(now)).is_none() {
+            return Ok(());
+        }
+        let mut tx = self.write().await?;
+        change_condition(&mut tx, id, |known| {
+            known.clone().heard(now).unwrap_or(known)
+        })
+        .await?;
+        tx.commit().await.map_err(failed)
     }
 }
 
@@ -270,15 +300,21 @@ async fn update(
     Ok(())
 }
 
+fn condition_of(id: AgentId) -> Bound<'static> {
+    sqlx::query("SELECT condition FROM agents WHERE id = ?").bind(id.as_uuid())
+}
+
+fn condition(row: &SqliteRow) -> Result<Condition, StoreError> {
+    Reader(row).json("condition")
+}
+
 /// False: the agent is gone.
 pub async fn change_condition(
     connection: &mut SqliteConnection,
     id: AgentId,
     change: impl FnOnce(Condition) -> Condition,
 ) -> Result<bool, StoreError> {
-    let query = sqlx::query("SELECT condition FROM agents WHERE id = ?").bind(id.as_uuid());
-    let read = |row: &SqliteRow| Reader(row).json::<Condition>("condition");
-    let Some(before) = one(&mut *connection, query, read).await? else {
+    let Some(before) = one(&mut *connection, condition_of(id), condition).await? else {
         return Ok(false);
     };
     sqlx::query("UPDATE agents SET condition = ?2 WHERE id = ?1")

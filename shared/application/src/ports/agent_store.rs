@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, RegisteredAgent, RoutedOffer, TenantId, Timestamp,
-    Violations, WorkerRef,
+    AgentChange, AgentId, Beat, Candidate, JobId, RegisteredAgent, RoutedOffer, TenantId,
+    Timestamp, Violations, WorkerRef,
 };
 
 use super::{Claimed, KeyHash, LeaseError, StoreError};
@@ -72,6 +72,13 @@ pub trait AgentStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<RegisteredAgent>, StoreError>;
 
+    /// Agents that failed at a session of the tenant, ever, and the one that works on it now.
+    async fn agents_tried(
+        &self,
+        tenant: TenantId,
+        session: JobId,
+    ) -> Result<Vec<AgentId>, StoreError>;
+
     /// CLAIM of sessions that are routed. One transaction: the worker's lease is checked, and sessions that wait, the
     /// tenants with the fewest runs for their weight first, are given the agents that suit them best among those that the
     /// worker runs, within quotas, capacities and breakers; each takes a slot of its agent until its run ends. The jobs
@@ -85,6 +92,9 @@ pub trait AgentStore: Send + Sync {
 
     /// Keeps an external agent's heartbeat, unless a later one is there already. False: it is gone.
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError>;
+
+    /// The agent asks for its tasks or reports: [`domain::Condition::heard`]. Most calls change nothing, and lock nothing.
+    async fn heard(&self, id: AgentId, now: Timestamp) -> Result<(), StoreError>;
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,7 @@
 //! One verb, one file.
 
 mod agent_heartbeat;
+mod another_agent;
 mod authenticate;
 mod change_schedule;
 mod change_tenant;
@@ -23,6 +24,7 @@ mod submit_jobs;
 mod why;
 
 pub use agent_heartbeat::{HeartbeatError, agent_heartbeat};
+pub use another_agent::another_agent;
 pub(crate) use authenticate::hash;
 pub use authenticate::{AuthError, Authenticator};
 pub use change_schedule::{ChangeScheduleError, change_schedule};

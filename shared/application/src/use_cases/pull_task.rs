@@ -27,6 +27,12 @@ impl From<StoreError> for PullError {
     }
 }
 
+/// Whoever speaks with the agent's token is the agent, and lives: no beat is needed to know that.
+async fn hear(ports: &Ports, agent: AgentId, token: &str) -> Result<(), PullError> {
+    check_token(ports, agent, token).await?;
+    Ok(ports.agents.heard(agent, ports.clock.now()).await?)
+}
+
 /// Waits up to `wait` for a task, and not beyond `leave`. `None`: there is none.
 pub async fn lease_task(
     ports: &Ports,
@@ -35,7 +41,7 @@ pub async fn lease_task(
     wait: Duration,
     leave: impl Future<Output = ()>,
 ) -> Result<Option<LeasedTask>, PullError> {
-    check_token(ports, agent, token).await?;
+    hear(ports, agent, token).await?;
     let give_up = async {
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
@@ -67,7 +73,7 @@ pub async fn report_task(
     lease: TaskLeaseId,
     report: TaskReport,
 ) -> Result<TaskLease, PullError> {
-    check_token(ports, agent, token).await?;
+    hear(ports, agent, token).await?;
     let by = TaskHolder { agent, key, lease };
     let now = ports.clock.now();
     Ok(ports.agent_tasks.report_task(by, report, now).await?)
@@ -81,7 +87,7 @@ pub async fn end_task(
     lease: TaskLeaseId,
     result: String,
 ) -> Result<(), PullError> {
-    check_token(ports, agent, token).await?;
+    hear(ports, agent, token).await?;
     let by = TaskHolder { agent, key, lease };
     let now = ports.clock.now();
     Ok(ports.agent_tasks.end_task(by, result, now).await?)

@@ -16,6 +16,8 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(10);
 const HEARTBEAT_SLACK: Duration = Duration::from_secs(5);
 /// After so many missed beats an external agent is given nothing more.
 pub const HEARTBEATS_MISSED: u32 = 3;
+/// An agent may ask and report many times a second; that it lives is written down no more often than this.
+const HEARD_AGAIN: Duration = Duration::from_secs(5);
 /// Outcomes that count half of what the latest one counts are about seven back.
 const MEMORY: f64 = 0.9;
 const METRICS_BYTES_MAX: usize = 4096;
@@ -176,6 +178,33 @@ impl Condition {
             beat: Some(beat),
             ..self
         }
+    }
+
+    /// The agent asks for a task, or says something of one, which is as good as a beat. What its last beat said stays as long
+    /// as that one is fresh, but that it is offline. `None`: nothing that is worth writing down.
+    #[must_use]
+    pub fn heard(self, now: Timestamp) -> Option<Self> {
+        let said = self
+            .beat
+            .as_ref()
+            .filter(|beat| beat.is_fresh(now) && beat.status != AgentStatus::Offline);
+        let beat = match said {
+            Some(beat) if now < beat.at + HEARD_AGAIN => return None,
+            Some(beat) => Beat {
+                at: now,
+                probed: false,
+                ..beat.clone()
+            },
+            None => Beat {
+                at: now,
+                status: AgentStatus::Healthy,
+                load: 0.0,
+                tasks_in_progress: 0,
+                metrics: Map::new(),
+                probed: false,
+            },
+        };
+        Some(self.beaten(beat))
     }
 
     /// A task is given to the agent.

@@ -3,6 +3,7 @@
 //! Everything here is a decision about values. Which agents exist, who works for whom and what time it is comes in as
 //! arguments; the stores keep what these functions return and decide nothing themselves.
 
+mod another;
 mod assign;
 mod breaker;
 mod capability;
@@ -14,6 +15,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 
+pub use another::another_would_do;
 pub use assign::{Assignment, RoutedOffer, WaitingTask, assign, confirm, in_turns};
 pub use breaker::{BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Breaker};
 pub use capability::{WELL_KNOWN_CAPABILITIES, is_capability};

@@ -115,7 +115,7 @@ impl Refusal {
     }
 
     /// True where the agent is at work, and free again when that ends.
-    const fn is_at_work(&self) -> bool {
+    pub(super) const fn is_at_work(&self) -> bool {
         matches!(self, Self::Busy | Self::Probed | Self::Full { .. })
     }
 }
@@ -256,7 +256,7 @@ fn rejected(agent: &RegisteredAgent, why: Refusal) -> Rejected {
 }
 
 /// What it cannot do first, and then why not now.
-fn refusal(
+pub(super) fn refusal(
     request: &RouteRequest,
     candidate: &Candidate,
     context: RouteContext<'_>,

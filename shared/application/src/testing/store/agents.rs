@@ -291,3 +291,51 @@ pub async fn a_heartbeat_is_kept_and_an_older_one_is_not(store: StoreUnderTest) 
     assert!(agents.remove_agent(Some(tenant), agent.id).await.expect(OK));
     assert!(!agents.beat(agent.id, new).await.expect(OK), "it is gone");
 }
+
+pub async fn what_asks_and_reports_lives(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await.id;
+    let agents = &world.store.agents;
+    let agent = world.new_agent(Some(tenant), external("EXT", "1"));
+    let stored = agents.register_agent(agent.clone(), Some(TOKEN)).await;
+    stored.expect(OK);
+    let beat_of = async || {
+        let found = world.agent(tenant, agent.id).await.expect("it is there");
+        found.condition.beat
+    };
+    let hear = async || {
+        agents.heard(agent.id, world.now()).await.expect(OK);
+        beat_of().await.expect("it was heard of")
+    };
+    assert_eq!(beat_of().await, None);
+    let first = hear().await;
+    assert_eq!(
+        (first.status, first.at),
+        (AgentStatus::Healthy, world.now())
+    );
+    world.pass(Duration::from_secs(1));
+    assert_eq!(hear().await, first, "not written down each time");
+    for (status, then) in [
+        (AgentStatus::Busy, AgentStatus::Busy),
+        (AgentStatus::Offline, AgentStatus::Healthy),
+    ] {
+        let said = Beat {
+            at: world.now(),
+            status,
+            load: 0.75,
+            tasks_in_progress: 3,
+            metrics: serde_json::Map::new(),
+            probed: false,
+        };
+        assert!(agents.beat(agent.id, said.clone()).await.expect(OK));
+        world.pass(Duration::from_secs(20));
+        let heard = hear().await;
+        assert_eq!((heard.status, heard.at), (then, world.now()));
+        let keeps = heard.tasks_in_progress == said.tasks_in_progress;
+        assert_eq!(keeps, status != AgentStatus::Offline);
+    }
+    world.pass(Duration::from_secs(31));
+    assert!(hear().await.is_fresh(world.now()), "it was stale");
+    let gone = AgentId::from_uuid(world.ids.next(world.now()));
+    agents.heard(gone, world.now()).await.expect(OK);
+}

@@ -7,6 +7,7 @@
 
 pub mod agent_tasks;
 pub mod agents;
+pub mod another_agent;
 pub mod budgets;
 pub mod claim;
 mod clockwork;
@@ -114,7 +115,11 @@ macro_rules! store_contract {
                 an_external_agent_may_register_again,
                 an_agents_change_of_an_old_version_is_refused,
                 agents_with_an_address_are_found_whosever_they_are,
-                a_heartbeat_is_kept_and_an_older_one_is_not;
+                a_heartbeat_is_kept_and_an_older_one_is_not,
+                what_asks_and_reports_lives;
+            another_agent:
+                a_session_that_failed_for_good_is_tried_anew_only_with_another_agent,
+                only_agents_that_a_live_worker_runs_are_others;
             agent_tasks:
                 a_task_is_asked_for_reported_and_ended,
                 a_task_is_its_agents_and_its_runs_alone,

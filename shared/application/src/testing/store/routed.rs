@@ -14,7 +14,7 @@ use crate::testing::make;
 
 const OK: &str = "the store works";
 
-fn wants(title: &str, capability: &str) -> NewJob {
+pub(super) fn wants(title: &str, capability: &str) -> NewJob {
     let mut new = make::new_session(title);
     if let JobSpec::Session(session) = &mut new.spec {
         session.agent = AgentSpec::Routed(RouteRequest {
@@ -25,7 +25,7 @@ fn wants(title: &str, capability: &str) -> NewJob {
     new
 }
 
-fn offer(most: u32) -> RoutedOffer {
+pub(super) fn offer(most: u32) -> RoutedOffer {
     RoutedOffer {
         kinds: vec![RegisteredKind::Echo],
         labels: Labels::default(),
@@ -35,7 +35,13 @@ fn offer(most: u32) -> RoutedOffer {
 
 impl World {
     /// An echo of this delay, by which it is known again in what is claimed.
-    async fn echo(&self, owner: Option<TenantId>, name: &str, tier: u8, capacity: u32) -> AgentId {
+    pub(super) async fn echo(
+        &self,
+        owner: Option<TenantId>,
+        name: &str,
+        tier: u8,
+        capacity: u32,
+    ) -> AgentId {
         let definition = AgentDefinition {
             name: name.to_owned(),
             capabilities: ["testing".to_owned()].into(),
@@ -57,13 +63,13 @@ impl World {
         id
     }
 
-    async fn claim_routed(&self, worker: WorkerRef, most: u32) -> Vec<Job> {
+    pub(super) async fn claim_routed(&self, worker: WorkerRef, most: u32) -> Vec<Job> {
         let agents = &self.store.agents;
         let claimed = agents.claim_routed(worker, offer(most), self.now()).await;
         claimed.expect("the lease is valid").jobs
     }
 
-    async fn end(&self, worker: WorkerRef, job: &Job, ending: Ending, agent: Outcome) {
+    pub(super) async fn end(&self, worker: WorkerRef, job: &Job, ending: Ending, agent: Outcome) {
         let mut finish = self.finish_of(job, ending);
         finish.agent = agent;
         let finished = self.store.engine.finish(worker, vec![finish], self.now());
@@ -76,7 +82,7 @@ impl World {
         (found.in_use, found.agent.condition.breaker)
     }
 
-    async fn agents_of(&self, job: &Job) -> Vec<Option<String>> {
+    pub(super) async fn agents_of(&self, job: &Job) -> Vec<Option<String>> {
         let attempts = self
             .store
             .jobs
@@ -88,18 +94,18 @@ impl World {
     }
 }
 
-fn done() -> Ending {
+pub(super) fn done() -> Ending {
     Ending::Completed(make::session_result("done"))
 }
 
-fn again() -> Ending {
+pub(super) fn again() -> Ending {
     Ending::Retry {
         error: JobError::new("AGENT_BROKE", "it broke"),
         after: Some(Duration::ZERO),
     }
 }
 
-const SUCCEEDED: Outcome = Outcome::Succeeded {
+pub(super) const SUCCEEDED: Outcome = Outcome::Succeeded {
     seconds: 1.0,
     quality: None,
 };
