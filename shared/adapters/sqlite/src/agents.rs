@@ -1,23 +1,26 @@
-//! Registered agents: what people do with them, and what they say of themselves. What is decided of an agent is decided by
-//! the domain, under the one write lock.
+//! Registered agents: how they are found, and who does what with them. `registration` is what people say of them,
+//! `condition` what they say of themselves.
+
+mod condition;
+mod registration;
 
 use application::ports::{
-    AGENTS_MAX, AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError, TokenHasher,
+    AgentError, AgentStore, Claimed, KeyHash, LeaseError, StoreError, TokenHasher,
 };
 use async_trait::async_trait;
 use domain::{
-    AgentChange, AgentId, Beat, Candidate, Condition, JobId, RegisteredAgent, RegisteredKind,
-    RoutedOffer, TenantId, Timestamp, WorkerRef,
+    AgentChange, AgentId, Beat, Candidate, JobId, RegisteredAgent, RoutedOffer, TenantId,
+    Timestamp, WorkerRef,
 };
-use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use crate::batch::json;
-use crate::error::{corrupt, failed};
+use crate::error::corrupt;
 use crate::rows::Reader;
-use crate::statement::{Bound, all, one, run};
-use crate::{SqliteStore, Write, routed};
+use crate::statement::{all, one, run};
+use crate::{SqliteStore, routed};
+
+pub use condition::change_condition;
 
 /// An agent's row with how much it works on.
 macro_rules! agents_where {
@@ -29,6 +32,7 @@ macro_rules! agents_where {
         )
     };
 }
+use agents_where;
 
 const BY_ID: &str = agents_where!("a.id = ?2 AND (a.tenant_id = ?1 OR a.tenant_id IS NULL)");
 const BY_NAME: &str = agents_where!(
@@ -45,8 +49,6 @@ const WITH_ENDPOINT: &str = agents_where!(
 const TRIED: &str = "SELECT DISTINCT agent_id FROM job_attempts
     WHERE job_id = ? AND tenant_id = ? AND agent_id IS NOT NULL
       AND (outcome IS NULL OR outcome IN ('failed', 'timeout'))";
-const OWN: &str = agents_where!("a.id = ?2 AND a.tenant_id IS ?1");
-const OWN_NAMED: &str = agents_where!("a.name = ?2 AND a.tenant_id IS ?1");
 
 #[async_trait]
 impl AgentStore for SqliteStore {
@@ -55,33 +57,7 @@ impl AgentStore for SqliteStore {
         agent: RegisteredAgent,
         token: Option<&TokenHasher>,
     ) -> Result<RegisteredAgent, AgentError> {
-        let mut tx = self.write().await?;
-        let owner = agent.tenant.map(TenantId::as_uuid);
-        let named = sqlx::query(OWN_NAMED)
-            .bind(owner)
-            .bind(&agent.definition.name);
-        if let Some(known) = one(&mut *tx, named, candidate).await? {
-            if token.is_none() || known.agent.kind() != RegisteredKind::External {
-                return Err(AgentError::NameTaken(agent.definition.name));
-            }
-            let again = known
-                .agent
-                .registered_again(agent.definition, agent.created_at)?;
-            update(&mut tx, &again, hash_for(&again, token)).await?;
-            tx.commit().await.map_err(failed)?;
-            return Ok(again);
-        }
-        let count: i64 = sqlx::query_scalar("SELECT count(*) FROM agents WHERE tenant_id IS ?1")
-            .bind(owner)
-            .fetch_one(&mut *tx)
-            .await
-            .map_err(failed)?;
-        if count >= i64::from(AGENTS_MAX) {
-            return Err(AgentError::TooMany);
-        }
-        insert(&mut tx, &agent, hash_for(&agent, token)).await?;
-        tx.commit().await.map_err(failed)?;
-        Ok(agent)
+        registration::register(self, agent, token).await
     }
 
     async fn agent(&self, tenant: TenantId, id: AgentId) -> Result<Option<Candidate>, StoreError> {
@@ -117,25 +93,11 @@ impl AgentStore for SqliteStore {
         &self,
         owner: Option<TenantId>,
         id: AgentId,
-        change: AgentChange,
+        wanted: AgentChange,
         expected: Option<i64>,
         now: Timestamp,
     ) -> Result<Option<RegisteredAgent>, AgentError> {
-        let mut tx = self.write().await?;
-        let query = sqlx::query(OWN)
-            .bind(owner.map(TenantId::as_uuid))
-            .bind(id.as_uuid());
-        let Some(before) = one(&mut *tx, query, candidate).await? else {
-            return Ok(None);
-        };
-        let version = before.agent.version;
-        if expected.is_some_and(|expected| expected != version) {
-            return Err(AgentError::VersionMoved(version));
-        }
-        let after = before.agent.change(change, now)?;
-        update(&mut tx, &after, None).await?;
-        tx.commit().await.map_err(failed)?;
-        Ok(Some(after))
+        registration::change(self, owner, id, wanted, expected, now).await
     }
 
     async fn remove_agent(&self, owner: Option<TenantId>, id: AgentId) -> Result<bool, StoreError> {
@@ -197,34 +159,11 @@ impl AgentStore for SqliteStore {
     }
 
     async fn beat(&self, id: AgentId, beat: Beat) -> Result<bool, StoreError> {
-        let mut tx = self.write().await?;
-        let found = change_condition(&mut tx, id, |condition| {
-            let newer = condition
-                .beat
-                .as_ref()
-                .is_none_or(|known| known.at <= beat.at);
-            if newer {
-                condition.beaten(beat)
-            } else {
-                condition
-            }
-        })
-        .await?;
-        tx.commit().await.map_err(failed)?;
-        Ok(found)
+        condition::beaten(self, id, beat).await
     }
 
     async fn heard(&self, id: AgentId, now: Timestamp) -> Result<(), StoreError> {
-        let known = one(&self.readers, condition_of(id), condition).await?;
-        if known.and_then(|known| known.heard(now)).is_none() {
-            return Ok(());
-        }
-        let mut tx = self.write().await?;
-        change_condition(&mut tx, id, |known| {
-            known.clone().heard(now).unwrap_or(known)
-        })
-        .await?;
-        tx.commit().await.map_err(failed)
+        condition::heard(self, id, now).await
     }
 }
 
@@ -245,83 +184,4 @@ pub fn candidate(row: &SqliteRow) -> Result<Candidate, StoreError> {
         },
         in_use: row.count("in_use")?,
     })
-}
-
-fn hash_for(agent: &RegisteredAgent, token: Option<&TokenHasher>) -> Option<KeyHash> {
-    token.map(|token| token(agent.id, agent.generation()))
-}
-
-async fn insert(
-    tx: &mut Write,
-    agent: &RegisteredAgent,
-    token: Option<KeyHash>,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "INSERT INTO agents (id, tenant_id, name, definition, draining, condition, token_hash, version, created_at,
-                             updated_at)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-    )
-    .bind(agent.id.as_uuid())
-    .bind(agent.tenant.map(TenantId::as_uuid))
-    .bind(&agent.definition.name)
-    .bind(json(&agent.definition)?)
-    .bind(agent.draining)
-    .bind(json(&agent.condition)?)
-    .bind(token.map(|token| token.0.to_vec()))
-    .bind(agent.version)
-    .bind(agent.created_at.timestamp_micros())
-    .bind(agent.updated_at.timestamp_micros())
-    .execute(&mut **tx)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-/// All but its condition, which is not people's to change.
-async fn update(
-    tx: &mut Write,
-    agent: &RegisteredAgent,
-    token: Option<KeyHash>,
-) -> Result<(), StoreError> {
-    sqlx::query(
-        "UPDATE agents SET definition = ?2, draining = ?3, version = ?4, updated_at = ?5,
-             token_hash = coalesce(?6, token_hash)
-         WHERE id = ?1",
-    )
-    .bind(agent.id.as_uuid())
-    .bind(json(&agent.definition)?)
-    .bind(agent.draining)
-    .bind(agent.version)
-    .bind(agent.updated_at.timestamp_micros())
-    .bind(token.map(|token| token.0.to_vec()))
-    .execute(&mut **tx)
-    .await
-    .map_err(failed)?;
-    Ok(())
-}
-
-fn condition_of(id: AgentId) -> Bound<'static> {
-    sqlx::query("SELECT condition FROM agents WHERE id = ?").bind(id.as_uuid())
-}
-
-fn condition(row: &SqliteRow) -> Result<Condition, StoreError> {
-    Reader(row).json("condition")
-}
-
-/// False: the agent is gone.
-pub async fn change_condition(
-    connection: &mut SqliteConnection,
-    id: AgentId,
-    change: impl FnOnce(Condition) -> Condition,
-) -> Result<bool, StoreError> {
-    let Some(before) = one(&mut *connection, condition_of(id), condition).await? else {
-        return Ok(false);
-    };
-    sqlx::query("UPDATE agents SET condition = ?2 WHERE id = ?1")
-        .bind(id.as_uuid())
-        .bind(json(&change(before))?)
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(true)
 }

@@ -1,13 +1,11 @@
 //! WRITE: what running jobs say between their start and their end. A job that is no longer the worker's gets nothing.
 
+mod tables;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use application::ports::{Report, Reported, StoreError};
-use domain::{
-    CHECKPOINTS_KEPT, EventKind, JobId, Ledger, LogChunk, OverBudget, TenantId, Timestamp,
-    WorkerRef,
-};
-use serde::Serialize;
+use domain::{CHECKPOINTS_KEPT, EventKind, JobId, Ledger, OverBudget, Timestamp, WorkerRef};
 use serde_json::{Map, Value};
 use sqlx::SqliteConnection;
 
@@ -17,6 +15,12 @@ use crate::events::{self, EventRow};
 use crate::finish::{Held, held};
 use crate::rows::Reader;
 use crate::{SqliteStore, budgets, months};
+use tables::{
+    ArtifactRow, CheckpointRow, DELETE_CHECKPOINTS, INSERT_CHECKPOINTS, INSERT_LOGS, JobRow,
+    LogRow, UPDATE_JOBS, UPSERT_ARTIFACTS, each,
+};
+
+pub use tables::add_logs;
 
 pub async fn report(
     store: &SqliteStore,
@@ -64,19 +68,6 @@ async fn settle(
     Ok(ledger.over(&accounts, &months))
 }
 
-/// What runs said last, with their ends; they are held.
-pub async fn add_logs(
-    connection: &mut SqliteConnection,
-    logs: &[(TenantId, JobId, LogChunk)],
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let rows: Vec<LogRow> = logs
-        .iter()
-        .map(|(tenant, job, chunk)| LogRow::new(*tenant, *job, chunk))
-        .collect();
-    each(connection, &rows, now, INSERT_LOGS).await
-}
-
 /// Of jobs that bring new ones; a job without any is not in it.
 async fn latest_checkpoints(
     connection: &mut SqliteConnection,
@@ -104,61 +95,6 @@ async fn latest_checkpoints(
         Ok((row.job_id("job_id")?, row.count("number")?))
     })
     .collect()
-}
-
-#[derive(Debug, Serialize)]
-struct JobRow {
-    job: Hex,
-    event_seq: i64,
-    progress: Option<String>,
-    spent: Option<String>,
-}
-
-#[derive(Debug, Serialize)]
-struct CheckpointRow {
-    job: Hex,
-    tenant: Hex,
-    number: u32,
-    attempt: u32,
-    data: String,
-}
-
-#[derive(Debug, Serialize)]
-struct LogRow {
-    job: Hex,
-    tenant: Hex,
-    attempt: u32,
-    number: u32,
-    at: i64,
-    stream: &'static str,
-    text: String,
-}
-
-impl LogRow {
-    fn new(tenant: TenantId, job: JobId, chunk: &LogChunk) -> Self {
-        Self {
-            job: Hex(job.as_uuid()),
-            tenant: Hex(tenant.as_uuid()),
-            attempt: chunk.cursor.attempt,
-            number: chunk.cursor.number,
-            at: chunk.at.timestamp_micros(),
-            stream: chunk.stream.as_str(),
-            text: text(&chunk.text),
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-struct ArtifactRow {
-    id: Hex,
-    job: Hex,
-    tenant: Hex,
-    attempt: u32,
-    name: String,
-    media_type: String,
-    bytes: u64,
-    sha256: String,
-    created_at: i64,
 }
 
 /// Everything that one call writes, a list a table.
@@ -299,59 +235,4 @@ impl Written {
             .map_err(failed)?;
         Ok(())
     }
-}
-
-const UPDATE_JOBS: &str = "
-    UPDATE jobs SET event_seq = r.event_seq, progress = coalesce(r.progress, jobs.progress),
-                    spent = coalesce(r.spent, jobs.spent), updated_at = ?2
-    FROM (SELECT unhex(value ->> 'job') AS id, value ->> 'event_seq' AS event_seq, value ->> 'progress' AS progress,
-                 value ->> 'spent' AS spent
-          FROM jsonb_each(?1)) AS r
-    WHERE jobs.id = r.id";
-
-const INSERT_CHECKPOINTS: &str = "
-    INSERT INTO checkpoints (job_id, number, tenant_id, attempt, at, data)
-    SELECT unhex(value ->> 'job'), value ->> 'number', unhex(value ->> 'tenant'), value ->> 'attempt', ?2,
-           value ->> 'data'
-    FROM jsonb_each(?1)";
-
-const DELETE_CHECKPOINTS: &str = "
-    DELETE FROM checkpoints AS c
-    WHERE c.job_id IN (SELECT unhex(value) FROM json_each(?1))
-      AND c.number <= (SELECT max(number) FROM checkpoints WHERE job_id = c.job_id) - ?2";
-
-// A report whose answer was lost is sent again: what is there already is left as it is.
-const INSERT_LOGS: &str = "
-    INSERT INTO job_logs (job_id, attempt, number, tenant_id, at, stream, text)
-    SELECT unhex(value ->> 'job'), value ->> 'attempt', value ->> 'number', unhex(value ->> 'tenant'),
-           value ->> 'at', value ->> 'stream', value ->> 'text'
-    FROM jsonb_each(?1) WHERE ?2 IS NOT NULL
-    ON CONFLICT (job_id, attempt, number) DO NOTHING";
-
-const UPSERT_ARTIFACTS: &str = "
-    INSERT INTO artifacts (id, job_id, tenant_id, attempt, name, media_type, bytes, sha256, created_at)
-    SELECT unhex(value ->> 'id'), unhex(value ->> 'job'), unhex(value ->> 'tenant'), value ->> 'attempt',
-           value ->> 'name', value ->> 'media_type', value ->> 'bytes', value ->> 'sha256', value ->> 'created_at'
-    FROM jsonb_each(?1) WHERE ?2 IS NOT NULL
-    ON CONFLICT (job_id, attempt, name) DO UPDATE
-    SET id = excluded.id, media_type = excluded.media_type, bytes = excluded.bytes, sha256 = excluded.sha256,
-        created_at = excluded.created_at";
-
-/// Runs a statement over the rows (`?1`) at an instant (`?2`).
-async fn each<T: Serialize>(
-    connection: &mut SqliteConnection,
-    rows: &[T],
-    now: Timestamp,
-    statement: &'static str,
-) -> Result<(), StoreError> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    sqlx::query(statement)
-        .bind(json(rows)?)
-        .bind(now.timestamp_micros())
-        .execute(connection)
-        .await
-        .map_err(failed)?;
-    Ok(())
 }
