@@ -66,6 +66,14 @@ pub(crate) struct NewSession {
     /// 100 relative paths. Other agents see the whole worktree.
     #[serde(default)]
     pub files: Vec<String>,
+    /// With `capabilities`: what kind of work it is, in words that an agent which works elsewhere knows; at most 64
+    /// characters. Absent: what the agent is registered with, or `coding`.
+    pub task_type: Option<String>,
+    /// With `capabilities`: handed as it is to an agent which works elsewhere, over what the agent is registered with; at
+    /// most 16 KiB. Other agents do not see it.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub input_data: Map<String, Value>,
     /// With `capabilities`: false refuses the session with 503 if no agent could take it now. For single sessions only.
     pub wait: Option<bool>,
     /// Absent: the agent works in an empty folder.
@@ -262,6 +270,8 @@ impl NewSession {
                 ("/preferred_agent", self.preferred_agent.is_some()),
                 ("/preferred_kind", self.preferred_kind.is_some()),
                 ("/files", !self.files.is_empty()),
+                ("/task_type", self.task_type.is_some()),
+                ("/input_data", !self.input_data.is_empty()),
             ];
             for (pointer, _) in asked.iter().filter(|(_, given)| *given) {
                 violations.add(*pointer, "is for sessions that name capabilities");
@@ -285,6 +295,8 @@ impl NewSession {
             preferred_agent: self.preferred_agent.take(),
             preferred_kind: self.preferred_kind.take(),
             files: std::mem::take(&mut self.files),
+            task_type: self.task_type.take(),
+            input_data: std::mem::take(&mut self.input_data),
         };
         Some(AgentSpec::Routed(route.into_request(violations)))
     }
