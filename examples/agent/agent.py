@@ -60,6 +60,7 @@ def work(task, report, cancelled):
         "summary": f"files written: {len(artifacts)}",
         "confidence": 0.9,  # in its own work, from 0 to 1; may be left out
         "began": began,
+        "task_type": task.get("task_type"),
         "input_data": task.get("input_data") or {},
     }
     if "output_schema" in context:  # an agent of your own makes what fits the schema

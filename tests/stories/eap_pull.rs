@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::harness::{
-    Answer, Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually, instant,
+    Answer, Cli, Job, Mode, PATIENCE, Plan, PullingAgent, Repo, Stand, Tenant, eventually, instant,
 };
 
 /// A lease of 30 seconds runs out, and then the next agent works.
@@ -231,6 +231,13 @@ async fn outputs(job: &Job) -> Vec<String> {
     outputs.map(|it| it["id"].as_str().expect("an id").to_owned()).collect()
 }
 
+/// The only one.
+async fn output_of(job: &Job) -> Value {
+    let outputs = outputs(job).await;
+    assert_eq!(outputs.len(), 1, "{outputs:?}");
+    job.artifact(&outputs[0]).await.json()
+}
+
 /// The first hands its result over while the second works: nobody wants it any more.
 pub async fn the_task_of_an_agent_that_hangs_is_done_by_another(mode: Mode) {
     let (stand, tenant, repo) = own(mode, Plan::default()).await;
@@ -263,9 +270,7 @@ pub async fn the_task_of_an_agent_that_hangs_is_done_by_another(mode: Mode) {
     assert_eq!(job.outcomes().await, ["failed", "completed"]);
     let leases = [first.count("LEASE"), second.count("LEASE")];
     assert_eq!(leases, [1, 1], "each had it once");
-    let outputs = outputs(&job).await;
-    assert_eq!(outputs.len(), 1, "{outputs:?}");
-    let output = job.artifact(&outputs[0]).await.json();
+    let output = output_of(&job).await;
     let second_run = instant(&job.attempts().await[1]["started_at"]).timestamp();
     let second_run = u32::try_from(second_run).expect("seconds");
     let began = output["began"].as_f64().expect("seconds");
@@ -353,4 +358,34 @@ pub async fn files_that_cannot_be_handed_over_are_not_held_against_the_agent(mod
     assert_eq!(fares, (&json!(true), &json!(0), &json!(1.0)), "{shown}");
     assert_eq!(agent.count("LEASE"), 0, "it was never told of them");
     ask(&tenant, &repo).await.reaches("completed").await;
+}
+
+/// In the words of the command line and of the API: an agent that was chosen is told as much as one that is named.
+pub async fn an_agent_that_was_chosen_is_handed_a_type_and_data(mode: Mode) {
+    let (stand, tenant, repo) = own(mode, Plan::default()).await;
+    let agent = PullingAgent::start(&stand, &tenant, "ABLE", &[]).await;
+    let words = [
+        "session", "run", "--can", "documentation", "--prompt", "Read by the sample.", "--task-type", "review",
+        "--input-data", r#"{"depth": [2]}"#, "--as-tenant", &tenant.slug, "--detach",
+    ];
+    let said = Cli::run(&stand, &stand.admin_key(), &words).await.expect(0);
+    let by_words = tenant.job(said.stdout.trim());
+    let body = json!({
+        "title": "routed", "prompt": "Read by the sample.", "capabilities": ["documentation"],
+        "task_type": "review", "input_data": {"depth": [2]},
+    });
+    let made = tenant.api.post("/api/v1/sessions", &body).await.expect(201).json();
+    let by_body = tenant.job(made["id"].as_str().expect("an id"));
+    for job in [by_words, by_body] {
+        let done = job.reaches("completed").await;
+        assert_eq!(done["agent"]["route"]["task_type"], "review", "{done}");
+        let output = output_of(&job).await;
+        let told = (&output["task_type"], &output["input_data"]);
+        assert_eq!(told, (&json!("review"), &json!({"depth": [2]})));
+    }
+    let plain = ask(&tenant, &repo).await;
+    plain.reaches("completed").await;
+    let output = output_of(&plain).await;
+    assert_eq!((&output["task_type"], &output["input_data"]), (&json!("coding"), &json!({})));
+    assert_eq!(agent.count("begin"), 3);
 }

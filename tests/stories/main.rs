@@ -203,7 +203,8 @@ embedded {
         an_external_agent_is_chosen_by_what_it_can_do,
         what_is_wrong_with_an_agent_is_said;
     eap_pull:
-        files_that_cannot_be_handed_over_are_not_held_against_the_agent;
+        files_that_cannot_be_handed_over_are_not_held_against_the_agent,
+        an_agent_that_was_chosen_is_handed_a_type_and_data;
     eap_external:
         an_agent_that_does_not_beat_is_asked_how_it_is,
         the_task_of_an_agent_that_falls_silent_is_done_by_another,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use domain::{DependencyRule, JobId, JobState, Labels, Priority, Timestamp};
+use serde_json::{Map, Value};
 
 use super::{Connection, DemandArgs};
 use crate::output::Format;
@@ -130,6 +131,12 @@ pub struct WorkArgs {
     /// File of the worktree that an agent which works elsewhere (--agent eap, --can) is handed; may be repeated
     #[arg(long = "file", value_name = "FILE", requires = "repo")]
     pub files: Vec<String>,
+    /// What kind of work it is, in words that an agent which works elsewhere (--agent eap, --can) knows [default: coding]
+    #[arg(long, value_name = "TYPE")]
+    pub task_type: Option<String>,
+    /// A JSON object that an agent which works elsewhere (--agent eap, --can) is handed as it is
+    #[arg(long, value_name = "JSON", value_parser = object)]
+    pub input_data: Option<Map<String, Value>>,
     /// Line for /bin/sh, run by the command agent
     #[arg(long, value_name = "LINE", conflicts_with = "argv")]
     pub run: Option<String>,
@@ -219,6 +226,10 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     let wrong =
         |_| "write an instant with its zone, as 2026-12-24T18:00:00Z or 2026-12-24T19:00:00+01:00";
     text.parse().map_err(wrong).map_err(str::to_owned)
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("write a JSON object: {error}"))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

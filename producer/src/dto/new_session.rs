@@ -62,6 +62,14 @@ pub(crate) struct NewSession {
     /// 100 relative paths. Other agents see the whole worktree.
     #[serde(default)]
     pub files: Vec<String>,
+    /// With `capabilities`: what kind of work it is, in words that an agent which works elsewhere knows; at most 64
+    /// characters. Absent: what the agent is registered with, or `coding`.
+    pub task_type: Option<String>,
+    /// With `capabilities`: handed as it is to an agent which works elsewhere, over what the agent is registered with; at
+    /// most 16 KiB. Other agents do not see it.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub input_data: Map<String, Value>,
     /// With `capabilities`: false refuses the session with 503 if no agent could take it now. For single sessions only.
     pub wait: Option<bool>,
     /// Absent: the agent works in an empty folder.

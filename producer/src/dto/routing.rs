@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{Rejected, RouteRequest, Routing, Scored, Violations};
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::new_job::{labels, labels_once};
+use super::text::check_object;
 
 /// What a task asks of an agent.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -38,6 +40,13 @@ pub(crate) struct RouteBody {
     /// Files of the worktree that an agent which works elsewhere is handed, as relative paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// What kind of work it is, in words that an agent which works elsewhere knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<String>,
+    /// Handed to an agent which works elsewhere as it is.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = Object)]
+    pub input_data: Map<String, Value>,
 }
 
 impl RouteBody {
@@ -51,6 +60,7 @@ impl RouteBody {
                 None
             }
         });
+        check_object("/input_data", &self.input_data, violations);
         RouteRequest {
             capabilities: self.capabilities,
             min_tier: self.min_tier.unwrap_or_default(),
@@ -58,6 +68,8 @@ impl RouteBody {
             preferred_agent: self.preferred_agent,
             preferred_kind: kind,
             files: self.files,
+            task_type: self.task_type,
+            input_data: self.input_data,
         }
     }
 }
@@ -71,6 +83,8 @@ impl From<RouteRequest> for RouteBody {
             preferred_agent: request.preferred_agent,
             preferred_kind: request.preferred_kind.map(|kind| kind.to_string()),
             files: request.files,
+            task_type: request.task_type,
+            input_data: request.input_data,
         }
     }
 }

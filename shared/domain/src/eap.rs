@@ -50,22 +50,41 @@ impl Eap {
                 ),
             );
         }
-        if let Some(task_type) = &self.task_type {
-            violations.text("/agent/task_type", task_type, 1, TASK_TYPE_MAX);
-        }
-        check_files("/agent/files", &self.files, violations);
-        let bytes = serde_json::to_string(&self.input_data).map_or(usize::MAX, |text| text.len());
-        if bytes > INPUT_BYTES_MAX {
-            violations.add(
-                "/agent/input_data",
-                format!("has {bytes} bytes; at most {INPUT_BYTES_MAX} are allowed"),
-            );
-        }
+        let task_type = self.task_type.as_deref();
+        check_handed(
+            "/agent",
+            task_type,
+            &self.files,
+            &self.input_data,
+            violations,
+        );
+    }
+}
+
+/// What an agent that works elsewhere is handed beside the prompt; the fields stand below `pointer`.
+pub(crate) fn check_handed(
+    pointer: &str,
+    task_type: Option<&str>,
+    files: &[String],
+    input_data: &Map<String, Value>,
+    violations: &mut Violations,
+) {
+    if let Some(task_type) = task_type {
+        let pointer = format!("{pointer}/task_type");
+        violations.text(&pointer, task_type, 1, TASK_TYPE_MAX);
+    }
+    check_files(&format!("{pointer}/files"), files, violations);
+    let bytes = serde_json::to_string(input_data).map_or(usize::MAX, |text| text.len());
+    if bytes > INPUT_BYTES_MAX {
+        violations.add(
+            format!("{pointer}/input_data"),
+            format!("has {bytes} bytes; at most {INPUT_BYTES_MAX} are allowed"),
+        );
     }
 }
 
 /// Files of the worktree that an agent is handed.
-pub(crate) fn check_files(pointer: &str, files: &[String], violations: &mut Violations) {
+fn check_files(pointer: &str, files: &[String], violations: &mut Violations) {
     if files.len() > FILES_MAX {
         violations.add(
             pointer,

@@ -2,6 +2,7 @@
 //! needs it. Made by the claim, never by a client.
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use crate::{AgentId, Eap};
 
@@ -13,9 +14,15 @@ pub struct External {
     /// Where it takes tasks; absent for one that asks for them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint_url: Option<String>,
+    /// What kind of work it is; absent: `coding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<String>,
     /// Files of the worktree that it is handed, relative paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// The session's own words to it.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub input_data: Map<String, Value>,
 }
 
 impl External {
@@ -23,8 +30,9 @@ impl External {
     pub fn to_eap(&self) -> Eap {
         Eap {
             name: self.name.clone(),
+            task_type: self.task_type.clone(),
             files: self.files.clone(),
-            ..Eap::default()
+            input_data: self.input_data.clone(),
         }
     }
 }

@@ -138,7 +138,7 @@ impl Job {
         if let JobSpec::Session(session) = &mut self.spec {
             let spec = agent.spec();
             session.agent = match &session.agent {
-                AgentSpec::Routed(request) => spec.handed(&request.files),
+                AgentSpec::Routed(request) => spec.handed(request),
                 _ => spec,
             };
         }

@@ -156,15 +156,30 @@ impl AgentSpec {
         }
     }
 
-    /// The same, with further files for an agent that works elsewhere; others see the whole worktree.
+    /// The same, with what the session hands to an agent that works elsewhere, over what the agent is registered with;
+    /// others see the whole worktree.
     #[must_use]
-    pub(crate) fn handed(mut self, files: &[String]) -> Self {
-        if let Self::Eap(Eap { files: known, .. }) | Self::External(External { files: known, .. }) =
-            &mut self
+    pub(crate) fn handed(mut self, request: &RouteRequest) -> Self {
+        if let Self::Eap(Eap {
+            task_type,
+            files,
+            input_data,
+            ..
+        })
+        | Self::External(External {
+            task_type,
+            files,
+            input_data,
+            ..
+        }) = &mut self
         {
-            let new = files.iter().filter(|file| !known.contains(file));
+            if request.task_type.is_some() {
+                task_type.clone_from(&request.task_type);
+            }
+            let new = request.files.iter().filter(|file| !files.contains(file));
             let new: Vec<String> = new.cloned().collect();
-            known.extend(new);
+            files.extend(new);
+            input_data.extend(request.input_data.clone());
         }
         self
     }

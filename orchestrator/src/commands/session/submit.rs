@@ -46,7 +46,9 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
     let routed = !args.capabilities.is_empty();
     let mut body = Map::new();
     body.insert("title".to_owned(), title(args).into());
-    if !routed {
+    if routed {
+        body.extend(handed(args));
+    } else {
         body.insert("agent".to_owned(), agent(args)?);
     }
     let mut set = |name: &str, value: Option<Value>| {
@@ -57,8 +59,6 @@ pub fn work(args: &WorkArgs) -> Result<Map<String, Value>, UsageError> {
         (!args.prompt.is_empty()).then(|| args.prompt.clone().into()),
     );
     set("capabilities", routed.then(|| json!(args.capabilities)));
-    let handed = routed && !args.files.is_empty();
-    set("files", handed.then(|| json!(args.files)));
     set("min_tier", args.min_tier.map(Value::from));
     set("preferred_agent", args.prefer.as_deref().map(Value::from));
     set(
@@ -124,9 +124,9 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
             "--model and --providers are for the agent `opencode`; say --agent opencode too";
         return Err(UsageError(message.to_owned()));
     }
-    if args.agent != Some(AgentChoice::Eap) && (args.agent_name.is_some() || !args.files.is_empty())
-    {
-        let message = "--agent-name and --file are for external agents; say --agent eap too";
+    let is_handed = args.agent_name.is_some() || !handed(args).is_empty();
+    if args.agent != Some(AgentChoice::Eap) && is_handed {
+        let message = "--agent-name, --file, --task-type and --input-data are for external agents; say --agent eap too";
         return Err(UsageError(message.to_owned()));
     }
     match (args.agent, &args.run) {
@@ -169,11 +169,23 @@ fn eap(args: &WorkArgs, has_command: bool) -> Result<Value, UsageError> {
             "which external agent? --agent-name NAME, as the workers' configuration has it";
         return Err(UsageError(message.to_owned()));
     };
-    let mut agent = json!({"kind": "eap", "name": name});
-    if !args.files.is_empty() {
-        agent["files"] = json!(args.files);
-    }
-    Ok(agent)
+    let mut agent = handed(args);
+    agent.insert("kind".to_owned(), "eap".into());
+    agent.insert("name".to_owned(), name.as_str().into());
+    Ok(agent.into())
+}
+
+/// What an agent that works elsewhere is handed beside the prompt.
+fn handed(args: &WorkArgs) -> Map<String, Value> {
+    let fields = [
+        ("files", (!args.files.is_empty()).then(|| json!(args.files))),
+        ("task_type", args.task_type.as_deref().map(Value::from)),
+        ("input_data", args.input_data.clone().map(Value::from)),
+    ];
+    let given = fields.into_iter();
+    given
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }
 
 /// What was said, or else what it does.
@@ -324,13 +336,21 @@ mod tests {
             "/",
             "--file",
             "b/c",
+            "--task-type",
+            "review",
+            "--input-data",
+            r#"{"depth": 2}"#,
         ];
-        let expected = json!({"kind": "eap", "name": "a", "files": ["b/c"]});
+        let expected = json!({
+            "kind": "eap", "name": "a", "files": ["b/c"], "task_type": "review", "input_data": {"depth": 2},
+        });
         assert_eq!(body(&parsed(&words)).unwrap()["agent"], expected);
         let with_command = ["--agent", "eap", "--agent-name", "a", "--run", "x"];
         for wrong in [
             &["--agent", "eap"][..],
             &["--agent-name", "a"],
+            &["--task-type", "a"],
+            &["--input-data", "{}"],
             &with_command,
         ] {
             assert!(body(&parsed(wrong)).is_err(), "{wrong:?}");
@@ -348,10 +368,19 @@ mod tests {
             "tester",
             "--prompt",
             "test it",
+            "--repo",
+            "/",
+            "--file",
+            "b/c",
+            "--task-type",
+            "review",
+            "--input-data",
+            r#"{"depth": 2}"#,
         ];
         let expected = json!({
             "title": "test it", "prompt": "test it", "capabilities": ["testing", "web"], "min_tier": 3,
-            "preferred_agent": "tester",
+            "preferred_agent": "tester", "repository": {"path": "/", "ref": "HEAD"}, "files": ["b/c"],
+            "task_type": "review", "input_data": {"depth": 2},
         });
         assert_eq!(body(&parsed(&words)).unwrap(), expected);
     }

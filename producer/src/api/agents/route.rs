@@ -34,8 +34,13 @@ pub(super) async fn route_task(
     let mut violations = Violations::default();
     let request = body.into_request(&mut violations);
     request.check(&mut violations);
-    if !request.files.is_empty() {
-        violations.add("/files", "is for sessions; nothing is handed over here");
+    let handed = [
+        ("/files", !request.files.is_empty()),
+        ("/task_type", request.task_type.is_some()),
+        ("/input_data", !request.input_data.is_empty()),
+    ];
+    for (pointer, _) in handed.into_iter().filter(|(_, given)| *given) {
+        violations.add(pointer, "is for sessions; nothing is handed over here");
     }
     violations.or(())?;
     let routing = use_cases::route_task(&app.ports, allowed.tenant, &request).await?;

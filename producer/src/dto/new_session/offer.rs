@@ -78,6 +78,8 @@ impl NewSession {
             preferred_agent: self.preferred_agent.take(),
             preferred_kind: self.preferred_kind.take(),
             files: std::mem::take(&mut self.files),
+            task_type: self.task_type.take(),
+            input_data: std::mem::take(&mut self.input_data),
         };
         Some(AgentSpec::Routed(route.into_request(violations)))
     }
@@ -89,6 +91,8 @@ impl NewSession {
             ("/preferred_agent", self.preferred_agent.is_some()),
             ("/preferred_kind", self.preferred_kind.is_some()),
             ("/files", !self.files.is_empty()),
+            ("/task_type", self.task_type.is_some()),
+            ("/input_data", !self.input_data.is_empty()),
         ];
         for (pointer, _) in asked.iter().filter(|(_, given)| *given) {
             violations.add(*pointer, "is for sessions that name capabilities");

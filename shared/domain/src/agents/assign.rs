@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::RegisteredKind;
-use super::route::{Candidate, RouteContext, RouteRequest, route};
+use super::route::{Candidate, RouteContext, RouteRequest, Wish, route};
 use crate::{AgentId, JobId, Labels, QueueKey, Timestamp};
 
 /// A session that waits to be routed.
@@ -50,7 +50,7 @@ pub fn assign(
 ) -> Vec<Assignment> {
     let mut assigned = Vec::new();
     // Agents only fill up while this goes on, so what found none once finds none again.
-    let mut in_vain: HashSet<(QueueKey, &RouteRequest, &[AgentId])> = HashSet::new();
+    let mut in_vain: HashSet<(QueueKey, Wish<'_>, &[AgentId])> = HashSet::new();
     for task in tasks {
         if assigned.len() >= offer.most as usize {
             break;
@@ -67,7 +67,7 @@ pub fn assign(
             assigned.push(task.assigned(agent, true));
             continue;
         }
-        let key = (task.queue, &task.request, task.failed.as_slice());
+        let key = (task.queue, task.request.wish(), task.failed.as_slice());
         if in_vain.contains(&key) {
             continue;
         }

@@ -228,7 +228,9 @@ impl RegisteredAgent {
                 agent: self.id,
                 name: self.definition.name.clone(),
                 endpoint_url: external.endpoint_url.clone(),
+                task_type: None,
                 files: Vec::new(),
+                input_data: Map::new(),
             }),
         }
     }

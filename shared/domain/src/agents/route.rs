@@ -5,20 +5,21 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::RegisteredKind;
 use super::breaker::Breaker;
 use super::condition::{AgentStatus, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED};
 use super::definition::{RegisteredAgent, TIER_MAX, check_capabilities};
 use super::score::{Scored, score};
-use crate::eap::check_files;
+use crate::eap::check_handed;
 use crate::{AgentId, Labels, TenantId, Timestamp, Violations};
 
 /// Agents that are named beside the choice: enough to see what it was chosen over.
 pub const ALTERNATIVES: usize = 3;
 
 /// What a task asks of an agent.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RouteRequest {
     /// All of them.
     #[serde(default)]
@@ -36,7 +37,23 @@ pub struct RouteRequest {
     /// Files of the worktree that an agent which works elsewhere is handed, relative paths.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub files: Vec<String>,
+    /// What kind of work it is, in words that an agent which works elsewhere knows; absent: what the agent is registered
+    /// with, or `coding`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_type: Option<String>,
+    /// The session's own words to an agent which works elsewhere, handed over as they are.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub input_data: Map<String, Value>,
 }
+
+/// What of a request decides who gets it: all but what is handed over.
+pub(super) type Wish<'a> = (
+    &'a BTreeSet<String>,
+    u8,
+    &'a Labels,
+    Option<&'a str>,
+    Option<RegisteredKind>,
+);
 
 impl RouteRequest {
     pub fn check(&self, violations: &mut Violations) {
@@ -46,7 +63,18 @@ impl RouteRequest {
         if let Some(preferred) = &self.preferred_agent {
             violations.text("/preferred_agent", preferred, 1, 64);
         }
-        check_files("/files", &self.files, violations);
+        let task_type = self.task_type.as_deref();
+        check_handed("", task_type, &self.files, &self.input_data, violations);
+    }
+
+    pub(super) fn wish(&self) -> Wish<'_> {
+        (
+            &self.capabilities,
+            self.min_tier,
+            &self.labels,
+            self.preferred_agent.as_deref(),
+            self.preferred_kind,
+        )
     }
 
     pub(super) fn prefers(&self, agent: &RegisteredAgent) -> bool {

@@ -10,7 +10,9 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::*;
-use crate::{AgentId, AgentSpec, JobId, JobKind, Labels, QueueKey, TenantId, Timestamp};
+use crate::{
+    AgentId, AgentSpec, Eap, JobId, JobKind, Labels, QueueKey, TenantId, Timestamp, Violations,
+};
 
 const NOW: Timestamp = Timestamp::UNIX_EPOCH;
 

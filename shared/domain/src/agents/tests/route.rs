@@ -30,6 +30,58 @@ fn of_equals_the_cheaper_one_then_the_older_one_is_chosen() {
 }
 
 #[test]
+fn what_a_session_hands_over_stands_over_what_its_agent_is_registered_with() {
+    let data = |text: &str| serde_json::from_str(text).unwrap();
+    let request = RouteRequest {
+        files: vec!["a".to_owned(), "b".to_owned()],
+        task_type: Some("review".to_owned()),
+        input_data: data(r#"{"depth": 2}"#),
+        ..asks("testing")
+    };
+    let given = external(1, "a", None).agent.spec().handed(&request);
+    let AgentSpec::External(given) = given else {
+        panic!("{given:?}");
+    };
+    let told = given.to_eap();
+    assert_eq!(told.task_type(), "review");
+    assert_eq!(
+        (&told.files, &told.input_data),
+        (&request.files, &request.input_data)
+    );
+
+    let registered = AgentSpec::Eap(Eap {
+        name: "a".to_owned(),
+        task_type: Some("coding".to_owned()),
+        files: vec!["b".to_owned(), "c".to_owned()],
+        input_data: data(r#"{"depth": 1, "tone": "kind"}"#),
+    });
+    assert_eq!(registered.clone().handed(&asks("testing")), registered);
+    let AgentSpec::Eap(told) = registered.handed(&request) else {
+        panic!("another kind");
+    };
+    assert_eq!(told.task_type(), "review");
+    assert_eq!(told.files, ["b", "c", "a"]);
+    assert_eq!(told.input_data, data(r#"{"depth": 2, "tone": "kind"}"#));
+    assert_eq!(AgentSpec::ECHO.handed(&request), AgentSpec::ECHO);
+}
+
+#[test]
+fn what_is_handed_over_is_bounded_and_decides_nothing() {
+    let mut violations = Violations::default();
+    let much = "x".repeat(16 * 1024);
+    let request = RouteRequest {
+        files: vec!["../a".to_owned()],
+        task_type: Some(String::new()),
+        input_data: [("a".to_owned(), much.into())].into_iter().collect(),
+        ..asks("testing")
+    };
+    request.check(&mut violations);
+    let wrong: Vec<&str> = violations.0.iter().map(|it| it.pointer.as_str()).collect();
+    assert_eq!(wrong, ["/task_type", "/files/0", "/input_data"]);
+    assert_eq!(request.wish(), asks("testing").wish());
+}
+
+#[test]
 fn every_reason_against_an_agent_is_named() {
     let request = RouteRequest {
         min_tier: 3,
