@@ -318,6 +318,11 @@ async fn an_external_agent_is_not_a_way_into_the_servers_network() {
     ask(&site, &external("lower", None))
         .await
         .invalid_at("/name");
+    for tasks in [0, 1001] {
+        let mut body = external("E", None);
+        body["max_concurrent_tasks"] = json!(tasks);
+        ask(&site, &body).await.invalid_at("/max_concurrent_tasks");
+    }
     let mut old = external("E", None);
     old["protocol_version"] = json!("0.9");
     ask(&site, &old).await.invalid_at("/protocol_version");

@@ -49,7 +49,7 @@ mod worker;
 
 pub use agents::{
     ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, Assignment,
-    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate,
+    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, CAPACITY_MAX, Candidate,
     Condition, ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask,
     Refusal, RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer,
     Routing, Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal,

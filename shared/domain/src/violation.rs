@@ -80,7 +80,7 @@ impl Violations {
         }
     }
 
-    pub(crate) fn range(&mut self, pointer: &str, value: u64, min: u64, max: u64) {
+    pub fn range(&mut self, pointer: &str, value: u64, min: u64, max: u64) {
         if value < min || value > max {
             self.add(
                 pointer,

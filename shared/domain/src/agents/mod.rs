@@ -23,7 +23,7 @@ pub use condition::{
     AgentStatus, Beat, Condition, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, UnknownStatus,
 };
 pub use definition::{
-    AgentChange, AgentDefinition, AgentWork, ExternalAgent, RegisteredAgent,
+    AgentChange, AgentDefinition, AgentWork, CAPACITY_MAX, ExternalAgent, RegisteredAgent,
     RegisteredKind, TIER_MAX, UnknownRegisteredKind,
 };
 pub use route::{
