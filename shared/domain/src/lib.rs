@@ -61,7 +61,7 @@ pub use api_key::ApiKey;
 pub use artifact::Artifact;
 pub use attempt::{Attempt, AttemptOutcome};
 pub use backoff::{BACKOFF_BASE, BACKOFF_CAP, backoff};
-pub use budget::{BUDGET_EXCEEDED, Budget, OnLimit, Spent, Used};
+pub use budget::{BUDGET_EXCEEDED, Budget, OnLimit, Spent, Used, money};
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint};
 pub use demands::Demands;
 pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};
