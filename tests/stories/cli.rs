@@ -186,6 +186,7 @@ pub async fn the_first_key_needs_no_server(mode: Mode) {
     let create = ["key", "create", "--data-dir", &folder, "--role", "admin"];
     let first = Cli::bare(&stand, &create).await.expect(0);
     assert!(first.stdout.starts_with("orc_"), "{}", first.stdout);
+    assert!(first.stderr.contains("acts for EVERY tenant"), "{}", first.stderr);
     assert_eq!(first.stdout.lines().count(), 1, "{}", first.stdout);
 }
 

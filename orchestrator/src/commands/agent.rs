@@ -47,6 +47,9 @@ struct Routing {
     alternatives: Vec<Scored>,
     reason: String,
     rejected: Vec<Rejected>,
+    /// Absent in answers of older servers.
+    #[serde(default)]
+    rejected_more: usize,
 }
 
 #[derive(Debug, Deserialize)]
@@ -149,6 +152,10 @@ async fn route(args: AgentRouteArgs, loader: &Loader) -> anyhow::Result<Exit> {
         table.add_row([rejected.name, String::new(), rejected.reason]);
     }
     output::print(table)?;
+    if routing.rejected_more > 0 {
+        let more = routing.rejected_more;
+        output::line(format_args!("and {more} more that would not get it"))?;
+    }
     output::line(routing.reason)?;
     Ok(exit)
 }

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations,
+    Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations, money,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -141,6 +141,7 @@ impl TaskReportBody {
     pub fn into_report(self) -> Result<(TaskLeaseId, TaskReport), Violations> {
         let mut violations = Violations::default();
         not_negative("/cost_usd", self.cost_usd, &mut violations);
+        check_tokens(self.tokens_used, self.input_tokens, &mut violations);
         let progress = self.progress.map(|it| it.into_progress(&mut violations));
         let says_usage = self.tokens_used.is_some() || self.cost_usd.is_some();
         let all = self.tokens_used.unwrap_or_default();
@@ -148,7 +149,7 @@ impl TaskReportBody {
         let usage = says_usage.then(|| Usage {
             input_tokens: read,
             output_tokens: all - read,
-            cost: self.cost_usd.unwrap_or_default(),
+            cost: money(self.cost_usd.unwrap_or_default()),
         });
         let lease = TaskLeaseId::from_uuid(self.lease_id);
         violations.or((lease, TaskReport { progress, usage }))
@@ -166,12 +167,15 @@ impl TaskProgress {
                 format!("has {bytes} bytes; at most {DATA_BYTES_MAX} are allowed"),
             );
         }
+        if self.fraction.is_some_and(|it| !(0.0..=1.0).contains(&it)) {
+            violations.add("/progress/fraction", "must be a number from 0 to 1");
+        }
         let presentable = |text: String| -> String {
             let text = text.replace('\0', "\u{fffd}");
             text.chars().take(MESSAGE_CHARS).collect()
         };
         Progress {
-            fraction: self.fraction.map(|fraction| fraction.clamp(0.0, 1.0)),
+            fraction: self.fraction,
             message: self.message.map(presentable).filter(|it| !it.is_empty()),
             data,
         }
@@ -188,6 +192,7 @@ impl TaskResultBody {
             self.execution_time_ms,
             &mut violations,
         );
+        check_tokens(self.tokens_used, self.input_tokens, &mut violations);
         let id = key.to_string();
         if self.task_id.as_ref().is_some_and(|said| *said != id) {
             violations.add("/task_id", format!("must be `{id}`, as in the address"));
@@ -201,6 +206,15 @@ impl TaskResultBody {
                 Err(violations)
             }
         }
+    }
+}
+
+fn check_tokens(all: Option<u64>, read: Option<u64>, violations: &mut Violations) {
+    let all = all.unwrap_or_default();
+    if let Some(read) = read.filter(|read| *read > all) {
+        let detail =
+            format!("must not be more than `tokens_used`, which counts them too: {read} of {all}");
+        violations.add("/input_tokens", detail);
     }
 }
 

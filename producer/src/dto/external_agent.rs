@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use domain::{
-    AgentDefinition, AgentStatus, AgentWork, ExternalAgent, HEARTBEAT_INTERVAL, Labels, Violations,
+    AgentDefinition, AgentStatus, AgentWork, CAPACITY_MAX, ExternalAgent, HEARTBEAT_INTERVAL,
+    Labels, Violations,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -80,6 +81,9 @@ impl NewExternalAgent {
         if !self.name.chars().all(in_name) {
             violations.add("/name", "must be made of A-Z, 0-9, `_` and `-`");
         }
+        // By this name, and not by that of an agent that workers run.
+        let capacity = u64::from(self.max_concurrent_tasks);
+        violations.range("/max_concurrent_tasks", capacity, 1, CAPACITY_MAX);
         check_object("/metadata", &self.metadata, &mut violations);
         violations.or(AgentDefinition {
             name: self.name,

@@ -40,7 +40,7 @@ pub(crate) struct JobBody {
     #[serde(flatten)]
     #[schema(inline)]
     pub spec: SpecBody,
-    /// What the run last said about itself.
+    /// What the run last said about itself. When the next run begins, only `data` stays.
     pub progress: Option<ProgressBody>,
     /// What the run left behind: `summary`, `exit_code`, `diff` (`files`, `insertions`, `deletions`),
     /// `usage` (`input_tokens`, `output_tokens`, `cost`), `success`, `verify` (`exit_code`, `rounds`, `passed`), `output`,

@@ -11,6 +11,9 @@ use uuid::Uuid;
 use super::new_job::{labels, labels_once};
 use super::text::check_object;
 
+/// Of agents that do not get a task: enough to see what would have to change.
+const REJECTED_SHOWN: usize = 10;
+
 /// What a task asks of an agent.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -99,8 +102,11 @@ pub(crate) struct RoutingBody {
     pub alternatives: Vec<ScoredBody>,
     /// The whole of it in a sentence.
     pub reason: String,
-    /// Every other agent, and why it does not get it.
+    /// Other agents and why they do not get it, at most ten: those that suit and are not free first, then those that lack
+    /// the least.
     pub rejected: Vec<RejectedBody>,
+    /// How many others there are beside those.
+    pub rejected_more: usize,
 }
 
 /// An agent that would do. `score` is 0.4 `tier` + 0.3 `capability` + 0.2 `load` + 0.1 `availability` + `preferred`.
@@ -139,8 +145,11 @@ pub(crate) struct RejectedBody {
 }
 
 impl From<Routing> for RoutingBody {
-    fn from(routing: Routing) -> Self {
+    fn from(mut routing: Routing) -> Self {
         let reason = routing.reason();
+        // Stable: of those that are as near the first registered comes first.
+        routing.rejected.sort_by_key(|it| it.why.distance());
+        let rejected_more = routing.rejected.len().saturating_sub(REJECTED_SHOWN);
         Self {
             choice: routing.choice.map(ScoredBody::from),
             alternatives: routing
@@ -152,8 +161,10 @@ impl From<Routing> for RoutingBody {
             rejected: routing
                 .rejected
                 .into_iter()
+                .take(REJECTED_SHOWN)
                 .map(RejectedBody::from)
                 .collect(),
+            rejected_more,
         }
     }
 }

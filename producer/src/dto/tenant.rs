@@ -1,6 +1,7 @@
 use chrono::{DateTime, Utc};
 use domain::{
-    LimitChange, Month, MonthUse, MonthlyLimits, NewTenant, Quotas, Tenant, TenantChange, Timestamp,
+    LimitChange, Month, MonthUse, MonthlyLimits, NewTenant, Quotas, Tenant, TenantChange,
+    Timestamp, money,
 };
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
@@ -136,7 +137,8 @@ impl TenantBody {
         let this_month = MonthBody {
             month: month.to_string(),
             tokens: used.tokens,
-            cost_usd: used.cost_usd,
+            // Added up by the store, run by run.
+            cost_usd: money(used.cost_usd),
             used_up: tenant.monthly.used_up(used).is_some(),
             ends_at: month.ends(),
         };

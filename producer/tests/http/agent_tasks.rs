@@ -239,6 +239,16 @@ async fn what_makes_no_sense_is_said() {
         (json!({"cost_usd": -1}), "/cost_usd"),
         (json!({"tokens_used": -1}), "/tokens_used"),
         (
+            json!({"tokens_used": 10, "input_tokens": 11}),
+            "/input_tokens",
+        ),
+        (json!({"input_tokens": 1}), "/input_tokens"),
+        (json!({"progress": {"fraction": 7}}), "/progress/fraction"),
+        (
+            json!({"progress": {"fraction": -0.1}}),
+            "/progress/fraction",
+        ),
+        (
             json!({"progress": {"data": {"a": "\u{0}"}}}),
             "/progress/data/a",
         ),
@@ -254,6 +264,10 @@ async fn what_makes_no_sense_is_said() {
         (json!({}), "/status"),
         (json!({"status": "done"}), "/status"),
         (json!({"status": "failed", "cost_usd": -1}), "/cost_usd"),
+        (
+            json!({"status": "failed", "tokens_used": 10, "input_tokens": 11}),
+            "/input_tokens",
+        ),
         (
             json!({"status": "failed", "execution_time_ms": -1}),
             "/execution_time_ms",

@@ -318,6 +318,11 @@ async fn an_external_agent_is_not_a_way_into_the_servers_network() {
     ask(&site, &external("lower", None))
         .await
         .invalid_at("/name");
+    for tasks in [0, 1001] {
+        let mut body = external("E", None);
+        body["max_concurrent_tasks"] = json!(tasks);
+        ask(&site, &body).await.invalid_at("/max_concurrent_tasks");
+    }
     let mut old = external("E", None);
     old["protocol_version"] = json!("0.9");
     ask(&site, &old).await.invalid_at("/protocol_version");
@@ -401,6 +406,7 @@ async fn routing_answers_the_choice_the_next_and_why_not_the_others() {
     assert!((score - 1.0).abs() < 1e-9, "{answer}");
     assert_eq!(answer["alternatives"][0]["name"], "low");
     assert_eq!(answer["rejected"][0]["reason"], "cannot do testing");
+    assert_eq!(answer["rejected_more"], 0);
     let preferred =
         json!({"capabilities": ["testing"], "preferred_agent": "low", "preferred_kind": "echo"});
     let parts = &route(preferred).await.json()["alternatives"][0]["parts"];
@@ -414,6 +420,23 @@ async fn routing_answers_the_choice_the_next_and_why_not_the_others() {
             .starts_with("no agent suits: "),
         "{none}"
     );
+    // Those that are nearest, and how many more there are.
+    for n in 0..12 {
+        let body = json!({"name": format!("n{n}"), "agent": {"kind": "echo"}, "capabilities": []});
+        registered(&site, &body).await;
+    }
+    let asked = json!({"capabilities": ["web", "testing"]});
+    let answer = route(asked).await.json();
+    let rejected = answer["rejected"].as_array().unwrap();
+    let names: Vec<&str> = rejected
+        .iter()
+        .map(|it| it["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names.len(), 10);
+    assert_eq!(answer["rejected_more"], 5, "{answer}");
+    let mut near = names[..3].to_vec();
+    near.sort_unstable();
+    assert_eq!(near, ["high", "low", "other"]);
     route(json!({"capabilities": ["Vision"]}))
         .await
         .invalid_at("/capabilities/0");

@@ -4,7 +4,8 @@
 //! fetched for one: a schema that refers outside of itself is refused. Patterns are matched in linear time.
 
 use domain::Violations;
-use jsonschema::{PatternOptions, Validator};
+use jsonschema::error::ValidationErrorKind;
+use jsonschema::{PatternOptions, ReferencingError, ValidationError, Validator};
 use serde_json::Value;
 
 /// Of what does not fit, so much is named.
@@ -30,12 +31,12 @@ impl OutputSchema {
             .with_pattern_options(PatternOptions::regex())
             .build(schema)
             .map(Self)
-            .map_err(|error| cut(&format!("{}: {error}", at(error.instance_path().as_str()))))
+            .map_err(|error| wrong(&error))
     }
 
     /// The first things that do not fit; none when all does.
     pub fn misfits(&self, output: &Value) -> Vec<Misfit> {
-        let misfit = |error: jsonschema::ValidationError<'_>| Misfit {
+        let misfit = |error: ValidationError<'_>| Misfit {
             pointer: error.instance_path().as_str().to_owned(),
             detail: cut(&error.to_string()),
         };
@@ -53,6 +54,18 @@ pub(crate) fn check(schema: &Value, violations: &mut Violations) {
         let detail = format!("is no JSON schema that can be used: {why}");
         violations.add("/output_schema", detail);
     }
+}
+
+fn wrong(error: &ValidationError<'_>) -> String {
+    if let ValidationErrorKind::Referencing(ReferencingError::Unretrievable { uri, .. }) =
+        error.kind()
+    {
+        return cut(&format!(
+            "it refers to `{uri}`, which lies outside of it, and nothing is ever fetched; put what is meant below `$defs` \
+             and refer to it as `#/$defs/NAME`"
+        ));
+    }
+    cut(&format!("{}: {error}", at(error.instance_path().as_str())))
 }
 
 fn at(pointer: &str) -> String {
@@ -103,6 +116,13 @@ mod tests {
         ] {
             assert!(OutputSchema::new(&schema).is_err(), "{schema}");
         }
+        let remote = json!({"$ref": "http://127.0.0.1:9/schema.json"});
+        let why = OutputSchema::new(&remote).unwrap_err();
+        assert!(
+            why.starts_with("it refers to `http://127.0.0.1:9/schema.json`"),
+            "{why}"
+        );
+        assert!(why.contains("#/$defs/NAME"), "{why}");
         let own = json!({"$defs": {"n": {"type": "number"}}, "$ref": "#/$defs/n"});
         assert_eq!(
             OutputSchema::new(&own).unwrap().misfits(&json!("x")).len(),

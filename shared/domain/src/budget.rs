@@ -40,6 +40,12 @@ pub enum OnLimit {
     Stop,
 }
 
+/// An amount of money to a billionth: what adding in binary fractions leaves behind that is nobody's cost, and reads badly.
+pub fn money(amount: f64) -> f64 {
+    const BILLIONTHS: f64 = 1e9;
+    (amount * BILLIONTHS).round() / BILLIONTHS
+}
+
 /// What the runs of one session used so far, as they say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
@@ -61,7 +67,7 @@ impl Spent {
         Self {
             input_tokens: count("input_tokens").unwrap_or_default(),
             output_tokens: count("output_tokens").unwrap_or_default(),
-            cost: cost.unwrap_or_default().clamp(0.0, COST_MAX),
+            cost: money(cost.unwrap_or_default().clamp(0.0, COST_MAX)),
             steps: count("steps")
                 .or_else(|| count("answers"))
                 .unwrap_or_default(),
@@ -73,7 +79,7 @@ impl Spent {
         Self {
             input_tokens: self.input_tokens.saturating_add(other.input_tokens),
             output_tokens: self.output_tokens.saturating_add(other.output_tokens),
-            cost: self.cost + other.cost,
+            cost: money(self.cost + other.cost),
             steps: self.steps.saturating_add(other.steps),
         }
     }
@@ -102,7 +108,7 @@ impl Spent {
     pub fn since(self, earlier: Self) -> Used {
         Used {
             tokens: self.tokens().saturating_sub(earlier.tokens()),
-            cost: (self.cost - earlier.cost).max(0.0),
+            cost: money((self.cost - earlier.cost).max(0.0)),
             steps: self.steps.saturating_sub(earlier.steps),
         }
     }
@@ -134,7 +140,7 @@ impl Used {
     pub fn plus(self, other: Self) -> Self {
         Self {
             tokens: self.tokens.saturating_add(other.tokens),
-            cost: self.cost + other.cost,
+            cost: money(self.cost + other.cost),
             steps: self.steps.saturating_add(other.steps),
         }
     }
@@ -192,6 +198,15 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn money_is_added_up_without_what_binary_fractions_leave() {
+        assert_eq!(money(0.1 + 0.2).to_string(), "0.3");
+        assert_eq!(money(0.000_225_000_000_000_000_02).to_string(), "0.000225");
+        let (a, b) = (spent(0, 0.1, 0), spent(0, 0.2, 0));
+        assert_eq!(a.plus(b).cost.to_string(), "0.3");
+        assert_eq!(a.plus(b).since(b).cost.to_string(), "0.1");
+    }
 
     fn spent(input_tokens: u64, cost: f64, steps: u64) -> Spent {
         Spent {

@@ -9,11 +9,21 @@ use uuid::Uuid;
 /// The text is not an id of the expected kind.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{text}` is not a {what} id: expected a UUID such as 0198c5a2-7e1b-7cc0-8000-0123456789ab"
+    "`{text}` is not {} {what} id: expected a UUID such as 0198c5a2-7e1b-7cc0-8000-0123456789ab",
+    article(what)
 )]
 pub struct ParseIdError {
     pub what: &'static str,
     pub text: String,
+}
+
+/// Before a word that begins so; of the words below none has a vowel that is not heard.
+fn article(word: &str) -> &'static str {
+    if word.starts_with(['a', 'e', 'i', 'o', 'A', 'E', 'I', 'O']) {
+        "an"
+    } else {
+        "a"
+    }
 }
 
 macro_rules! typed_id {
@@ -94,3 +104,16 @@ typed_id!(
     /// A replay of dead letters.
     ReplayId, "replay"
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_id_is_told_in_good_words() {
+        let why = "x".parse::<AgentId>().unwrap_err().to_string();
+        assert!(why.starts_with("`x` is not an agent id: "), "{why}");
+        let why = "x".parse::<JobId>().unwrap_err().to_string();
+        assert!(why.starts_with("`x` is not a job id: "), "{why}");
+    }
+}

@@ -49,11 +49,11 @@ mod worker;
 
 pub use agents::{
     ALTERNATIVES, AgentChange, AgentDefinition, AgentStatus, AgentWork, Assignment,
-    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, Candidate, Condition,
-    ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask, Refusal,
-    RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer, Routing,
-    Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal, TaskReport,
-    TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS,
+    BREAKER_FAILURES, BREAKER_PAUSE, BREAKER_PAUSE_MAX, Beat, Breaker, CAPACITY_MAX, Candidate,
+    Condition, ExternalAgent, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, Parts, PulledTask,
+    Refusal, RegisteredAgent, RegisteredKind, Rejected, RouteContext, RouteRequest, RoutedOffer,
+    Routing, Scored, TASK_LEASE, TASK_RENEWAL, TIER_MAX, TaskKey, TaskLease, TaskRefusal,
+    TaskReport, TaskStage, TaskWords, UnknownRegisteredKind, UnknownStatus, UnknownTask, WEIGHTS,
     WELL_KNOWN_CAPABILITIES, WaitingTask, Weights, Withdrawal, another_would_do, assign, confirm,
     in_turns, is_capability, route,
 };
@@ -61,7 +61,7 @@ pub use api_key::ApiKey;
 pub use artifact::Artifact;
 pub use attempt::{Attempt, AttemptOutcome};
 pub use backoff::{BACKOFF_BASE, BACKOFF_CAP, backoff};
-pub use budget::{BUDGET_EXCEEDED, Budget, OnLimit, Spent, Used};
+pub use budget::{BUDGET_EXCEEDED, Budget, OnLimit, Spent, Used, money};
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint};
 pub use demands::Demands;
 pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};

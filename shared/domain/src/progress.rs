@@ -30,6 +30,12 @@ pub struct AwaitedLock {
 }
 
 impl Progress {
+    /// Why its fraction is none, as the end of a sentence.
+    pub fn wrong_fraction(&self) -> Option<String> {
+        let fraction = self.fraction.filter(|it| !(0.0..=1.0).contains(it))?;
+        Some(format!("`fraction` is {fraction} and must be from 0 to 1"))
+    }
+
     /// Of a run that waits for a lock.
     pub fn waiting_for(lock: &AwaitedLock) -> Self {
         let message = format!("waits for {}: {} before it", lock.resource, lock.ahead);

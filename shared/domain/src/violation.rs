@@ -80,7 +80,8 @@ impl Violations {
         }
     }
 
-    pub(crate) fn range(&mut self, pointer: &str, value: u64, min: u64, max: u64) {
+    /// `value` must lie between `min` and `max`, which are allowed too.
+    pub fn range(&mut self, pointer: &str, value: u64, min: u64, max: u64) {
         if value < min || value > max {
             self.add(
                 pointer,

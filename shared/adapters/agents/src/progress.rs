@@ -106,19 +106,23 @@ impl ProgressPipe {
             return;
         }
         match serde_json::from_slice(line) {
-            Ok(Line::Progress(progress)) => {
-                let progress = presentable(progress, console);
-                console.context().progress(progress).await;
-            }
+            Ok(Line::Progress(progress)) => match progress.wrong_fraction() {
+                None => {
+                    let progress = presentable(progress, console);
+                    console.context().progress(progress).await;
+                }
+                Some(why) => self.refuse(&why, line, console).await,
+            },
             Ok(Line::Checkpoint(data)) => console.context().checkpoint(without_nul(data)).await,
-            Err(error) => {
-                let text = String::from_utf8_lossy(line);
-                let start: String = text.trim().chars().take(COMPLAINT_CHARS).collect();
-                let complaint =
-                    format!("a line of the progress pipe was not understood ({error}): {start}");
-                self.complain(&complaint, console).await;
-            }
+            Err(error) => self.refuse(&error.to_string(), line, console).await,
         }
+    }
+
+    async fn refuse(&mut self, why: &str, line: &[u8], console: &Console<'_>) {
+        let text = String::from_utf8_lossy(line);
+        let start: String = text.trim().chars().take(COMPLAINT_CHARS).collect();
+        let complaint = format!("a line of the progress pipe was not understood ({why}): {start}");
+        self.complain(&complaint, console).await;
     }
 
     async fn complain(&mut self, complaint: &str, console: &Console<'_>) {
@@ -130,7 +134,6 @@ impl ProgressPipe {
 }
 
 fn presentable(mut progress: Progress, console: &Console<'_>) -> Progress {
-    progress.fraction = progress.fraction.map(|fraction| fraction.clamp(0.0, 1.0));
     progress.message = progress
         .message
         .map(|message| console.redactor().once(&message.replace('\0', "\u{fffd}")));

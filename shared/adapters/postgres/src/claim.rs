@@ -42,6 +42,7 @@ fn take(next: &str) -> String {
             UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, worker_id = $5,
                 worker_epoch = $6, started_at = greatest($7, j.updated_at), updated_at = greatest($7, j.updated_at),
                 stop_requested_at = NULL, pause_requested_at = NULL,
+                progress = nullif(j.progress - 'fraction' - 'message', '{{}}'),
                 event_seq = j.event_seq + 1
             WHERE j.id = ANY (ARRAY (SELECT next.id FROM room CROSS JOIN LATERAL ({next}) AS next))
             RETURNING {JOB}

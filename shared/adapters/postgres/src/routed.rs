@@ -82,7 +82,8 @@ static START: LazyLock<String> = LazyLock::new(|| {
         ), started AS (
             UPDATE jobs j SET state = 'running', attempt = j.attempt + 1, fence = j.fence + 1, worker_id = $1,
                 worker_epoch = $2, started_at = greatest($3, j.updated_at), updated_at = greatest($3, j.updated_at),
-                stop_requested_at = NULL, pause_requested_at = NULL, event_seq = j.event_seq + 1
+                stop_requested_at = NULL, pause_requested_at = NULL, event_seq = j.event_seq + 1,
+                progress = nullif(j.progress - 'fraction' - 'message', '{{}}')
             WHERE j.id = ANY ($4::uuid[]) AND j.state = 'queued' AND j.due
             RETURNING {JOB}
         ), attempts AS (

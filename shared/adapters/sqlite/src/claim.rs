@@ -81,6 +81,7 @@ macro_rules! start_rows {
             "UPDATE jobs
              SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1,
                  worker_id = ?1, worker_epoch = ?2, stop_requested_at = NULL, pause_requested_at = NULL,
+                 progress = nullif(json_remove(progress, '$.fraction', '$.message'), '{}'),
                  started_at = max(?3, updated_at), updated_at = max(?3, updated_at)
              WHERE rowid IN (",
             $rows,

@@ -228,7 +228,8 @@ async fn start(
         "UPDATE jobs
          SET state = 'running', attempt = attempt + 1, fence = fence + 1, event_seq = event_seq + 1, worker_id = ?1,
              worker_epoch = ?2, started_at = max(?3, updated_at), updated_at = max(?3, updated_at),
-             stop_requested_at = NULL, pause_requested_at = NULL
+             stop_requested_at = NULL, pause_requested_at = NULL,
+             progress = nullif(json_remove(progress, '$.fraction', '$.message'), '{}')
          WHERE id = ?4 AND state = 'queued' AND due
          RETURNING *",
     )

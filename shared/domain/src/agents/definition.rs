@@ -15,7 +15,8 @@ use crate::{AgentId, AgentKind, AgentSpec, External, Labels, TenantId, Timestamp
 pub const TIER_MAX: u8 = 5;
 const NAME_MAX: usize = 63;
 pub(super) const CAPABILITIES_MAX: usize = 50;
-const CAPACITY_MAX: u64 = 1_000;
+/// Tasks of one agent at once.
+pub const CAPACITY_MAX: u64 = 1_000;
 const COST_MAX: f64 = 1_000_000.0;
 const METADATA_BYTES_MAX: usize = 4096;
 const URL_MAX: usize = 2048;

@@ -23,8 +23,8 @@ pub use condition::{
     AgentStatus, Beat, Condition, HEARTBEAT_INTERVAL, HEARTBEATS_MISSED, Outcome, UnknownStatus,
 };
 pub use definition::{
-    AgentChange, AgentDefinition, AgentWork, ExternalAgent, RegisteredAgent, RegisteredKind,
-    TIER_MAX, UnknownRegisteredKind,
+    AgentChange, AgentDefinition, AgentWork, CAPACITY_MAX, ExternalAgent, RegisteredAgent,
+    RegisteredKind, TIER_MAX, UnknownRegisteredKind,
 };
 pub use route::{
     ALTERNATIVES, Candidate, Refusal, Rejected, RouteContext, RouteRequest, Routing, route,

@@ -142,6 +142,16 @@ impl Refusal {
         )
     }
 
+    /// How far the agent is from the task, to name those first that are near: 0 where time may cure it.
+    pub fn distance(&self) -> usize {
+        match self {
+            Self::KindNotRun(_) | Self::TierTooLow { .. } => 1,
+            Self::MissingLabels(labels) => labels.0.len(),
+            Self::MissingCapabilities(missing) => 1 + missing.len(),
+            _ => 0,
+        }
+    }
+
     /// True where the agent is at work, and free again when that ends.
     pub(super) const fn is_at_work(&self) -> bool {
         matches!(self, Self::Busy | Self::Probed | Self::Full { .. })

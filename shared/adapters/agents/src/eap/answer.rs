@@ -1,8 +1,8 @@
 //! What an agent may answer. Fields that nobody knows are left alone: later versions of the protocol have more.
 
-use domain::{Progress, Usage};
+use domain::{Progress, Usage, money};
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Number, Value, json};
 
 use crate::progress::without_nul;
 
@@ -63,7 +63,7 @@ impl TaskResult {
         Some(Usage {
             input_tokens: read,
             output_tokens: all - read,
-            cost: self.cost_usd.unwrap_or_default(),
+            cost: money(self.cost_usd.unwrap_or_default()),
         })
     }
 }
@@ -76,7 +76,7 @@ pub fn together(before: Option<Usage>, own: Option<Usage>) -> Option<Usage> {
     Some(Usage {
         input_tokens: before.input_tokens.saturating_add(own.input_tokens),
         output_tokens: before.output_tokens.saturating_add(own.output_tokens),
-        cost: before.cost + own.cost,
+        cost: money(before.cost + own.cost),
     })
 }
 
@@ -85,11 +85,11 @@ pub fn add(before: Usage, said: &mut Map<String, Value>) {
     let mut add = |name: &str, more: Value| {
         let sum = match (said.get(name), &more) {
             (Some(Value::Number(own)), Value::Number(more)) => {
-                match (own.as_u64(), more.as_u64()) {
-                    (Some(own), Some(more)) => json!(own.saturating_add(more)),
-                    _ => {
-                        json!(own.as_f64().unwrap_or_default() + more.as_f64().unwrap_or_default())
-                    }
+                if let (Some(own), Some(more)) = (own.as_u64(), more.as_u64()) {
+                    json!(own.saturating_add(more))
+                } else {
+                    let cost = |number: &Number| number.as_f64().unwrap_or_default();
+                    json!(money(cost(own) + cost(more)))
                 }
             }
             _ => return,
@@ -111,10 +111,21 @@ pub fn result(bytes: &[u8], id: &str) -> Result<TaskResult, String> {
     ];
     for (name, amount) in amounts {
         if amount.is_some_and(|amount| amount < 0.0) {
-            return Err(format!("has a `{name}` below 0"));
+            return Err(format!("has `{name}` below 0"));
         }
     }
+    if let Some(why) = wrong_tokens(result.tokens_used, result.input_tokens) {
+        return Err(format!("has `input_tokens` that {why}"));
+    }
     Ok(result)
+}
+
+/// Why these cannot be the tokens that were read, of all that were used; the end of a sentence about `input_tokens`.
+pub fn wrong_tokens(all: Option<u64>, read: Option<u64>) -> Option<String> {
+    let read = read?;
+    let all = all.unwrap_or_default();
+    (read > all)
+        .then(|| format!("are more than `tokens_used`, which counts them too: {read} of {all}"))
 }
 
 /// Understands what an agent says while it works on the task `id`.
@@ -142,7 +153,6 @@ fn same_task(said: &str, id: &str) -> Result<(), String> {
 }
 
 fn presentable(mut progress: Progress) -> Progress {
-    progress.fraction = progress.fraction.map(|fraction| fraction.clamp(0.0, 1.0));
     progress.message = progress
         .message
         .map(|message| message.replace('\0', "\u{fffd}"));
@@ -183,7 +193,6 @@ mod tests {
         };
         assert_eq!(of(json!({"tokens_used": 10})), (0, 10));
         assert_eq!(of(json!({"tokens_used": 10, "input_tokens": 7})), (7, 3));
-        assert_eq!(of(json!({"tokens_used": 10, "input_tokens": 70})), (10, 0));
         assert_eq!(of(json!({})), (0, 0));
     }
 
@@ -223,6 +232,14 @@ mod tests {
                 json!({"task_id": "t", "status": "completed", "tokens_used": -1}),
                 "invalid value",
             ),
+            (
+                json!({"task_id": "t", "status": "completed", "tokens_used": 10, "input_tokens": 70}),
+                "more than `tokens_used`, which counts them too: 70 of 10",
+            ),
+            (
+                json!({"task_id": "t", "status": "completed", "input_tokens": 7}),
+                "7 of 0",
+            ),
             (json!([]), "not understood"),
         ] {
             let why = understood(&answer).unwrap_err();
@@ -234,7 +251,11 @@ mod tests {
     fn progress_is_made_presentable() {
         let said = json!({"task_id": "t", "status": "running", "progress": {"fraction": 7, "message": "a\u{0}b"}});
         let progress = running(said.to_string().as_bytes(), "t").unwrap().unwrap();
-        assert_eq!(progress.fraction, Some(1.0));
+        assert_eq!(
+            progress.fraction,
+            Some(7.0),
+            "whoever shows it says what is wrong"
+        );
         assert_eq!(progress.message.as_deref(), Some("a\u{fffd}b"));
         assert!(running(b"", "t").unwrap().is_none());
         assert!(running(br#"{"task_id": "u"}"#, "t").is_err());

@@ -42,6 +42,8 @@ struct State {
     look_after: Duration,
     shown: u32,
     message: String,
+    /// That its fractions are none.
+    told_fraction: bool,
 }
 
 impl Delivery<'_> {
@@ -54,6 +56,7 @@ impl Delivery<'_> {
             look_after: LOOK_FIRST,
             shown: 0,
             message: String::new(),
+            told_fraction: false,
         };
         loop {
             let said = if state.is_given {
@@ -92,6 +95,17 @@ impl Delivery<'_> {
                 self.context.log(LogStream::Stdout, &line).await;
             }
             state.message = message;
+        }
+        if let Some(why) = progress.wrong_fraction() {
+            if !state.told_fraction {
+                state.told_fraction = true;
+                let agent = self.client.agent();
+                self.say(&format!(
+                    "the agent `{agent}` says how far it is, and its {why}"
+                ))
+                .await;
+            }
+            progress.fraction = progress.fraction.map(|it| it.clamp(0.0, 1.0));
         }
         progress.data = self.redactor.members(progress.data);
         if let Some(used) = self.used {

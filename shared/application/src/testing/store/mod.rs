@@ -196,6 +196,7 @@ macro_rules! store_contract {
                 a_late_claim_starts_no_job_before_what_happened_last;
             report:
                 a_report_is_kept_in_all_its_parts,
+                a_new_run_has_said_nothing_yet,
                 one_call_brings_reports_of_many_jobs,
                 a_report_that_is_sent_again_does_no_harm,
                 only_the_latest_checkpoints_are_kept,

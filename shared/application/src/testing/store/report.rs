@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use domain::{
-    Artifact, ArtifactId, CHECKPOINTS_KEPT, Checkpoint, EventKind, Job, JobId, JobState, LogChunk,
-    LogCursor, LogStream, Progress, Tenant,
+    Artifact, ArtifactId, CHECKPOINTS_KEPT, Checkpoint, Ending, EventKind, Job, JobError, JobId,
+    JobState, LogChunk, LogCursor, LogStream, Progress, Tenant,
 };
 use serde_json::{Value, json};
 
@@ -12,6 +12,35 @@ use super::world::{GRACE, LEASE};
 use super::{StoreUnderTest, World};
 use crate::ports::{Ids, Report, Restored};
 use crate::testing::make;
+
+/// Whoever looks at a session that is tried again is not to see how far the run before came.
+pub async fn a_new_run_has_said_nothing_yet(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let (worker, job) = world.running(&tenant, make::new_session("talks")).await;
+    let mut report = report_of(&job);
+    report.progress = Some(progress(1.0, "all"));
+    assert_eq!(world.report(worker, report).await, []);
+    let again = Ending::Retry {
+        error: JobError::new("TEST", "it broke"),
+        after: Some(Duration::ZERO),
+    };
+    let finish = world.finish_of(&job, again);
+    let finished = world.store.engine.finish(worker, vec![finish], world.now());
+    assert_eq!(finished.await.expect("the store works").fenced, []);
+    let said = world.get(&job).await.progress.and_then(|it| it.fraction);
+    assert_eq!(said, Some(1.0), "the last that was said");
+    world.relay(9).await;
+    // What all runs used together stands in the data.
+    let kept = Progress {
+        fraction: None,
+        message: None,
+        ..progress(1.0, "all")
+    };
+    let run = world.run(worker, &job).await;
+    assert_eq!(run.progress, Some(kept.clone()));
+    assert_eq!(world.get(&job).await.progress, Some(kept));
+}
 
 pub async fn a_report_is_kept_in_all_its_parts(store: StoreUnderTest) {
     let world = World::new(store);
