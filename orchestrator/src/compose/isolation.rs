@@ -9,7 +9,7 @@ use adapter_agents::workspace::GitWorkspaces;
 use anyhow::{Context as _, bail};
 use domain::AgentKind;
 
-use crate::config::{self, IsolationDemand, Network, Settings};
+use crate::config::{self, EapSettings, IsolationDemand, Network, ProviderSettings, Settings};
 
 /// How soon what a killed worker left is found by another one. Looking reads all of `/proc`.
 const SWEEP_EVERY: Duration = Duration::from_mins(1);
@@ -98,17 +98,19 @@ fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
         &settings.opencode_config,
         &settings.opencode_servers,
     ];
-    let named = named.into_iter().flatten();
-    let tokens = settings
-        .eap
+    let named = named.into_iter().filter_map(|file| file.as_deref());
+    let tokens = settings.eap.values().filter_map(EapSettings::secret_file);
+    let providers = settings
+        .providers
         .values()
-        .filter_map(|it| it.token_file.as_ref());
-    let providers = settings.providers.values().map(|it| &it.file);
-    let given = settings.hidden.iter().flatten();
-    let files = named.chain(tokens).chain(providers).chain(given);
+        .map(ProviderSettings::secret_file);
+    let given = settings.hidden.iter().flatten().map(PathBuf::as_path);
     let all: Vec<PathBuf> = own
         .into_iter()
-        .chain(files.map(PathBuf::as_path))
+        .chain(named)
+        .chain(tokens)
+        .chain(providers)
+        .chain(given)
         .map(Path::to_owned)
         .collect();
     real(&all)
@@ -158,10 +160,49 @@ async fn sweep(workspaces: &GitWorkspaces, isolation: &Isolation) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{EapSettings, ProviderSettings};
+
+    /// Settings that are a text and name no file with secrets, or one that sessions have to see.
+    const NOT_HIDDEN: [&str; 11] = [
+        "agent_variables",
+        "commit_author",
+        "host",
+        "log",
+        "namespace",
+        "opencode",
+        "readable",
+        "roots",
+        "tenant",
+        "trainer",
+        "url",
+    ];
 
     #[test]
-    fn files_with_secrets_that_settings_name_are_hidden() {
+    fn no_setting_that_may_name_a_file_is_forgotten() {
+        let defaults = serde_json::to_value(Settings::default()).unwrap();
+        let mut not_hidden = Vec::new();
+        for key in defaults.as_object().unwrap().keys() {
+            let path = format!("/nowhere/{key}");
+            let mut table = defaults.clone();
+            table[key] = path.as_str().into();
+            let Ok(settings) = serde_json::from_value::<Settings>(table) else {
+                continue; // It is no text.
+            };
+            let shown = &serde_json::to_value(&settings).unwrap()[key];
+            // A secret is not shown as it is, and names no file.
+            let is_text = *shown == path.as_str() || *shown == serde_json::json!([path]);
+            let is_hidden = hidden(&settings).unwrap().contains(&PathBuf::from(path));
+            if is_text && !is_hidden {
+                not_hidden.push(key.as_str());
+            }
+        }
+        assert_eq!(
+            not_hidden, NOT_HIDDEN,
+            "hide what a new setting names, or write here that it needs no hiding"
+        );
+    }
+
+    #[test]
+    fn files_that_tables_of_settings_name_are_hidden() {
         let path = |name: &str| PathBuf::from(format!("/nowhere/{name}"));
         let agent = EapSettings {
             url: "http://127.0.0.1:1".to_owned(),
@@ -173,25 +214,12 @@ mod tests {
             tenants: Vec::new(),
         };
         let settings = Settings {
-            agent_secret_file: Some(path("secret")),
-            key_file: Some(path("key")),
-            opencode_config: Some(path("opencode")),
-            opencode_servers: Some(path("servers")),
-            hidden: Some(vec![path("more")]),
             eap: [("a".to_owned(), agent)].into(),
             providers: [("p".to_owned(), providers)].into(),
             ..Settings::default()
         };
         let hidden = hidden(&settings).unwrap();
-        for name in [
-            "token",
-            "providers",
-            "secret",
-            "key",
-            "opencode",
-            "servers",
-            "more",
-        ] {
+        for name in ["token", "providers"] {
             assert!(hidden.contains(&path(name)), "{name} is seen");
         }
     }

@@ -1,6 +1,6 @@
 //! External agents, as the operator names them: `[eap.NAME]` in the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adapter_agents::eap::TokenSource;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,16 @@ pub struct EapSettings {
 }
 
 impl EapSettings {
+    /// The file with a secret that it names. No `..`: whoever adds a field decides here whether it names another.
+    pub fn secret_file(&self) -> Option<&Path> {
+        let Self {
+            url: _,
+            token_env: _,
+            token_file,
+        } = self;
+        token_file.as_deref()
+    }
+
     /// `name` is the agent's.
     pub fn token(&self, name: &str) -> Result<TokenSource, ConfigError> {
         match (&self.token_env, &self.token_file) {

@@ -1,6 +1,6 @@
 //! Providers and models of OpenCode that not everybody uses, as the operator names them: `[providers.NAME]` in the file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use adapter_agents::ProviderSet;
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,14 @@ pub struct ProviderSettings {
     /// Slugs or ids of the tenants that use it without naming it, and that alone may.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tenants: Vec<String>,
+}
+
+impl ProviderSettings {
+    /// The file with secrets that it names. No `..`: whoever adds a field decides here whether it names another.
+    pub fn secret_file(&self) -> &Path {
+        let Self { file, tenants: _ } = self;
+        file
+    }
 }
 
 impl From<&ProviderSettings> for ProviderSet {
