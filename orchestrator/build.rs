@@ -10,13 +10,21 @@ const SINCE: (u32, u32) = (2, 36);
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    let is = |variable: &str, value: &str| env::var(variable).is_ok_and(|it| it == value);
-    let for_here = env::var("HOST") == env::var("TARGET");
+    let is = |variable: &str, value: &str| said(variable).is_some_and(|it| it == value);
+    let for_here = said("HOST") == said("TARGET");
     let with_glibc = is("CARGO_CFG_TARGET_OS", "linux") && is("CARGO_CFG_TARGET_ENV", "gnu");
     let released = is("PROFILE", "release");
     if released && for_here && with_glibc && glibc().is_some_and(|version| version >= SINCE) {
         println!("cargo::rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "what cargo says, and no configuration"
+)]
+fn said(variable: &str) -> Option<String> {
+    env::var(variable).ok()
 }
 
 /// `glibc 2.36`, as a pair.

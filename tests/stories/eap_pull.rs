@@ -346,8 +346,8 @@ pub async fn files_that_cannot_be_handed_over_are_not_held_against_the_agent(mod
             "title": "routed", "capabilities": ["documentation"], "repository": {"path": repo.path()},
             "files": ["nowhere"],
         });
-        let made = tenant.api.post("/api/v1/sessions", &body).await.expect(201).json();
-        let job = tenant.job(made["id"].as_str().expect("an id"));
+        let answer = tenant.api.post("/api/v1/sessions", &body).await.expect(201).json();
+        let job = tenant.job(answer["id"].as_str().expect("an id"));
         let failed = job.reaches("failed").await;
         assert_eq!((&failed["error"]["code"], &failed["attempt"]), (&json!("EAP_FILES"), &json!(1)));
         assert_eq!(agents_of(&job).await, ["ABLE"]);
@@ -374,8 +374,8 @@ pub async fn an_agent_that_was_chosen_is_handed_a_type_and_data(mode: Mode) {
         "title": "routed", "prompt": "Read by the sample.", "capabilities": ["documentation"],
         "task_type": "review", "input_data": {"depth": [2]},
     });
-    let made = tenant.api.post("/api/v1/sessions", &body).await.expect(201).json();
-    let by_body = tenant.job(made["id"].as_str().expect("an id"));
+    let answer = tenant.api.post("/api/v1/sessions", &body).await.expect(201).json();
+    let by_body = tenant.job(answer["id"].as_str().expect("an id"));
     for job in [by_words, by_body] {
         let done = job.reaches("completed").await;
         assert_eq!(done["agent"]["route"]["task_type"], "review", "{done}");

@@ -12,6 +12,7 @@ mod budgets;
 mod bulk;
 mod dead_letters;
 mod files;
+mod handed_over;
 mod health;
 mod keys;
 mod links;

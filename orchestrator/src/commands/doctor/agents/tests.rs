@@ -115,6 +115,23 @@ fn external(endpoint: Option<&str>) -> AgentWork {
     })
 }
 
+async fn register_all(ports: &application::ports::Ports) {
+    for (name, work) in [
+        ("plain", AgentWork::Worker(AgentSpec::ECHO)),
+        ("critic", eap("critic")),
+        ("tokenless", eap("tokenless")),
+        ("unnamed", eap("nowhere")),
+        ("paid", opencode(Some("paid"))),
+        ("theirs", opencode(Some("theirs"))),
+        ("gone", opencode(Some("gone"))),
+        ("own", opencode(None)),
+        ("PUSHED", external(Some("https://agent.example/eap"))),
+        ("PULLING", external(None)),
+    ] {
+        register(ports, name, work).await;
+    }
+}
+
 #[tokio::test]
 async fn registered_agents_are_told_what_they_lack() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,20 +147,7 @@ async fn registered_agents_are_told_what_they_lack() {
     create_tenant(&ports, embedded::default_tenant())
         .await
         .unwrap();
-    for (name, work) in [
-        ("plain", AgentWork::Worker(AgentSpec::ECHO)),
-        ("critic", eap("critic")),
-        ("tokenless", eap("tokenless")),
-        ("unnamed", eap("nowhere")),
-        ("paid", opencode(Some("paid"))),
-        ("theirs", opencode(Some("theirs"))),
-        ("gone", opencode(Some("gone"))),
-        ("own", opencode(None)),
-        ("PUSHED", external(Some("https://agent.example/eap"))),
-        ("PULLING", external(None)),
-    ] {
-        register(&ports, name, work).await;
-    }
+    register_all(&ports).await;
     config.settings.eap = BTreeMap::from([
         ("critic".to_owned(), agent_of_settings("CRITIC_TOKEN")),
         ("tokenless".to_owned(), agent_of_settings("OTHER_TOKEN")),
