@@ -11,8 +11,8 @@ use crate::harness::{
 };
 use crate::opencode::{ask, small, write_hello};
 
-/// A server costs some 300 MB and seconds of a processor: this many beside all other stories, more by
-/// `ORCHESTRATOR_STORY_SESSIONS`.
+/// A server costs some 300 MB and seconds of a processor: this many beside all other stories; `scripts/test` has sixteen by
+/// themselves, by `ORCHESTRATOR_STORY_SESSIONS`.
 const SESSIONS: u32 = 4;
 /// For each session to get its turn of the processor.
 const PATIENCE_EACH: Duration = Duration::from_secs(15);
