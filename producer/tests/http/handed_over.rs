@@ -31,9 +31,7 @@ async fn a_routed_session_shows_what_it_hands_to_its_agent() {
     let unfit = refused(|body| body["input_data"] = json!({"a": "\u{0}"})).await;
     unfit.invalid_at("/input_data/a");
     for field in ["task_type", "input_data"] {
-        let mut named = body.clone();
-        named.as_object_mut().unwrap().remove("capabilities");
-        named["agent"] = json!({"kind": "echo"});
+        let named = json!({"title": "named", "agent": {"kind": "echo"}, field: handed[field]});
         submit(named).await.invalid_at(&format!("/{field}"));
         let asked = json!({"capabilities": ["testing"], field: handed[field]});
         let asked = site.post("/api/v1/agents/route").json(&asked).send().await;
