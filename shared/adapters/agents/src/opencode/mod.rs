@@ -52,7 +52,6 @@ use providers::Providers;
 pub use providers::{ProviderSet, ProvidersError};
 use run::Run;
 use running::RunningServers;
-use server::Starts;
 
 /// A worker may be up for months.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -85,7 +84,6 @@ pub struct OpenCodeAgent {
     servers: Option<RunningServers>,
     folder: PathBuf,
     swept: Mutex<Option<Instant>>,
-    starts: Starts,
 }
 
 impl OpenCodeAgent {
@@ -107,7 +105,6 @@ impl OpenCodeAgent {
             program: setup.program,
             folder: setup.folder,
             swept: Mutex::new(None),
-            starts: Starts::default(),
         })
     }
 

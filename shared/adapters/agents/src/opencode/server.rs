@@ -5,13 +5,12 @@ use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
-use std::num::NonZero;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use application::ports::HandlerError;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::call::{CallError, Called};
@@ -26,8 +25,6 @@ use crate::output::{Records, Redactor};
 const LISTENING: &str = "opencode server listening on";
 /// From its start to that line: seconds, minutes on a machine that is very busy.
 const START_PATIENCE: Duration = Duration::from_mins(2);
-/// So long a start keeps others waiting, at most: one that hangs is not to hold up the rest.
-const TURN: Duration = Duration::from_secs(15);
 const PASSWORD_BYTES: usize = 24;
 /// Of what it said last, for the error when it dies.
 const LAST_LINES: usize = 5;
@@ -41,31 +38,13 @@ pub(super) struct Server {
     pub client: Client,
     pub redactor: Redactor,
     pub hearing: Hearing,
-    /// Read what it prints, and end its turn to start; end with this.
-    parts: JoinSet<()>,
+    /// Read what it prints; end with this.
+    _readers: JoinSet<()>,
 }
 
 pub(super) struct Own {
     pub control: Control,
     pub guard: Guard,
-}
-
-/// Starts take turns. Each keeps a core busy for seconds, so more of them at once than there are cores would only make all
-/// of them take longer, until those are taken for dead that just had no time.
-pub(super) struct Starts(Arc<Semaphore>);
-
-impl Default for Starts {
-    fn default() -> Self {
-        let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        Self(Arc::new(Semaphore::new(cores)))
-    }
-}
-
-impl Starts {
-    async fn turn(&self) -> Option<OwnedSemaphorePermit> {
-        // Never closed.
-        Arc::clone(&self.0).acquire_owned().await.ok()
-    }
 }
 
 /// What a server says on its own account.
@@ -90,15 +69,11 @@ impl Server {
                 listens: watch::channel(true).1,
                 last_lines: Arc::default(),
             },
-            parts: JoinSet::new(),
+            _readers: JoinSet::new(),
         })
     }
 
     async fn start(run: &Run<'_>) -> Result<Self, HandlerError> {
-        let turn = tokio::select! {
-            why = run.context.interrupted() => return Err(HandlerError::Interrupted(why)),
-            turn = run.agent.starts.turn() => turn,
-        };
         let password = password()?;
         let not_started = |why: String| failure::retry("OPENCODE_NOT_STARTED", why);
         let port = free_port().map_err(|error| not_started(format!("no free port: {error}")))?;
@@ -111,14 +86,7 @@ impl Server {
             program::start(run, words.map(OsString::from).to_vec(), Some(&password)).await?;
         let secrets = run.config.secrets.iter().cloned().chain([password]);
         let redactor = run.agent.environment.redactor().and(secrets);
-        let mut server = Self::of(started, client, redactor);
-        let hearing = server.hearing.clone();
-        server.parts.spawn(async move {
-            // However it ends: the next one's turn comes.
-            let _ = tokio::time::timeout(TURN, hearing.listening()).await;
-            drop(turn);
-        });
-        Ok(server)
+        Ok(Self::of(started, client, redactor))
     }
 
     fn of(started: Started, client: Client, redactor: Redactor) -> Self {
@@ -133,15 +101,15 @@ impl Server {
             listens,
             last_lines: Arc::default(),
         };
-        let mut parts = JoinSet::new();
-        parts.spawn(hearing.clone().follow(stdout, Some(listening)));
-        parts.spawn(hearing.clone().follow(stderr, None));
+        let mut readers = JoinSet::new();
+        readers.spawn(hearing.clone().follow(stdout, Some(listening)));
+        readers.spawn(hearing.clone().follow(stderr, None));
         Self {
             own: Some(Own { control, guard }),
             client,
             redactor,
             hearing,
-            parts,
+            _readers: readers,
         }
     }
 }
