@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use domain::{
     Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations, money,
+    unbelievable_cost, unbelievable_tokens,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -140,7 +141,7 @@ impl From<TaskLease> for TaskLeaseBody {
 impl TaskReportBody {
     pub fn into_report(self) -> Result<(TaskLeaseId, TaskReport), Violations> {
         let mut violations = Violations::default();
-        not_negative("/cost_usd", self.cost_usd, &mut violations);
+        check_cost(self.cost_usd, &mut violations);
         check_tokens(self.tokens_used, self.input_tokens, &mut violations);
         let progress = self.progress.map(|it| it.into_progress(&mut violations));
         let says_usage = self.tokens_used.is_some() || self.cost_usd.is_some();
@@ -186,7 +187,7 @@ impl TaskResultBody {
     /// The lease, and the result as it is kept.
     pub fn into_result(mut self, key: TaskKey) -> Result<(TaskLeaseId, String), Violations> {
         let mut violations = Violations::default();
-        not_negative("/cost_usd", self.cost_usd, &mut violations);
+        check_cost(self.cost_usd, &mut violations);
         not_negative(
             "/execution_time_ms",
             self.execution_time_ms,
@@ -209,7 +210,16 @@ impl TaskResultBody {
     }
 }
 
+fn check_cost(cost: Option<f64>, violations: &mut Violations) {
+    if let Some(why) = unbelievable_cost(cost) {
+        violations.add("/cost_usd", why);
+    }
+}
+
 fn check_tokens(all: Option<u64>, read: Option<u64>, violations: &mut Violations) {
+    if let Some(why) = unbelievable_tokens(all) {
+        violations.add("/tokens_used", why);
+    }
     let all = all.unwrap_or_default();
     if let Some(read) = read.filter(|read| *read > all) {
         let detail =

@@ -237,6 +237,8 @@ async fn what_makes_no_sense_is_said() {
     unknown.invalid_at("/seconds");
     for (more, place) in [
         (json!({"cost_usd": -1}), "/cost_usd"),
+        (json!({"cost_usd": 1e300}), "/cost_usd"),
+        (json!({"tokens_used": u64::MAX}), "/tokens_used"),
         (json!({"tokens_used": -1}), "/tokens_used"),
         (
             json!({"tokens_used": 10, "input_tokens": 11}),
@@ -264,6 +266,14 @@ async fn what_makes_no_sense_is_said() {
         (json!({}), "/status"),
         (json!({"status": "done"}), "/status"),
         (json!({"status": "failed", "cost_usd": -1}), "/cost_usd"),
+        (
+            json!({"status": "failed", "cost_usd": 1.7e308}),
+            "/cost_usd",
+        ),
+        (
+            json!({"status": "failed", "tokens_used": u64::MAX}),
+            "/tokens_used",
+        ),
         (
             json!({"status": "failed", "tokens_used": 10, "input_tokens": 11}),
             "/input_tokens",

@@ -11,6 +11,9 @@ pub const BUDGET_EXCEEDED: &str = "BUDGET_EXCEEDED";
 pub(crate) const COUNT_MAX: u64 = 1_000_000_000_000;
 /// Costs beyond this are none.
 pub(crate) const COST_MAX: f64 = 1e12;
+/// What a session is believed to have used, at most: more is a slip or a lie, and would use up others' budgets.
+pub const BELIEVED_TOKENS_MAX: u64 = 10_000_000_000;
+pub const BELIEVED_COST_MAX: f64 = 1_000_000.0;
 /// How often a budget can be granted: nobody says so more often than this.
 const GRANTS_MAX: u32 = 10_000;
 
@@ -43,7 +46,24 @@ pub enum OnLimit {
 /// An amount of money to a billionth: what adding in binary fractions leaves behind that is nobody's cost, and reads badly.
 pub fn money(amount: f64) -> f64 {
     const BILLIONTHS: f64 = 1e9;
-    (amount * BILLIONTHS).round() / BILLIONTHS
+    // No amount is infinite: JSON has no word for it.
+    (amount.clamp(-COST_MAX, COST_MAX) * BILLIONTHS).round() / BILLIONTHS
+}
+
+/// Why nobody believes that a session used so many tokens; the end of a sentence about them.
+pub fn unbelievable_tokens(tokens: Option<u64>) -> Option<String> {
+    let tokens = tokens.filter(|tokens| *tokens > BELIEVED_TOKENS_MAX)?;
+    Some(format!(
+        "must be at most {BELIEVED_TOKENS_MAX}, and is {tokens}"
+    ))
+}
+
+/// Why nobody believes that a session cost so much; the end of a sentence about it.
+pub fn unbelievable_cost(cost: Option<f64>) -> Option<String> {
+    let cost = cost.filter(|cost| !(0.0..=BELIEVED_COST_MAX).contains(cost))?;
+    Some(format!(
+        "must be a number from 0 to {BELIEVED_COST_MAX}, and is {cost:e}"
+    ))
 }
 
 /// What the runs of one session used so far, as they say it.
@@ -61,13 +81,14 @@ impl Spent {
     pub fn reported(progress: &Progress) -> Self {
         let count = |name: &str| {
             let count = progress.data.get(name).and_then(Value::as_u64);
-            count.map(|count| count.min(COUNT_MAX))
+            count.filter(|count| *count <= BELIEVED_TOKENS_MAX)
         };
         let cost = progress.data.get("cost").and_then(Value::as_f64);
+        let cost = cost.filter(|cost| *cost <= BELIEVED_COST_MAX);
         Self {
             input_tokens: count("input_tokens").unwrap_or_default(),
             output_tokens: count("output_tokens").unwrap_or_default(),
-            cost: money(cost.unwrap_or_default().clamp(0.0, COST_MAX)),
+            cost: money(cost.unwrap_or_default().max(0.0)),
             steps: count("steps")
                 .or_else(|| count("answers"))
                 .unwrap_or_default(),
@@ -206,6 +227,19 @@ mod tests {
         let (a, b) = (spent(0, 0.1, 0), spent(0, 0.2, 0));
         assert_eq!(a.plus(b).cost.to_string(), "0.3");
         assert_eq!(a.plus(b).since(b).cost.to_string(), "0.1");
+        assert!(money(f64::MAX).is_finite() && money(f64::INFINITY).is_finite());
+    }
+
+    #[test]
+    fn what_nobody_can_have_used_is_told() {
+        assert_eq!(unbelievable_tokens(Some(BELIEVED_TOKENS_MAX)), None);
+        assert!(unbelievable_tokens(Some(BELIEVED_TOKENS_MAX + 1)).is_some());
+        for cost in [None, Some(0.0), Some(BELIEVED_COST_MAX)] {
+            assert_eq!(unbelievable_cost(cost), None);
+        }
+        for cost in [-0.1, 1e7, 1e300, f64::NAN, f64::INFINITY] {
+            assert!(unbelievable_cost(Some(cost)).is_some(), "{cost}");
+        }
     }
 
     fn spent(input_tokens: u64, cost: f64, steps: u64) -> Spent {
@@ -277,7 +311,7 @@ mod tests {
             ("cost".to_owned(), json!(-4.0)),
         ]);
         let said = Spent::reported(&progress);
-        assert_eq!((said.input_tokens, said.cost), (COUNT_MAX, 0.0));
+        assert_eq!((said.input_tokens, said.cost), (0, 0.0));
     }
 
     #[test]

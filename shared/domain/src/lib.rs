@@ -61,7 +61,10 @@ pub use api_key::ApiKey;
 pub use artifact::Artifact;
 pub use attempt::{Attempt, AttemptOutcome};
 pub use backoff::{BACKOFF_BASE, BACKOFF_CAP, backoff};
-pub use budget::{BUDGET_EXCEEDED, Budget, OnLimit, Spent, Used, money};
+pub use budget::{
+    BELIEVED_COST_MAX, BELIEVED_TOKENS_MAX, BUDGET_EXCEEDED, Budget, OnLimit, Spent, Used, money,
+    unbelievable_cost, unbelievable_tokens,
+};
 pub use checkpoint::{CHECKPOINTS_KEPT, Checkpoint};
 pub use demands::Demands;
 pub use dependency::{DependencyRule, Prerequisite, UnknownRule, find_cycle};

@@ -106,13 +106,15 @@ impl ProgressPipe {
             return;
         }
         match serde_json::from_slice(line) {
-            Ok(Line::Progress(progress)) => match progress.wrong_fraction() {
-                None => {
-                    let progress = presentable(progress, console);
-                    console.context().progress(progress).await;
+            Ok(Line::Progress(progress)) => {
+                match progress.wrong_fraction().or_else(|| progress.wrong_usage()) {
+                    None => {
+                        let progress = presentable(progress, console);
+                        console.context().progress(progress).await;
+                    }
+                    Some(why) => self.refuse(&why, line, console).await,
                 }
-                Some(why) => self.refuse(&why, line, console).await,
-            },
+            }
             Ok(Line::Checkpoint(data)) => console.context().checkpoint(without_nul(data)).await,
             Err(error) => self.refuse(&error.to_string(), line, console).await,
         }

@@ -1,6 +1,6 @@
 //! What an agent may answer. Fields that nobody knows are left alone: later versions of the protocol have more.
 
-use domain::{Progress, Usage, money};
+use domain::{Progress, Usage, money, unbelievable_cost, unbelievable_tokens};
 use serde::Deserialize;
 use serde_json::{Map, Number, Value, json};
 
@@ -105,14 +105,14 @@ pub fn add(before: Usage, said: &mut Map<String, Value>) {
 pub fn result(bytes: &[u8], id: &str) -> Result<TaskResult, String> {
     let result: TaskResult = understood(bytes)?;
     same_task(&result.task_id, id)?;
-    let amounts = [
-        ("cost_usd", result.cost_usd),
-        ("execution_time_ms", result.execution_time_ms),
-    ];
-    for (name, amount) in amounts {
-        if amount.is_some_and(|amount| amount < 0.0) {
-            return Err(format!("has `{name}` below 0"));
-        }
+    if result.execution_time_ms.is_some_and(|time| time < 0.0) {
+        return Err("has `execution_time_ms` below 0".to_owned());
+    }
+    if let Some(why) = unbelievable_cost(result.cost_usd) {
+        return Err(format!("has a `cost_usd` that {why}"));
+    }
+    if let Some(why) = unbelievable_tokens(result.tokens_used) {
+        return Err(format!("has `tokens_used` that {why}"));
     }
     if let Some(why) = wrong_tokens(result.tokens_used, result.input_tokens) {
         return Err(format!("has `input_tokens` that {why}"));
@@ -226,7 +226,7 @@ mod tests {
             ),
             (
                 json!({"task_id": "t", "status": "completed", "cost_usd": -1}),
-                "below 0",
+                "from 0 to",
             ),
             (
                 json!({"task_id": "t", "status": "completed", "tokens_used": -1}),
