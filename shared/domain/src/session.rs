@@ -323,5 +323,5 @@ pub fn is_inside(path: &str) -> bool {
         && !path.contains('\0')
         && path
             .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != ".." && part != ".git")
+            .all(|part| !matches!(part, "" | "." | "..") && !part.eq_ignore_ascii_case(".git"))
 }

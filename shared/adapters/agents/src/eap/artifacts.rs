@@ -146,6 +146,8 @@ mod tests {
             ("../escaped", ""),
             ("/etc/passwd", ""),
             (".git/config", ""),
+            (".GIT/hooks/x", ""),
+            ("a/.Git", ""),
             ("a/../../b", ""),
             ("", ""),
             ("a\0b", ""),

@@ -173,6 +173,14 @@ mod tests {
                 "agent ora_d1d2d751ec796c5ba97ecd37573d692351ca2f6d916c6b40d17428f9da3820d8.",
                 "agent [redacted]",
             ),
+            (
+                "beforeora_d1d2d751ec796c5ba97ecd37573d692351ca2f6d916c6b40d17428f9da3820d8 after",
+                "before[redacted] after",
+            ),
+            (
+                "flora_and_fauna_of_the_far_north",
+                "flora_and_fauna_of_the_far_north",
+            ),
             ("AKIAIOSFODNN7EXAMPLE", "[redacted]"),
             (
                 "x ghp_abcdefghijklmnopqrstuvwxyz0123456789 y",

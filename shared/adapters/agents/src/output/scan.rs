@@ -54,6 +54,10 @@ const SHAPES: &[Shape] = &[
     token("xoxs-", 10),
 ];
 
+/// Keys and tokens of this product: a prefix and many hexadecimal digits.
+const OWN: [&str; 2] = ["orc_", "ora_"];
+const OWN_DIGITS: usize = 40;
+
 /// What stands before the token of a request's header; it stays.
 const BEARER: &str = "Bearer ";
 /// Prose has shorter words after it. In the header itself, any token is one, and small letters are allowed.
@@ -87,15 +91,24 @@ pub(super) fn first(text: &str) -> Option<Found> {
 }
 
 fn token_at(text: &str, at: usize) -> Option<Found> {
-    if is_inside_word(text, at) {
-        return None;
-    }
     let shape = SHAPES
         .iter()
         .find(|shape| text[at..].starts_with(shape.prefix))?;
     let from = at + shape.prefix.len();
+    if is_inside_word(text, at) && !is_own(shape, &text[from..]) {
+        return None;
+    }
     let length = text[from..].bytes().take_while(|&b| is_token(b)).count();
     (length >= shape.min).then_some(Found::plain(at, from + length))
+}
+
+/// Ours are unmistakable, so nothing that is written right before one hides it.
+fn is_own(shape: &Shape, rest: &str) -> bool {
+    let digits = rest
+        .bytes()
+        .take_while(|b| b.is_ascii_hexdigit() || *b == b'_')
+        .count();
+    OWN.contains(&shape.prefix) && digits >= OWN_DIGITS
 }
 
 /// The token after `Bearer `.
