@@ -172,8 +172,12 @@ impl Default for Condition {
 }
 
 impl Condition {
+    /// A beat that was overtaken by a later one changes nothing.
     #[must_use]
     pub fn beaten(self, beat: Beat) -> Self {
+        if self.beat.as_ref().is_some_and(|known| known.at > beat.at) {
+            return self;
+        }
         Self {
             beat: Some(beat),
             ..self

@@ -19,18 +19,7 @@ pub(super) async fn beaten(
 ) -> Result<bool, Failure> {
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
-    let found = change_condition(&tx, id, |condition| {
-        let newer = condition
-            .beat
-            .as_ref()
-            .is_none_or(|known| known.at <= beat.at);
-        if newer {
-            condition.beaten(beat)
-        } else {
-            condition
-        }
-    })
-    .await?;
+    let found = change_condition(&tx, id, |known| known.beaten(beat)).await?;
     tx.commit().await?;
     Ok(found)
 }

@@ -17,18 +17,7 @@ pub(super) async fn beaten(
     beat: Beat,
 ) -> Result<bool, StoreError> {
     let mut tx = store.write().await?;
-    let found = change_condition(&mut tx, id, |condition| {
-        let newer = condition
-            .beat
-            .as_ref()
-            .is_none_or(|known| known.at <= beat.at);
-        if newer {
-            condition.beaten(beat)
-        } else {
-            condition
-        }
-    })
-    .await?;
+    let found = change_condition(&mut tx, id, |known| known.beaten(beat)).await?;
     tx.commit().await.map_err(failed)?;
     Ok(found)
 }
