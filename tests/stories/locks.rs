@@ -65,6 +65,8 @@ pub async fn waiting_for_a_branch_is_no_time_of_the_run(mode: Mode) {
         second.log().await.contains("1 before it").then_some(())
     })
     .await;
+    let log = second.log().await;
+    assert!(log.contains(&format!("{} has it now", first.id)), "{log}");
     eventually("why says what it waits for", PATIENCE, async || {
         (second.why().await == ["LOCK"]).then_some(())
     })

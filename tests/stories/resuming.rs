@@ -100,6 +100,7 @@ pub async fn a_budget_pauses_or_stops_what_uses_too_much(mode: Mode) {
     let stopped = job.reaches("stopped").await;
     assert_eq!(stopped["error"]["code"], "BUDGET_EXCEEDED", "{stopped:#}");
     assert_eq!(job.outcomes().await, ["stopped"]);
+    job.act("retry").await.expect_problem(409, "BUDGET_EXCEEDED");
 
     let asks = json!({"budget": {"tokens": 100, "cost": 9.5}});
     let job = tenant.command_with(SPENDER, asks).await;
@@ -107,6 +108,7 @@ pub async fn a_budget_pauses_or_stops_what_uses_too_much(mode: Mode) {
     let paused = job.reaches("paused").await;
     let words = paused["error"]["message"].as_str().unwrap();
     assert!(words.contains("of 100 tokens"), "{words}");
+    assert_eq!(job.why().await, ["BUDGET_EXCEEDED"]);
     let before = used(&paused);
     assert!(before >= 100, "{paused:#}");
     // Granted once more: what both runs used counts.

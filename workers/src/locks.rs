@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{Guard, HandlerError, Interruption, LockState, RunContext as _};
-use domain::{AwaitedLock, Job, JobError, JobId, LogStream, Progress};
+use domain::{AwaitedLock, Job, JobError, JobId, LogStream, Progress, TenantId};
 use tokio::task::JoinHandle;
 
 use crate::context::JobContext;
@@ -24,6 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// The locks of one run, kept until they are released or dropped.
 pub(crate) struct RunLocks {
     worker: Arc<Worker>,
+    tenant: TenantId,
     job: JobId,
     attempt: u32,
     owner: String,
@@ -45,6 +46,7 @@ impl RunLocks {
     pub fn new(worker: Arc<Worker>, job: &Job) -> Self {
         Self {
             owner: owner(job),
+            tenant: job.tenant,
             job: job.id,
             attempt: job.attempt,
             held: Vec::new(),
@@ -122,17 +124,20 @@ impl RunLocks {
                     "an older run holds {resource}"
                 )));
             }
+            let awaited = AwaitedLock {
+                resource: resource.to_owned(),
+                ahead,
+                holder: job_of(&holder, self.tenant),
+                attempt: self.attempt,
+            };
             if told.is_none() {
-                let line = format!("waits for {resource}: {ahead} before it\n");
-                context.log(LogStream::System, &line).await;
+                context
+                    .log(LogStream::System, &format!("{awaited}\n"))
+                    .await;
             }
-            if told.replace(ahead) != Some(ahead) {
-                let awaited = AwaitedLock {
-                    resource: resource.to_owned(),
-                    ahead,
-                    attempt: self.attempt,
-                };
+            if told.as_ref() != Some(&awaited) {
                 context.progress(Progress::waiting_for(&awaited)).await;
+                told = Some(awaited);
             }
             tokio::select! {
                 biased;
@@ -154,7 +159,15 @@ impl RunLocks {
 /// Sorts by when the job was created. One life of one run: what an earlier run of the job left behind is another's.
 fn owner(job: &Job) -> String {
     let created = job.created_at.timestamp_micros();
-    format!("{created:020}:{}:{}", job.id, job.attempt)
+    format!("{created:020}:{}:{}:{}", job.id, job.attempt, job.tenant)
+}
+
+/// The job whose run this owner is, if `tenant` may know of it: repositories can be shared between tenants.
+fn job_of(owner: &str, tenant: TenantId) -> Option<JobId> {
+    let mut parts = owner.split(':').skip(1);
+    let job = parts.next()?.parse().ok()?;
+    let of: TenantId = parts.nth(1)?.parse().ok()?;
+    (of == tenant).then_some(job)
 }
 
 fn not_locked(resource: &str, why: &str) -> HandlerError {
@@ -187,5 +200,22 @@ async fn keep(worker: Arc<Worker>, job: JobId, owner: String, guard: Guard) {
             }
             Err(error) => tracing::warn!(%error, %job, resource, "a fence could not be read"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn only_runs_of_the_same_tenant_are_known_by_their_owner() {
+        let tenant = |number| TenantId::from_uuid(Uuid::from_u128(number));
+        let id = JobId::from_uuid(Uuid::from_u128(3));
+        let owner = format!("0123:{id}:2:{}", tenant(1));
+        assert_eq!(job_of(&owner, tenant(1)), Some(id));
+        assert_eq!(job_of(&owner, tenant(2)), None);
+        assert_eq!(job_of("0123:4", tenant(1)), None);
     }
 }

@@ -125,6 +125,19 @@ fn eap(settings: &Settings, environment: &Environment) -> Result<EapAgent, Confi
     Ok(EapAgent::new(Arc::new(endpoints), environment))
 }
 
+/// It is started in a run's folder, so it is absolute; a name without a folder is looked for on the PATH.
+pub fn opencode_program(settings: &Settings) -> PathBuf {
+    let program = settings
+        .opencode
+        .clone()
+        .unwrap_or_else(|| PathBuf::from("opencode"));
+    let is_name = program.components().count() == 1;
+    match std::path::absolute(&program) {
+        Ok(path) if !is_name => path,
+        _ => program,
+    }
+}
+
 /// What it kept of jobs that are not tried again is swept away.
 fn opencode(
     settings: &Settings,
@@ -133,18 +146,8 @@ fn opencode(
     environment: &Environment,
     work: &Path,
 ) -> Result<OpenCodeAgent, ConfigError> {
-    let program = settings
-        .opencode
-        .clone()
-        .unwrap_or_else(|| PathBuf::from("opencode"));
-    // It is started in a run's folder; a name without a folder is looked for on the PATH.
-    let is_name = program.components().count() == 1;
-    let program = match std::path::absolute(&program) {
-        Ok(path) if !is_name => path,
-        _ => program,
-    };
     let setup = OpenCodeSetup {
-        program,
+        program: opencode_program(settings),
         config: settings.opencode_config.clone(),
         providers: settings
             .providers

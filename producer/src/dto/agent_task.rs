@@ -14,6 +14,8 @@ use uuid::Uuid;
 
 use super::text::check_object;
 
+/// What stands in the agent's words where it said its own token: its owner reads them, and the store has no tokens.
+const INSTEAD_OF_TOKEN: &str = "[redacted]";
 /// Of a message; the rest is cut off.
 const MESSAGE_CHARS: usize = 2000;
 const DATA_BYTES_MAX: usize = 16 * 1024;
@@ -139,11 +141,14 @@ impl From<TaskLease> for TaskLeaseBody {
 }
 
 impl TaskReportBody {
-    pub fn into_report(self) -> Result<(TaskLeaseId, TaskReport), Violations> {
+    /// `token`: the agent's own, which nothing of the report says afterwards.
+    pub fn into_report(self, token: &str) -> Result<(TaskLeaseId, TaskReport), Violations> {
         let mut violations = Violations::default();
         check_cost(self.cost_usd, &mut violations);
         check_tokens(self.tokens_used, self.input_tokens, &mut violations);
-        let progress = self.progress.map(|it| it.into_progress(&mut violations));
+        let progress = self
+            .progress
+            .map(|it| it.into_progress(token, &mut violations));
         let says_usage = self.tokens_used.is_some() || self.cost_usd.is_some();
         let all = self.tokens_used.unwrap_or_default();
         let read = self.input_tokens.unwrap_or_default().min(all);
@@ -158,10 +163,11 @@ impl TaskReportBody {
 }
 
 impl TaskProgress {
-    fn into_progress(self, violations: &mut Violations) -> Progress {
+    fn into_progress(self, token: &str, violations: &mut Violations) -> Progress {
         let data = self.data.unwrap_or_default();
         check_object("/progress/data", &data, violations);
-        let bytes = serde_json::to_string(&data).map_or(0, |text| text.len());
+        let text = serde_json::to_string(&data).unwrap_or_default();
+        let bytes = text.len();
         if bytes > DATA_BYTES_MAX {
             violations.add(
                 "/progress/data",
@@ -172,20 +178,34 @@ impl TaskProgress {
             violations.add("/progress/fraction", "must be a number from 0 to 1");
         }
         let presentable = |text: String| -> String {
-            let text = text.replace('\0', "\u{fffd}");
+            // Before it is cut: the beginning of a token is one that no shape is known by.
+            let text = without(token, &text).replace('\0', "\u{fffd}");
             text.chars().take(MESSAGE_CHARS).collect()
         };
         Progress {
             fraction: self.fraction,
             message: self.message.map(presentable).filter(|it| !it.is_empty()),
-            data,
+            data: serde_json::from_str(&without(token, &text)).unwrap_or_default(),
         }
     }
 }
 
+/// A token is letters, digits and `_`, so that JSON stays JSON. What is shorter is none; it is refused in a moment, and must
+/// not make the text longer until then.
+fn without(token: &str, text: &str) -> String {
+    if token.len() < INSTEAD_OF_TOKEN.len() {
+        return text.to_owned();
+    }
+    text.replace(token, INSTEAD_OF_TOKEN)
+}
+
 impl TaskResultBody {
-    /// The lease, and the result as it is kept.
-    pub fn into_result(mut self, key: TaskKey) -> Result<(TaskLeaseId, String), Violations> {
+    /// The lease, and the result as it is kept. `token`: the agent's own, which nothing of the result says afterwards.
+    pub fn into_result(
+        mut self,
+        key: TaskKey,
+        token: &str,
+    ) -> Result<(TaskLeaseId, String), Violations> {
         let mut violations = Violations::default();
         check_cost(self.cost_usd, &mut violations);
         not_negative(
@@ -201,7 +221,7 @@ impl TaskResultBody {
         self.task_id = Some(id);
         let lease = TaskLeaseId::from_uuid(self.lease_id);
         match serde_json::to_string(&self) {
-            Ok(text) => violations.or((lease, text)),
+            Ok(text) => violations.or((lease, without(token, &text))),
             Err(error) => {
                 violations.add("", format!("cannot be kept: {error}"));
                 Err(violations)

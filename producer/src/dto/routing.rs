@@ -145,10 +145,8 @@ pub(crate) struct RejectedBody {
 }
 
 impl From<Routing> for RoutingBody {
-    fn from(mut routing: Routing) -> Self {
+    fn from(routing: Routing) -> Self {
         let reason = routing.reason();
-        // Stable: of those that are as near the first registered comes first.
-        routing.rejected.sort_by_key(|it| it.why.distance());
         let rejected_more = routing.rejected.len().saturating_sub(REJECTED_SHOWN);
         Self {
             choice: routing.choice.map(ScoredBody::from),

@@ -36,9 +36,9 @@ pub(crate) struct WhyBody {
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Reason)]
 pub(crate) struct ReasonBody {
-    /// `NOT_STARTED`, `PAUSED`, `PREREQUISITES`, `NOT_BEFORE`, `BACKOFF`, `TENANT_INACTIVE`, `TENANT_BUDGET`, `TENANT_PAUSED`,
-    /// `QUEUE_PAUSED`, `NO_WORKER`, `NO_AGENT`, `BROKER_AWAY`, `QUOTA_FULL`, `WORKERS_BUSY`, `TURN`, `ABOUT_TO_BEGIN`, or, of a job
-    /// that runs, `LOCK`.
+    /// `NOT_STARTED`, `PAUSED`, `BUDGET_EXCEEDED`, `PREREQUISITES`, `NOT_BEFORE`, `BACKOFF`, `TENANT_INACTIVE`, `TENANT_BUDGET`,
+    /// `TENANT_PAUSED`, `QUEUE_PAUSED`, `NO_WORKER`, `NO_AGENT`, `BROKER_AWAY`, `QUOTA_FULL`, `WORKERS_BUSY`, `TURN`,
+    /// `ABOUT_TO_BEGIN`, or, of a job that runs, `LOCK`.
     #[schema(example = "QUOTA_FULL")]
     pub code: &'static str,
     /// What it is, and what to do about it.

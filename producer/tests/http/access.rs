@@ -30,6 +30,9 @@ fn is_agents_own(operation: &Value) -> bool {
     operation["security"] == json!([{"agent": []}])
 }
 
+/// A `POST` because of what it has to say; it changes nothing, and who may see the agents may ask.
+const ASKS_ONLY: &str = "/api/v1/agents/route";
+
 #[tokio::test]
 async fn without_a_key_nothing_but_health_and_the_description_answers() {
     let site = Site::start().await;
@@ -78,7 +81,7 @@ async fn a_viewer_reads_and_changes_nothing() {
     let site = Site::start().await;
     let id = site.session("looked at").await;
     for (method, path, operation) in operations(&id) {
-        if method == Method::GET || is_agents_own(&operation) {
+        if method == Method::GET || path == ASKS_ONLY || is_agents_own(&operation) {
             continue;
         }
         let answer = site
@@ -102,6 +105,8 @@ async fn a_viewer_reads_and_changes_nothing() {
         .send()
         .await;
     assert_eq!(answer.status, StatusCode::OK);
+    let asked = site.post(ASKS_ONLY).key(&site.viewer).json(&json!({}));
+    assert_eq!(asked.send().await.status, StatusCode::OK);
     assert_eq!(site.job(&id).await.state(), domain::JobState::Queued);
 }
 

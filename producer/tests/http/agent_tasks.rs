@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use application::ports::{Offered, TaskOffer, TaskWatch};
 use axum::http::StatusCode;
-use domain::{AgentId, Job, Labels, RegisteredKind, RoutedOffer, TaskKey};
+use domain::{Job, Labels, RegisteredKind, RoutedOffer, TaskKey};
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
@@ -102,19 +102,21 @@ async fn run(site: &Site) -> Job {
     jobs.into_iter().next().expect("a session")
 }
 
-async fn offer(site: &Site, agent: &Agent, job: &Job) -> Offered {
-    let id: AgentId = agent.id.parse().unwrap();
-    let key = TaskKey {
-        job: job.id,
-        round: 0,
-    };
-    let watch = TaskWatch {
+fn watch(agent: &Agent, job: &Job) -> TaskWatch {
+    TaskWatch {
         tenant: job.tenant,
-        key,
-        agent: id,
+        key: TaskKey {
+            job: job.id,
+            round: 0,
+        },
+        agent: agent.id.parse().unwrap(),
         fence: job.fence,
-    };
-    let body = json!({"task_id": key.to_string()}).to_string();
+    }
+}
+
+async fn offer(site: &Site, agent: &Agent, job: &Job) -> Offered {
+    let watch = watch(agent, job);
+    let body = json!({"task_id": watch.key.to_string()}).to_string();
     let offer = TaskOffer {
         watch,
         attempt: job.attempt,
@@ -149,6 +151,36 @@ async fn a_task_is_had_reported_and_handed_over() {
     }
     let late = leased.says(&site, "progress", json!({})).await;
     late.problem(409, "TASK_LEASE_LOST");
+}
+
+/// Nowhere: whoever reads the store or a backup of it could speak as the agent.
+#[tokio::test]
+async fn an_agents_own_token_is_not_kept() {
+    let site = Site::start().await;
+    let leased = Leased::new(&site).await;
+    let token = &leased.agent.token;
+    // At the length where messages are cut.
+    let message = format!("{}{token}", "x".repeat(1980));
+    let progress = json!({"message": message, "data": {"header": [token], "seen": 3}});
+    let reported = leased.says(&site, "progress", json!({"progress": progress}));
+    assert_eq!(reported.await.status, StatusCode::OK);
+    let result = json!({
+        "status": "failed", "error_message": format!("nobody takes {token}"), "output_data": {"told": token},
+        "artifacts": [{"path": "token.txt", "content": token}],
+    });
+    let ended = leased.says(&site, "result", result).await;
+    assert_eq!(ended.status, StatusCode::NO_CONTENT, "{}", ended.text());
+    let watch = watch(&leased.agent, &leased.job);
+    let kept = site.ports.agent_tasks.watch_task(watch).await.unwrap();
+    let kept = kept.expect("it is kept for its run");
+    let said = kept.words.progress.as_ref().expect("it was said");
+    assert_eq!(
+        json!(said.data),
+        json!({"header": ["[redacted]"], "seen": 3})
+    );
+    let kept = format!("{kept:?}");
+    assert!(kept.contains("nobody takes [redacted]"), "{kept}");
+    assert!(!kept.contains(&token[..10]), "{kept}");
 }
 
 #[tokio::test]

@@ -172,6 +172,7 @@ async fn a_lock_that_a_run_waits_for() {
     let lock = domain::AwaitedLock {
         resource: "branch:app@refs/heads/main".to_owned(),
         ahead: 1,
+        holder: Some(job.id),
         attempt: job.attempt,
     };
     let said = application::ports::Report {
@@ -197,7 +198,7 @@ async fn a_lock_that_a_run_waits_for() {
         (&why["waits"], &why["status"]),
         (&json!(true), &json!("running"))
     );
-    let data = json!({"resource": "branch:app@refs/heads/main", "ahead": 1});
+    let data = json!({"resource": "branch:app@refs/heads/main", "ahead": 1, "holder": id});
     assert_eq!(why["reasons"][0]["data"], data);
 }
 

@@ -1,9 +1,11 @@
 //! How far a run is, as it says itself.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{unbelievable_cost, unbelievable_tokens};
+use crate::{JobId, unbelievable_cost, unbelievable_tokens};
 
 /// Where the data of a run that waits for a lock says so.
 const LOCK: &str = "lock";
@@ -27,8 +29,21 @@ pub struct AwaitedLock {
     pub resource: String,
     /// How many come first.
     pub ahead: u32,
+    /// Who has it now, where that is a job of the same tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<JobId>,
     /// The number of the run that waits: what an earlier run said of itself is true no more.
     pub attempt: u32,
+}
+
+impl fmt::Display for AwaitedLock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waits for {}: {} before it", self.resource, self.ahead)?;
+        match self.holder {
+            Some(holder) => write!(f, "; {holder} has it now"),
+            None => Ok(()),
+        }
+    }
 }
 
 impl Progress {
@@ -52,9 +67,8 @@ impl Progress {
 
     /// Of a run that waits for a lock.
     pub fn waiting_for(lock: &AwaitedLock) -> Self {
-        let message = format!("waits for {}: {} before it", lock.resource, lock.ahead);
         Self {
-            message: Some(message),
+            message: Some(lock.to_string()),
             data: Map::from_iter([(LOCK.to_owned(), json!(lock))]),
             ..Self::default()
         }
@@ -77,6 +91,7 @@ mod tests {
         let lock = AwaitedLock {
             resource: "branch:app@refs/heads/main".to_owned(),
             ahead: 2,
+            holder: None,
             attempt: 3,
         };
         let waits = Progress::waiting_for(&lock);

@@ -161,6 +161,11 @@ impl Action {
         Self::TimeOut,
     ];
 
+    /// True where a person wants more work of a job that may have used up its budget: the same is granted once more.
+    pub const fn grants(self) -> bool {
+        matches!(self, Self::Resume | Self::Retry)
+    }
+
     /// The states in which the action is allowed.
     pub const fn from(self) -> &'static [JobState] {
         use JobState::{Degraded, Failed, Paused, Pending, Queued, Running, Stopped, Timeout};

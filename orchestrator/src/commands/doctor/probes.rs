@@ -1,5 +1,6 @@
 //! One question to each thing that the configured mode needs.
 
+use std::ffi::OsStr;
 use std::future::{Future, ready};
 use std::path::Path;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use super::agents::{self, Variables};
-use crate::compose::{data_dir, services};
+use crate::compose::{data_dir, services, tools};
 use crate::config::{EapSettings, Secret, Settings};
 
 /// Longer than any of the services may take to say that it is there.
@@ -47,6 +48,10 @@ pub async fn all(settings: &Settings, variables: &Variables) -> Vec<Probe> {
     for (name, agent) in &settings.eap {
         let asking = external(name, agent, variables);
         probes.push(probe(&format!("agent {name}"), asking).await);
+    }
+    if starts_opencode(settings) {
+        let opencode = tools::opencode_program(settings);
+        probes.push(probe("opencode", program(&opencode, &["--version"])).await);
     }
     for (name, finding) in agents::configured(settings, variables) {
         probes.push(probe(&name, ready(finding)).await);
@@ -98,16 +103,25 @@ async fn external(
     Ok(format!("{} answers, and there is a token", agent.url))
 }
 
-async fn program(name: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let output = Command::new(name)
+/// Whether workers with these settings are meant to start servers of OpenCode, and not to use running ones.
+fn starts_opencode(settings: &Settings) -> bool {
+    settings.opencode_servers.is_none()
+        && (settings.opencode.is_some()
+            || settings.opencode_config.is_some()
+            || !settings.providers.is_empty())
+}
+
+async fn program(name: impl AsRef<OsStr>, arguments: &[&str]) -> anyhow::Result<String> {
+    let shown = name.as_ref().display();
+    let output = Command::new(&name)
         .args(arguments)
         .output()
         .await
-        .with_context(|| format!("{name} cannot be started; sessions need it"))?;
+        .with_context(|| format!("{shown} cannot be started; sessions need it"))?;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     if !output.status.success() {
         bail!(
-            "{name} failed: {}",
+            "{shown} failed: {}",
             String::from_utf8_lossy(&output.stderr).trim()
         );
     }

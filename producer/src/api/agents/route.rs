@@ -4,7 +4,7 @@ use axum::extract::State;
 use domain::Violations;
 
 use crate::auth::Allowed;
-use crate::auth::permit::SubmitJobs;
+use crate::auth::permit::ReadAgents;
 use crate::body::Body;
 use crate::dto::routing::{RouteBody, RoutingBody};
 use crate::problem::Problem;
@@ -28,7 +28,7 @@ use crate::state::App;
 )]
 pub(super) async fn route_task(
     State(app): State<App>,
-    allowed: Allowed<SubmitJobs>,
+    allowed: Allowed<ReadAgents>,
     Body(body): Body<RouteBody>,
 ) -> Result<Json<RoutingBody>, Problem> {
     let mut violations = Violations::default();

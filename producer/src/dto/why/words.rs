@@ -2,7 +2,7 @@
 
 use application::use_cases::{Reason, Why};
 use chrono::{DateTime, SecondsFormat, Utc};
-use domain::{AwaitedLock, JobId, JobKind, JobState, Labels};
+use domain::{AwaitedLock, BUDGET_EXCEEDED, JobId, JobKind, JobState, Labels};
 use serde_json::{Value, json};
 
 use super::ReasonBody;
@@ -40,6 +40,7 @@ fn words(reason: &Reason, kind: JobKind, alone: bool) -> Said {
             json!({"reason": why}),
         ),
         Reason::Paused => plain("PAUSED", "It was paused; resume it."),
+        Reason::OverBudget(why) => over_budget(why),
         Reason::Prerequisites(open) => prerequisites(open),
         Reason::NotBefore(at) => {
             let message = format!("It is not to run before {}.", instant(*at));
@@ -98,6 +99,11 @@ fn words(reason: &Reason, kind: JobKind, alone: bool) -> Said {
 
 fn instant(at: DateTime<Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::AutoSi, true)
+}
+
+fn over_budget(why: &str) -> Said {
+    let message = format!("It was paused: {why}.");
+    (BUDGET_EXCEEDED, message, json!({"reason": why}))
 }
 
 fn prerequisites(open: &[(JobId, JobState)]) -> Said {
@@ -166,13 +172,17 @@ fn locked(lock: &AwaitedLock) -> Said {
         1 => "one other job comes".to_owned(),
         _ => format!("{ahead} other jobs come"),
     };
+    let holds = match lock.holder {
+        Some(holder) => format!(", and {holder} works on it now"),
+        None => String::new(),
+    };
     let message = format!(
-        "It has its slot and waits for {resource}, which one job at a time works on; {come} first."
+        "It has its slot and waits for {resource}, which one job at a time works on; {come} first{holds}."
     );
     (
         "LOCK",
         message,
-        json!({"resource": resource, "ahead": ahead}),
+        json!({"resource": resource, "ahead": ahead, "holder": lock.holder}),
     )
 }
 

@@ -1,5 +1,5 @@
 //! The accounts of sessions that name budgets: opened with the session, charged with what it and its descendants report,
-//! granted again when one of them is resumed. Locked after jobs, in the order of the sessions' ids.
+//! granted again when one of them is resumed or tried again. Locked after jobs, in the order of the sessions' ids.
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -123,7 +123,7 @@ pub(crate) async fn charge(
     rows.iter().map(account).collect()
 }
 
-/// What a resume needs: whatever is used up that the job draws on is granted once more.
+/// What an action that grants needs: whatever is used up that the job draws on is granted once more.
 pub(crate) async fn grant(
     tx: &Transaction<'_>,
     job: JobId,

@@ -37,6 +37,15 @@ impl Failure {
         Self::Unexpected(error.to_string())
     }
 
+    /// In words, for an error that says more of where it was.
+    pub(crate) fn why(&self) -> String {
+        match self {
+            Self::Server(error) => words(error),
+            Self::Pool(error) => pool(error),
+            Self::Unexpected(what) => what.clone(),
+        }
+    }
+
     /// The error for the caller; `operation` says what was being done: "claiming jobs".
     pub(crate) fn during(self, operation: &str) -> StoreError {
         match self {

@@ -117,8 +117,13 @@ pub(crate) fn priority(row: &Row) -> Result<Priority, Failure> {
     Priority::from_rank(rank).map_err(Failure::unexpected)
 }
 
+/// The error names the job: whoever repairs it has to find it.
 pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
     let id = job_id(row, "id")?;
+    read(id, row).map_err(|error| Failure::Unexpected(format!("job {id}: {}", error.why())))
+}
+
+fn read(id: JobId, row: &Row) -> Result<StoredJob, Failure> {
     let job = Job {
         id,
         tenant: tenant_id(row, "tenant_id")?,
@@ -127,7 +132,7 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
         tags: get(row, "tags")?,
         metadata: json(row, "metadata")?,
         spec: json(row, "spec")?,
-        status: status(id, row)?,
+        status: status(row)?,
         attempt: count(row, "attempt")?,
         failures: count(row, "failures")?,
         max_attempts: count(row, "max_attempts")?,
@@ -159,7 +164,7 @@ pub(crate) fn job(row: &Row) -> Result<StoredJob, Failure> {
     })
 }
 
-fn status(id: JobId, row: &Row) -> Result<Status, Failure> {
+fn status(row: &Row) -> Result<Status, Failure> {
     let state: JobState = named(row, "state")?;
     let worker: Option<Uuid> = get(row, "worker_id")?;
     let epoch: Option<i64> = get(row, "worker_epoch")?;
@@ -168,7 +173,7 @@ fn status(id: JobId, row: &Row) -> Result<Status, Failure> {
         epoch,
     });
     Status::from_row(state, claim)
-        .ok_or_else(|| Failure::Unexpected(format!("job {id} is {state} and names no worker")))
+        .ok_or_else(|| Failure::Unexpected(format!("it is {state} and names no worker")))
 }
 
 pub(crate) fn slot(row: &Row) -> Result<SlotSnapshot, Failure> {

@@ -65,7 +65,7 @@ pub(crate) async fn steer(
         Ok(after) => after,
         Err(refusal) => return Ok(Err(refusal)),
     };
-    if action == Action::Resume
+    if action.grants()
         && let Err(refused) = budgets::grant(&tx, job).await?
     {
         return Ok(Err(refused.into()));

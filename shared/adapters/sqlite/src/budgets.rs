@@ -1,5 +1,5 @@
 //! The accounts of sessions that name budgets: opened with the session, charged with what it and its descendants report,
-//! granted again when one of them is resumed.
+//! granted again when one of them is resumed or tried again.
 
 use std::collections::BTreeMap;
 
@@ -110,7 +110,7 @@ pub async fn charge(
     .collect()
 }
 
-/// What a resume needs: whatever is used up that the job draws on is granted once more.
+/// What an action that grants needs: whatever is used up that the job draws on is granted once more.
 pub async fn grant(tx: &mut Write, job: JobId) -> Result<Result<(), Refused>, StoreError> {
     let row = sqlx::query("SELECT ancestors FROM jobs WHERE id = ?")
         .bind(job.as_uuid())

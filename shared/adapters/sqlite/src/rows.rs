@@ -121,18 +121,26 @@ pub fn job(row: &SqliteRow) -> Result<Job, StoreError> {
     Ok(stored(row)?.job)
 }
 
-/// A whole row of `jobs`.
+/// A whole row of `jobs`. The error names the job: whoever repairs it has to find it.
 pub fn stored(row: &SqliteRow) -> Result<Stored, StoreError> {
     let row = Reader(row);
+    let id = row.job_id("id")?;
+    read(id, &row).map_err(|error| match error {
+        StoreError::Corrupt(why) => corrupt(format!("job {id}: {why}")),
+        other => other,
+    })
+}
+
+fn read(id: JobId, row: &Reader<'_>) -> Result<Stored, StoreError> {
     let job = Job {
-        id: row.job_id("id")?,
+        id,
         tenant: row.tenant_id("tenant_id")?,
         title: row.get("title")?,
-        priority: priority(&row)?,
+        priority: priority(row)?,
         tags: row.json("tags")?,
         metadata: row.json("metadata")?,
         spec: row.json("spec")?,
-        status: status(&row)?,
+        status: status(row)?,
         attempt: row.count("attempt")?,
         failures: row.count("failures")?,
         max_attempts: row.count("max_attempts")?,
@@ -178,7 +186,7 @@ fn status(row: &Reader<'_>) -> Result<Status, StoreError> {
         epoch,
     });
     Status::from_row(state, claim)
-        .ok_or_else(|| corrupt(format!("a {state} job does not name its worker")))
+        .ok_or_else(|| corrupt(format!("it is {state} and names no worker")))
 }
 
 fn time(micros: i64) -> Result<Timestamp, StoreError> {

@@ -43,7 +43,7 @@ pub async fn steer(
     if after.state() == JobState::Queued {
         backlog.take_again(&before.job)?;
     }
-    if action == Action::Resume {
+    if action.grants() {
         budgets::grant(&mut tx, job).await??;
     }
     let slot = backlog

@@ -199,6 +199,7 @@ pub struct Routing {
     pub choice: Option<Scored>,
     /// The next best, at most [`ALTERNATIVES`].
     pub alternatives: Vec<Scored>,
+    /// The nearest first.
     pub rejected: Vec<Rejected>,
 }
 
@@ -216,11 +217,12 @@ impl Routing {
             return "no agent is registered".to_owned();
         }
         // Those that would do are what a person waits for.
-        let (suit, rest): (Vec<_>, Vec<_>) = self
+        let (suit, rest): (Vec<&Rejected>, Vec<_>) = self
             .rejected
             .iter()
             .partition(|rejected| rejected.why.passes());
-        let named = if suit.is_empty() { &rest } else { &suit };
+        let none_suits = suit.is_empty();
+        let named = if none_suits { rest } else { suit };
         let shown = named
             .iter()
             .take(ALTERNATIVES)
@@ -231,7 +233,7 @@ impl Routing {
         } else {
             format!("; and {more} more")
         };
-        let head = if suit.is_empty() {
+        let head = if none_suits {
             "no agent suits"
         } else {
             "no agent that suits is free"
@@ -274,6 +276,8 @@ pub fn route<'a>(
     let mut suitable = suitable.into_iter();
     routing.choice = suitable.next();
     routing.alternatives = suitable.take(ALTERNATIVES).collect();
+    // Stable: of those that are as near, the one that came first.
+    routing.rejected.sort_by_key(|it| it.why.distance());
     routing
 }
 

@@ -35,7 +35,7 @@ pub(in crate::api::agents) async fn report_agent_task(
     TaskPath(agent, key): TaskPath,
     Body(body): Body<TaskReportBody>,
 ) -> Result<Json<RenewedTask>, Problem> {
-    let (lease, report) = body.into_report()?;
+    let (lease, report) = body.into_report(&token)?;
     let renewed = use_cases::report_task(&app.ports, (agent, &token), key, lease, report).await?;
     let lease = renewed.into();
     Ok(Json(RenewedTask { lease }))

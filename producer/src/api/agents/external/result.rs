@@ -35,7 +35,7 @@ pub(in crate::api::agents) async fn end_agent_task(
     TaskPath(agent, key): TaskPath,
     Body(body): Body<TaskResultBody>,
 ) -> Result<StatusCode, Problem> {
-    let (lease, result) = body.into_result(key)?;
+    let (lease, result) = body.into_result(key, &token)?;
     use_cases::end_task(&app.ports, (agent, &token), key, lease, result).await?;
     Ok(StatusCode::NO_CONTENT)
 }

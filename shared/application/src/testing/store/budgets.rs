@@ -73,10 +73,12 @@ async fn paused(world: &World, worker: WorkerRef, job: &Job, over: OverBudget) {
     world.finish(worker, job, ending).await;
 }
 
-async fn resume(world: &World, job: &Job) -> Result<(), SteerError> {
+async fn steered(world: &World, job: &Job, action: Action) -> Result<(), SteerError> {
     let jobs = &world.store.jobs;
-    let resumed = jobs.steer(job.tenant, job.id, Action::Resume, world.now());
-    resumed.await.map(|steered| assert!(steered.is_some()))
+    let steered = jobs.steer(job.tenant, job.id, action, world.now());
+    steered
+        .await
+        .map(|steered| assert!(steered.is_some(), "{action}"))
 }
 
 pub async fn what_a_session_uses_counts_above_it(store: StoreUnderTest) {
@@ -233,8 +235,11 @@ pub async fn a_resume_grants_what_is_used_up_once(store: StoreUnderTest) {
     let what = "135 of 100 tokens".to_owned();
     assert_eq!(refused, Err(Refused::BudgetUsedUp { of: root.id, what }));
     // What one child is granted, the other need not be: 200 in all, of which 65 are left.
-    for job in [&left, &right] {
-        resume(&world, job).await.expect("allowed");
+    steered(&world, &right, Action::Stop)
+        .await
+        .expect("allowed");
+    for (job, action) in [(&left, Action::Resume), (&right, Action::Retry)] {
+        steered(&world, job, action).await.expect("allowed");
         assert_eq!(standing(&world, job).await.over, None);
     }
     assert_eq!(offered(&world, &tenant, child).await, Ok(()));
@@ -263,11 +268,17 @@ pub async fn a_budget_that_stops_is_not_granted_again(store: StoreUnderTest) {
     world
         .finish(worker, run, domain::Ending::Paused(None))
         .await;
-    match resume(&world, &child).await {
+    let refused = async |action| match steered(&world, &child, action).await {
         Err(SteerError::Refused(Refused::BudgetUsedUp { of, .. })) => assert_eq!(of, root.id),
-        other => panic!("{other:?}"),
-    }
+        other => panic!("{action}: {other:?}"),
+    };
+    refused(Action::Resume).await;
     assert_eq!(world.get(&child).await.state(), domain::JobState::Paused);
+    steered(&world, &child, Action::Stop)
+        .await
+        .expect("allowed");
+    refused(Action::Retry).await;
+    assert_eq!(world.get(&child).await.state(), domain::JobState::Stopped);
     assert!(
         standing(&world, &child)
             .await

@@ -6,7 +6,9 @@ mod tests;
 
 use std::time::Duration;
 
-use domain::{AwaitedLock, Job, JobId, JobKind, JobState, Labels, TenantId, Timestamp};
+use domain::{
+    AwaitedLock, BUDGET_EXCEEDED, Job, JobId, JobKind, JobState, Labels, TenantId, Timestamp,
+};
 
 pub use self::estimate::Estimate;
 use self::estimate::estimate;
@@ -38,6 +40,8 @@ pub enum Reason {
     NotStarted,
     /// It was paused by a person.
     Paused,
+    /// It was paused because a budget that it draws on is used up; which one, and what to do, in words.
+    OverBudget(String),
     Prerequisites(Vec<(JobId, JobState)>),
     NotBefore(Timestamp),
     /// Its latest run failed, and it is tried again then.
@@ -99,6 +103,8 @@ pub async fn why(ports: &Ports, tenant: TenantId, job: JobId) -> Result<Option<W
         why.reasons.retain(|reason| *reason != Reason::AboutToBegin);
         why.reasons.insert(0, Reason::NoAgent(reason));
         why.estimate = None;
+        // Whoever suits the agent that is free next goes first, whatever its place in the queue.
+        why.position = None;
     }
     Ok(Some(why))
 }
@@ -170,11 +176,18 @@ fn reasons(waiting: &Waiting, broker_away: bool, now: Timestamp) -> Vec<Reason> 
 fn own(waiting: &Waiting) -> Option<Reason> {
     let open = &waiting.prerequisites;
     match waiting.job.state() {
-        JobState::Paused => Some(Reason::Paused),
+        JobState::Paused => Some(paused(&waiting.job)),
         JobState::Pending if !open.is_empty() => Some(Reason::Prerequisites(open.clone())),
         JobState::Pending if waiting.job.depends_on.is_empty() => Some(Reason::NotStarted),
         // A pending one whose prerequisites have all ended well is queued in a moment.
         _ => None,
+    }
+}
+
+fn paused(job: &Job) -> Reason {
+    match &job.error {
+        Some(error) if error.code == BUDGET_EXCEEDED => Reason::OverBudget(error.message.clone()),
+        _ => Reason::Paused,
     }
 }
 

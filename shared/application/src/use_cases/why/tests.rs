@@ -244,9 +244,12 @@ fn everything_that_keeps_a_pending_job_is_listed() {
     assert_eq!(told(not_started).reasons, [&[first], &outer[..]].concat());
     paused.job.status = Status::Paused;
     assert_eq!(
-        told(paused).reasons,
+        told(paused.clone()).reasons,
         [&[Reason::Paused], &outer[..]].concat()
     );
+    paused.job.error = Some(JobError::new(BUDGET_EXCEEDED, "9 of 9 tokens"));
+    let first = Reason::OverBudget("9 of 9 tokens".to_owned());
+    assert_eq!(told(paused).reasons, [&[first], &outer[..]].concat());
 }
 
 #[test]
@@ -254,6 +257,7 @@ fn a_run_that_waits_for_a_lock_says_so() {
     let lock = AwaitedLock {
         resource: "branch:app@refs/heads/main".to_owned(),
         ahead: 1,
+        holder: None,
         attempt: 2,
     };
     let mut runs = free();
