@@ -5,7 +5,6 @@
 //! One JSON object a line, `{"progress": {"fraction": 0.5, "message": "half"}}` or `{"checkpoint": {...}}`; lines of up to 4096 bytes
 //! of several writers do not mix.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 
@@ -19,6 +18,7 @@ use tokio::net::unix::pipe;
 
 use crate::failure;
 use crate::output::{Console, Records};
+use crate::private::clear;
 
 /// A command that keeps writing something else fills its log with complaints only so far.
 const COMPLAINTS_MAX: usize = 10;
@@ -43,9 +43,7 @@ enum Line {
 impl ProgressPipe {
     pub fn create(path: &Path) -> Result<Self, HandlerError> {
         let open = || -> io::Result<pipe::Receiver> {
-            if path.exists() {
-                fs::remove_file(path)?;
-            }
+            clear(path)?;
             mkfifo(path, Mode::S_IRUSR | Mode::S_IWUSR)?;
             pipe::OpenOptions::new()
                 .read_write(true)

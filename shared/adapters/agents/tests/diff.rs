@@ -9,6 +9,7 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use adapter_agents::workspace::{GitWorkspaces, Roots};
 use application::ports::{Diff, Workspace, Workspaces};
@@ -24,6 +25,10 @@ struct Place {
 
 impl Place {
     async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    async fn with(more: impl FnOnce(&Path)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("root");
         let repo = root.join("repo");
@@ -32,6 +37,7 @@ impl Place {
         fs::write(repo.join("README.md"), "one\ntwo\n").unwrap();
         git(&repo, &["add", "--all"]);
         git(&repo, &["commit", "--quiet", "-m", "first"]);
+        more(&repo);
         let workspaces = GitWorkspaces::new(
             &folder.path().join("base"),
             Roots::new(vec![root]),
@@ -142,5 +148,77 @@ async fn repositories_inside_the_tree_are_named_when_their_files_are_left_out() 
         ]
     );
     assert_eq!(fs::read_to_string(repo.join("zzz.txt")).unwrap(), "no end");
+    place.workspace.close().await;
+}
+
+/// A repository whose configuration names a program, and a file that git would have to ask that program about.
+fn trap(inner: &Path, marker: &Path) {
+    fs::create_dir_all(inner).unwrap();
+    git(inner, &["init", "--quiet"]);
+    fs::write(inner.join("file"), "one\n").unwrap();
+    git(inner, &["add", "--all"]);
+    git(inner, &["commit", "--quiet", "-m", "inner"]);
+    let line = format!("touch {}; cat", marker.display());
+    git(inner, &["config", "filter.trap.clean", &line]);
+    fs::write(inner.join(".gitattributes"), "* filter=trap\n").unwrap();
+    fs::write(inner.join("file"), "two\n").unwrap();
+}
+
+/// Git starts itself in repositories that it knows, with the configuration that lies there.
+#[tokio::test]
+async fn a_repository_inside_the_tree_makes_git_run_nothing() {
+    let place = Place::new().await;
+    let marker = place.folder.path().join("marker");
+    trap(&place.tree().join("inner"), &marker);
+    // What the first look has found, the second one knows: as a push does after the diff.
+    for _ in 0..2 {
+        place.workspace.diff().await.unwrap().unwrap();
+    }
+    assert!(!marker.exists(), "a program of the run was started");
+    // That it is gone is seen all the same.
+    fs::remove_dir_all(place.tree().join("inner")).unwrap();
+    let diff = place.workspace.diff().await.unwrap().unwrap();
+    assert_eq!(diff.stat.files, Vec::<String>::new());
+    place.workspace.close().await;
+}
+
+/// The revision that the run starts from knows the repository inside already.
+#[tokio::test]
+async fn nor_does_one_that_was_there_before() {
+    let place = Place::with(|repo| {
+        let commit = "1234567890123456789012345678901234567890";
+        let link = format!("160000,{commit},inner");
+        git(repo, &["update-index", "--add", "--cacheinfo", &link]);
+        git(repo, &["commit", "--quiet", "-m", "a submodule"]);
+    })
+    .await;
+    let marker = place.folder.path().join("marker");
+    trap(&place.tree().join("inner"), &marker);
+    fs::write(place.tree().join("README.md"), "changed\n").unwrap();
+    let diff = place.workspace.diff().await.unwrap().unwrap();
+    assert!(!marker.exists(), "a program of the run was started");
+    assert_eq!(diff.stat.files, ["README.md"]);
+    place.workspace.close().await;
+}
+
+#[tokio::test]
+async fn pipes_in_the_place_of_files_keep_git_waiting_for_nobody() {
+    let place = Place::new().await;
+    let inner = place.tree().join("inner");
+    git(place.tree(), &["init", "--quiet", inner.to_str().unwrap()]);
+    fs::remove_file(inner.join(".git/HEAD")).unwrap();
+    for pipe in [".gitignore", ".gitattributes", "inner/.git/HEAD"] {
+        let mode = nix::sys::stat::Mode::S_IRWXU;
+        nix::unistd::mkfifo(&place.tree().join(pipe), mode).unwrap();
+    }
+    fs::write(place.tree().join("new.txt"), "new\n").unwrap();
+    let looking = place.workspace.diff();
+    let looked = tokio::time::timeout(Duration::from_mins(1), looking).await;
+    let diff = looked.expect("git waits for nobody").unwrap().unwrap();
+    assert!(
+        diff.stat.files.contains(&"new.txt".to_owned()),
+        "{:?}",
+        diff.stat
+    );
     place.workspace.close().await;
 }

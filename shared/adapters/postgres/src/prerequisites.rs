@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use application::ports::{Refused, Submission};
 use deadpool_postgres::Transaction;
-use domain::{FAMILY_DEPTH_MAX, Job, JobId, JobState, Prerequisite, TenantId};
+use domain::{Job, JobId, JobState, Prerequisite, TenantId};
 use uuid::Uuid;
 
 use crate::budgets::{self, Accounts};
@@ -71,7 +71,7 @@ impl Stored {
         submission
             .jobs
             .iter()
-            .try_for_each(|job| self.is_open(job))?;
+            .try_for_each(|job| Refused::by_family(&self.ancestors(job), &self.accounts))?;
         if submission.jobs.iter().all(|job| job.depends_on.is_empty()) {
             return Ok(());
         }
@@ -103,21 +103,6 @@ impl Stored {
             .copied()
             .chain([parent])
             .collect()
-    }
-
-    /// Whether its family takes it.
-    fn is_open(&self, job: &Job) -> Result<(), Refused> {
-        let ancestors = self.ancestors(job);
-        if let Some(parent) = job.parent
-            && ancestors.len() >= FAMILY_DEPTH_MAX
-        {
-            return Err(Refused::FamilyTooDeep(parent));
-        }
-        let used_up = |of: &JobId| Some((*of, self.accounts.get(of)?.used_up()?));
-        match ancestors.iter().rev().find_map(used_up) {
-            Some((of, what)) => Err(Refused::BudgetUsedUp { of, what }),
-            None => Ok(()),
-        }
     }
 
     /// One of the same submission is not at its end.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use application::ports::{Refused, StoreError, Submission};
-use domain::{FAMILY_DEPTH_MAX, Job, JobId, JobState, Prerequisite, TenantId};
+use domain::{Job, JobId, JobState, Prerequisite, TenantId};
 use serde::Serialize;
 use sqlx::SqliteConnection;
 
@@ -79,21 +79,6 @@ impl Known {
             .collect()
     }
 
-    /// Whether its family takes a new job.
-    fn is_open(&self, job: &Job) -> Result<(), Refused> {
-        let ancestors = self.ancestors(job);
-        if let Some(parent) = job.parent
-            && ancestors.len() >= FAMILY_DEPTH_MAX
-        {
-            return Err(Refused::FamilyTooDeep(parent));
-        }
-        let used_up = |of: &JobId| Some((*of, self.accounts.get(of)?.used_up()?));
-        match ancestors.iter().rev().find_map(used_up) {
-            Some((of, what)) => Err(Refused::BudgetUsedUp { of, what }),
-            None => Ok(()),
-        }
-    }
-
     /// Every parent is the tenant's, and every prerequisite is, stored or of the same submission.
     pub fn check(&self, submission: &Submission) -> Result<(), Refused> {
         let mut parents = submission.jobs.iter().filter_map(|job| job.parent);
@@ -104,7 +89,7 @@ impl Known {
         submission
             .jobs
             .iter()
-            .try_for_each(|job| self.is_open(job))?;
+            .try_for_each(|job| Refused::by_family(&self.ancestors(job), &self.accounts))?;
         let mut own: Option<BTreeSet<JobId>> = None;
         for prerequisite in submission.jobs.iter().flat_map(|job| &job.depends_on) {
             if self.jobs.contains_key(&(submission.tenant, *prerequisite)) {

@@ -1,10 +1,12 @@
 //! What clients do with their jobs. Every method takes the tenant first.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use domain::{
-    Action, Artifact, ArtifactId, Attempt, Checkpoint, FAMILY_DEPTH_MAX, InvalidTransition, Job,
-    JobEvent, JobId, JobKind, JobState, LogChunk, LogCursor, Priority, QueueKey, SlotSnapshot,
-    TenantId, Timestamp,
+    Account, Action, Artifact, ArtifactId, Attempt, Checkpoint, FAMILY_DEPTH_MAX,
+    InvalidTransition, Job, JobEvent, JobId, JobKind, JobState, LogChunk, LogCursor, Priority,
+    QueueKey, SlotSnapshot, TenantId, Timestamp,
 };
 
 use super::{StoreError, Wakeups};
@@ -213,6 +215,21 @@ impl Refused {
         Self::MonthUsedUp {
             until,
             seconds: seconds.unsigned_abs(),
+        }
+    }
+
+    /// Unless a family takes one more job, below `ancestors`, the first of the family first.
+    pub fn by_family(ancestors: &[JobId], accounts: &BTreeMap<JobId, Account>) -> Result<(), Self> {
+        let Some(parent) = ancestors.last() else {
+            return Ok(());
+        };
+        if ancestors.len() >= FAMILY_DEPTH_MAX {
+            return Err(Self::FamilyTooDeep(*parent));
+        }
+        let used_up = |of: &JobId| Some((*of, accounts.get(of)?.used_up()?));
+        match ancestors.iter().rev().find_map(used_up) {
+            Some((of, what)) => Err(Self::BudgetUsedUp { of, what }),
+            None => Ok(()),
         }
     }
 }

@@ -6,11 +6,11 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::IsolationSetup;
+use crate::private::own_folder;
 
 const PROGRAM: &str = "bwrap";
 /// Hidden on every machine: keys of people, and the sockets of the machine's services.
@@ -72,10 +72,7 @@ impl Bubblewrap {
         let shared_memory = confined.private.join("shm");
         let temporary = confined.private.join("tmp");
         for folder in [&shared_memory, &temporary] {
-            std::fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)?;
+            own_folder(folder)?;
         }
         let mut mounts = Mounts::system(setup);
         mounts.add("--bind", &[&shared_memory, Path::new("/dev/shm")]);

@@ -30,7 +30,7 @@ impl Checkout {
         let mut command = self.compare();
         command.args(["--numstat", "-z", &self.base, "--"]);
         let counted = self
-            .git
+            .looks
             .ask(command, "compare the tree", STAT_BYTES)
             .await?;
         if !counted.success && !counted.is_cut {
@@ -88,7 +88,7 @@ impl Checkout {
             looked_at <= LOOKED_AT_BYTES && parts.push(chunk)
         };
         let said = self
-            .git
+            .looks
             .tell(command, "compare the tree", &mut take)
             .await?;
         if said.is_cut {
@@ -102,6 +102,7 @@ impl Checkout {
 
     /// Takes all files of the tree into the kept index. The names of repositories inside whose files are left out.
     pub(super) async fn stage(&self) -> Result<Vec<String>, HandlerError> {
+        self.open_to_git().await?;
         let mut command = self.outside();
         command.args(["-c", "advice.addEmbeddedRepo=false"]).args([
             "add",
@@ -111,7 +112,7 @@ impl Checkout {
             ".",
         ]);
         let what = "read the tree";
-        let said = self.git.ask(command, what, 4096).await?;
+        let said = self.looks.ask(command, what, 4096).await?;
         let repositories = inner_repositories(&said.stderr);
         if said.success {
             return Ok(repositories);
@@ -141,7 +142,7 @@ impl Checkout {
     pub(super) fn outside(&self) -> Command {
         let mut work_tree = std::ffi::OsString::from("--work-tree=");
         work_tree.push(&self.tree);
-        let mut command = self.git.command();
+        let mut command = self.looks.command();
         command
             .args(["-c", "core.looseCompression=1"])
             .arg(git_dir(&self.mirror))

@@ -18,6 +18,10 @@ use crate::failure::{DISK_FULL_WORDS, disk_full, fail, is_full, retry};
 
 /// Processes of git at once; more would only wait for the same disk.
 const PARALLEL: usize = 8;
+/// Of those that look into trees of runs, which can keep them at work for as long as they may take.
+const LOOKS: usize = 4;
+/// What a process may take that looks into a tree, in KiB: a run can make git read without end.
+const LOOK_KIB: u32 = 2 * 1024 * 1024;
 /// A fetch or checkout that takes longer is given up.
 pub(super) const PATIENCE: Duration = Duration::from_mins(10);
 /// For git to put its lock files away.
@@ -30,6 +34,7 @@ const ERROR_LINES: usize = 5;
 pub(super) struct Git {
     path: OsString,
     slots: Semaphore,
+    memory_kib: Option<u32>,
 }
 
 /// What a command of git said.
@@ -46,12 +51,22 @@ impl Git {
         Self {
             path: path.to_owned(),
             slots: Semaphore::new(PARALLEL),
+            memory_kib: None,
+        }
+    }
+
+    /// For the trees of runs: in slots of its own, so that a run which keeps git at work keeps no checkout waiting.
+    pub(super) fn for_trees(path: &OsStr) -> Self {
+        Self {
+            slots: Semaphore::new(LOOKS),
+            memory_kib: Some(LOOK_KIB),
+            ..Self::new(path)
         }
     }
 
     /// A command with the settings that all have in common; the caller adds its own.
     pub(super) fn command(&self) -> Command {
-        let mut command = Command::new("git");
+        let mut command = self.program();
         command
             .env_clear()
             .env("PATH", &self.path)
@@ -77,6 +92,16 @@ impl Git {
         ] {
             command.args(["-c", setting]);
         }
+        command
+    }
+
+    fn program(&self) -> Command {
+        let Some(memory_kib) = self.memory_kib else {
+            return Command::new("git");
+        };
+        let mut command = Command::new("/bin/sh");
+        let line = format!("ulimit -d {memory_kib} && exec git \"$@\"");
+        command.args(["-c", &line, "git"]);
         command
     }
 

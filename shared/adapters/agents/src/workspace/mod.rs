@@ -16,13 +16,16 @@
 mod diff;
 pub(crate) mod folder;
 mod git;
+mod inner;
 mod mirror;
 mod patch;
 mod push;
 mod roots;
 mod tree;
 
+use std::ffi::OsString;
 use std::io;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -42,12 +45,18 @@ use tree::Checkout;
 
 /// The folder of all mirrors, below the base folder.
 const MIRRORS: &str = "mirrors";
+/// Beside a run's tree, where it has no business: what comparing needs.
+const COMPARING: &str = "diff";
+/// A file there: the folder of objects that the run's repository borrows.
+const BORROWED: &str = "borrowed";
 
 /// Checkouts with git, below one base folder. Several workers may share the folder.
 pub struct GitWorkspaces {
     runs: PathBuf,
     roots: Roots,
     git: Arc<Git>,
+    /// For what looks into the trees of runs.
+    looks: Arc<Git>,
     mirrors: Mirrors,
     author: Author,
 }
@@ -62,6 +71,7 @@ impl GitWorkspaces {
             roots,
             mirrors: Mirrors::new(base.join(MIRRORS), Arc::clone(&git)),
             git,
+            looks: Arc::new(Git::for_trees(environment.path())),
             author: Author::default(),
         }
     }
@@ -88,7 +98,7 @@ impl GitWorkspaces {
             return Ok(None);
         };
         let mirror = self.mirrors.fetch(&source).await?;
-        let git = Arc::clone(&self.git);
+        let git = (Arc::clone(&self.git), Arc::clone(&self.looks));
         Checkout::create(git, mirror, folder, source)
             .await
             .map(Some)
@@ -135,16 +145,14 @@ impl Workspaces for GitWorkspaces {
     }
 }
 
-/// The folder of the mirror that the repository in a run's `directory` borrows objects from. A run may have written
-/// anything there, so nothing but one of our mirrors is believed.
+/// The folder of the mirror that the repository in a run's `directory` borrows objects from, as its checkout noted it. What
+/// the repository itself says of that is the run's to write: it could name another tenant's mirror.
 pub(crate) fn borrowed_objects(directory: &Path) -> Option<PathBuf> {
-    let text = std::fs::read_to_string(directory.join(".git/objects/info/alternates")).ok()?;
-    let objects = Path::new(text.lines().next()?).canonicalize().ok()?;
-    // runs/<run>/tree
-    let base = directory.ancestors().nth(3)?.canonicalize().ok()?;
-    let mirrors = base.join(MIRRORS);
-    let is_ours = objects.starts_with(mirrors) && objects.ends_with("objects");
-    is_ours.then_some(objects)
+    let note = directory.with_file_name(COMPARING).join(BORROWED);
+    let objects = std::fs::read(note).ok()?;
+    PathBuf::from(OsString::from_vec(objects))
+        .canonicalize()
+        .ok()
 }
 
 struct RunWorkspace {

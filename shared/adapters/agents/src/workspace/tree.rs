@@ -1,5 +1,6 @@
 //! A run's own repository: its objects borrowed from the mirror, its refs and configuration its own.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,10 +10,13 @@ use application::ports::HandlerError;
 use super::folder::{RunFolder, private_folder};
 use super::git::Git;
 use super::mirror::Source;
+use super::{BORROWED, COMPARING};
 use crate::failure;
 
 pub(super) struct Checkout {
     pub(super) git: Arc<Git>,
+    /// For what looks into the tree, where the run may have left anything.
+    pub(super) looks: Arc<Git>,
     pub(super) mirror: PathBuf,
     pub(super) tree: PathBuf,
     /// What comparing needs, where the run has no business.
@@ -25,16 +29,17 @@ pub(super) struct Checkout {
 
 impl Checkout {
     pub(super) async fn create(
-        git: Arc<Git>,
+        (git, looks): (Arc<Git>, Arc<Git>),
         mirror: PathBuf,
         folder: &RunFolder,
         source: Source,
     ) -> Result<Self, HandlerError> {
         let checkout = Self {
             git,
+            looks,
             mirror,
             tree: folder.tree().to_owned(),
-            diff: folder.beside("diff"),
+            diff: folder.beside(COMPARING),
             base: source.commit,
             repository: source.repository,
         };
@@ -69,13 +74,23 @@ impl Checkout {
     fn borrow(&self) -> Result<(), HandlerError> {
         let own = self.tree.join(".git");
         let alternates = own.join("objects/info/alternates");
-        let mut objects = self.mirror.join("objects").into_os_string();
+        let objects_of_mirror = self.mirror.join("objects");
+        let mut objects = objects_of_mirror.clone().into_os_string();
         objects.push("\n");
         fs::create_dir_all(own.join("objects/info"))
             .and_then(|()| fs::write(&alternates, objects.as_encoded_bytes()))
             .map_err(|error| failure::io("write", &alternates, &error))?;
+        self.note(objects_of_mirror.as_os_str())?;
         // Where the user's repository is shallow, so is the mirror, and so is this.
         copy_if_there(&self.mirror.join("shallow"), &own.join("shallow"))
+    }
+
+    /// Notes what the run borrows, for programs that are to see it.
+    fn note(&self, objects: &OsStr) -> Result<(), HandlerError> {
+        let note = self.diff.join(BORROWED);
+        private_folder(&self.diff)
+            .and_then(|()| fs::write(&note, objects.as_encoded_bytes()))
+            .map_err(|error| failure::io("write", &note, &error))
     }
 
     /// Keeps the index of the checkout: comparing then reads changed files only.
