@@ -60,6 +60,10 @@ pub async fn exit_codes_say_how_it_ended(mode: Mode) {
     run(&["--", "sh", "-c", "exit 0"]).await.expect(0);
     run(&["--run", "exit 4"]).await.expect(1);
     run(&["--run", "while :; do sleep 0.1; done", "--max-duration", "1"]).await.expect(6);
+    // It waits for whoever follows it, so the following ends.
+    let line = r#"echo '{"progress": {"data": {"input_tokens": 90.0}}}' > "$ORCHESTRATOR_PROGRESS"; sleep 100"#;
+    let paused = run(&["--run", line, "--budget-tokens", "50"]).await.expect(1);
+    assert!(paused.stderr.contains("90 of 50 tokens; resume it"), "{}", paused.stderr);
     // Usage: unknown flags, and what the server finds wrong.
     run(&["--no-such-flag"]).await.expect(2);
     let wrong = run(&["--run", "true", "--max-attempts", "0"]).await.expect(2);

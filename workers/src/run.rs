@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::{Finish, Guard, HandlerError, Interruption};
-use domain::{AGENT_LABEL, Ending, Job, JobError, JobState, LogChunk, Outcome, Timestamp, settle};
+use application::ports::{Finish, Guard, HandlerError, Interruption, RunContext as _};
+use domain::{
+    AGENT_LABEL, Ending, Job, JobError, JobState, LogChunk, LogStream, Outcome, Timestamp, settle,
+};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::{AbortHandle, JoinError};
 use tokio::time::Instant;
@@ -21,6 +23,8 @@ use crate::write::Written;
 
 /// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
 const WIND_UP: Duration = Duration::from_secs(20);
+/// The same of a run that is paused: what it has changed is kept, and may be much.
+const WIND_UP_TO_PAUSE: Duration = Duration::from_mins(3);
 /// How long a run that gave way waits at least.
 const GIVE_WAY: Duration = Duration::from_millis(333);
 /// How long a run waits at least that came to a worker which cannot do it: it may meet the same one again.
@@ -142,12 +146,18 @@ async fn attend(
         }
         if let (Some(why), Some(_)) = (entry.why(), patience) {
             tracing::warn!(job = %job.id, ?why, "the run did not wind up in time and is dropped");
+            let line = "the run did not wind up in time and was dropped: what it changed is lost\n";
+            context.log(LogStream::System, line).await;
             return Handled::interrupted(why);
         }
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             worker.running.interrupt(job.id, Interruption::Deadline);
         }
-        patience = Some(Instant::now() + WIND_UP);
+        let wind_up = match entry.why() {
+            Some(Interruption::Pause) => WIND_UP_TO_PAUSE,
+            _ => WIND_UP,
+        };
+        patience = Some(Instant::now() + wind_up);
     }
 }
 

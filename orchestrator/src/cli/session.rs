@@ -18,7 +18,8 @@ pub enum SessionCommand {
     /// Submit a session, and follow it to its end
     ///
     /// Its log goes to standard output, its events to standard error; the exit code tells how it ended: 0 completed,
-    /// 6 timeout, 1 anything else. With --detach only its id is printed. Ctrl-C ends the following, not the session.
+    /// 6 timeout, 1 anything else, which a session is too that is paused because its budget is used up. With --detach only
+    /// its id is printed. Ctrl-C ends the following, not the session.
     #[command(after_help = "\
 Examples:
   orchestrator session run --run 'make test' --repo .

@@ -3,8 +3,8 @@
 
 use chrono::{DateTime, Utc};
 use domain::{
-    Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations, money,
-    unbelievable_cost, unbelievable_tokens,
+    Progress, TASK_RENEWAL, TaskKey, TaskLease, TaskLeaseId, TaskReport, Usage, Violations,
+    is_inside, money, unbelievable_cost, unbelievable_tokens,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -214,6 +214,14 @@ impl TaskResultBody {
             &mut violations,
         );
         check_tokens(self.tokens_used, self.input_tokens, &mut violations);
+        for (index, artifact) in self.artifacts.iter().flatten().enumerate() {
+            if !is_inside(&artifact.path) {
+                violations.add(
+                    format!("/artifacts/{index}/path"),
+                    "must be a relative path that stays inside the worktree, and outside of `.git`",
+                );
+            }
+        }
         let id = key.to_string();
         if self.task_id.as_ref().is_some_and(|said| *said != id) {
             violations.add("/task_id", format!("must be `{id}`, as in the address"));

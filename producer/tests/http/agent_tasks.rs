@@ -330,6 +330,21 @@ async fn what_makes_no_sense_is_said() {
     assert_eq!(taken.status, StatusCode::NO_CONTENT, "{}", taken.text());
 }
 
+/// The task goes on: the agent can hand over the same with a better path.
+#[tokio::test]
+async fn a_file_that_leads_out_of_the_worktree_is_refused_at_once() {
+    let site = Site::start().await;
+    let leased = Leased::new(&site).await;
+    let with =
+        |path: &str| json!({"status": "completed", "artifacts": [{"path": path, "content": "x"}]});
+    for path in ["../a", "/a", ".git/config", ""] {
+        let refused = leased.says(&site, "result", with(path)).await;
+        refused.invalid_at("/artifacts/0/path");
+    }
+    let taken = leased.says(&site, "result", with("a")).await;
+    assert_eq!(taken.status, StatusCode::NO_CONTENT, "{}", taken.text());
+}
+
 #[tokio::test]
 async fn who_waits_is_told_as_soon_as_there_is_a_task() {
     let site = Site::start().await;

@@ -1,7 +1,7 @@
 //! What a session may use before it stops to ask.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{Progress, Violations};
 
@@ -14,6 +14,10 @@ pub(crate) const COST_MAX: f64 = 1e12;
 /// What a session is believed to have used, at most: more is a slip or a lie, and would use up others' budgets.
 pub const BELIEVED_TOKENS_MAX: u64 = 10_000_000_000;
 pub const BELIEVED_COST_MAX: f64 = 1_000_000.0;
+/// What a run says how many it used of.
+const COUNTS: [&str; 4] = ["input_tokens", "output_tokens", "steps", "answers"];
+/// Up to here a floating-point number is one whole number and no other.
+const COUNTED_EXACTLY: f64 = 9_007_199_254_740_992.0;
 /// How often a budget can be granted: nobody says so more often than this.
 const GRANTS_MAX: u32 = 10_000;
 
@@ -66,6 +70,48 @@ pub fn unbelievable_cost(cost: Option<f64>) -> Option<String> {
     ))
 }
 
+/// How many of something a run says to have used; in languages of one kind of number, 5000 may be said as `5000.0`.
+fn counted(said: &Value) -> Option<u64> {
+    let whole = |number: f64| {
+        let is_count = number.fract() == 0.0 && (0.0..=COUNTED_EXACTLY).contains(&number);
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it is a whole number within the bounds of both"
+        )]
+        is_count.then_some(number as u64)
+    };
+    let count = said.as_u64().or_else(|| said.as_f64().and_then(whole));
+    count.filter(|count| *count <= BELIEVED_TOKENS_MAX)
+}
+
+/// Why what a run says to have used counts for nothing, as the end of a sentence. A run that is held to a budget must not
+/// escape it by a number that nobody understands.
+pub fn wrong_report(data: &Map<String, Value>) -> Option<String> {
+    let given = |name: &&str| data.get(*name).filter(|value| !value.is_null());
+    let count = COUNTS
+        .iter()
+        .find_map(|name| Some((*name, given(name).filter(|said| counted(said).is_none())?)));
+    if let Some((name, said)) = count {
+        let said = shortened(said);
+        return Some(format!(
+            "`data.{name}` must be a whole number from 0 to {BELIEVED_TOKENS_MAX}, and is {said}"
+        ));
+    }
+    let cost = given(&"cost")?;
+    match cost.as_f64() {
+        Some(number) => unbelievable_cost(Some(number)).map(|why| format!("`data.cost` {why}")),
+        None => Some(format!(
+            "`data.cost` must be a number, and is {}",
+            shortened(cost)
+        )),
+    }
+}
+
+fn shortened(value: &Value) -> String {
+    value.to_string().chars().take(40).collect()
+}
+
 /// What the runs of one session used so far, as they say it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Spent {
@@ -76,13 +122,10 @@ pub struct Spent {
 }
 
 impl Spent {
-    /// As a run says it: `input_tokens`, `output_tokens`, `cost`, and `steps` or `answers`. Numbers that nobody can have
-    /// used are cut off.
+    /// As a run says it: `input_tokens`, `output_tokens`, `cost`, and `steps` or `answers`. What [`wrong_report`] refuses
+    /// counts for nothing.
     pub fn reported(progress: &Progress) -> Self {
-        let count = |name: &str| {
-            let count = progress.data.get(name).and_then(Value::as_u64);
-            count.filter(|count| *count <= BELIEVED_TOKENS_MAX)
-        };
+        let count = |name: &str| progress.data.get(name).and_then(counted);
         let cost = progress.data.get("cost").and_then(Value::as_f64);
         let cost = cost.filter(|cost| *cost <= BELIEVED_COST_MAX);
         Self {
@@ -301,6 +344,32 @@ mod tests {
         assert_eq!(later.since(earlier), came);
         assert_eq!(earlier.since(later), Used::default());
         assert_eq!(earlier.at_least(later), later);
+    }
+
+    #[test]
+    fn counts_are_understood_in_all_their_forms_and_nothing_else_is() {
+        let data = |name: &str, said: &Value| Map::from_iter([(name.to_owned(), said.clone())]);
+        for said in [json!(5000), json!(5000.0), json!(5e3)] {
+            assert_eq!(counted(&said), Some(5000));
+            assert_eq!(wrong_report(&data("steps", &said)), None);
+        }
+        for said in [
+            json!("5000"),
+            json!(-1),
+            json!(0.5),
+            json!(1e20),
+            json!([1]),
+        ] {
+            let why = wrong_report(&data("input_tokens", &said)).unwrap();
+            assert!(why.starts_with("`data.input_tokens` must be"), "{why}");
+        }
+        for said in [json!("9"), json!(-0.5), json!(1e9)] {
+            let why = wrong_report(&data("cost", &said)).unwrap();
+            assert!(why.starts_with("`data.cost` must be"), "{why}");
+        }
+        assert_eq!(wrong_report(&data("cost", &json!(0.25))), None);
+        assert_eq!(wrong_report(&data("output_tokens", &Value::Null)), None);
+        assert_eq!(wrong_report(&data("loss", &json!("low"))), None);
     }
 
     #[test]

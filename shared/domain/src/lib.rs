@@ -96,7 +96,8 @@ pub use schedule::{
     MissedTicks, NewSchedule, Overlap, Schedule, ScheduleChange, ScheduleError, UnknownPolicy,
 };
 pub use session::{
-    AgentKind, AgentSpec, Command, Repository, SessionSpec, UnknownAgent, is_inside,
+    AgentKind, AgentSpec, Command, DIFF_ARTIFACT, OUTPUT_ARTIFACT, PATCH_ARTIFACT, Repository,
+    SessionSpec, UnknownAgent, is_inside,
 };
 pub use settle::{Ending, Settlement, settle};
 pub use slots::{

@@ -5,7 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::{JobId, unbelievable_cost, unbelievable_tokens};
+use crate::JobId;
+use crate::budget::wrong_report;
 
 /// Where the data of a run that waits for a lock says so.
 const LOCK: &str = "lock";
@@ -53,16 +54,9 @@ impl Progress {
         Some(format!("`fraction` is {fraction} and must be from 0 to 1"))
     }
 
-    /// Why what it says to have used is not believed, as the end of a sentence. Numbers that mean nothing here are let be.
+    /// Why what it says to have used is not believed, as the end of a sentence.
     pub fn wrong_usage(&self) -> Option<String> {
-        let tokens = ["input_tokens", "output_tokens"]
-            .into_iter()
-            .find_map(|name| {
-                let why = unbelievable_tokens(self.data.get(name).and_then(Value::as_u64))?;
-                Some(format!("`data.{name}` {why}"))
-            });
-        let cost = self.data.get("cost").and_then(Value::as_f64);
-        tokens.or_else(|| unbelievable_cost(cost).map(|why| format!("`data.cost` {why}")))
+        wrong_report(&self.data)
     }
 
     /// Of a run that waits for a lock.

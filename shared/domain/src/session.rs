@@ -13,6 +13,14 @@ const ARGS_MAX: usize = 256;
 const ARG_MAX: usize = 64 * 1024;
 const PATH_MAX: usize = 4096;
 const KEEP_MAX: usize = 100;
+/// What the run changed, kept with it.
+pub const DIFF_ARTIFACT: &str = "session.diff";
+/// What a run that goes on later has changed so far.
+pub const PATCH_ARTIFACT: &str = "worktree.patch";
+/// What an external agent handed over beside its files.
+pub const OUTPUT_ARTIFACT: &str = "eap-output.json";
+/// An artifact of the session's own would take their place.
+const OWN_ARTIFACTS: [&str; 3] = [DIFF_ARTIFACT, PATCH_ARTIFACT, OUTPUT_ARTIFACT];
 /// Why a session cannot name such an agent.
 const NOT_NAMED: &str = "agents that register themselves are not named; give `capabilities`, and `preferred_agent` for one of them";
 /// An hour; whoever wants to wait longer submits with `run_after`.
@@ -271,6 +279,12 @@ impl SessionSpec {
                 violations.add(
                     format!("/keep/{index}"),
                     "must be a relative path that stays inside the worktree",
+                );
+            }
+            if OWN_ARTIFACTS.contains(&path.as_str()) {
+                violations.add(
+                    format!("/keep/{index}"),
+                    format!("must be another name: `{path}` is what a run keeps by itself"),
                 );
             }
         }

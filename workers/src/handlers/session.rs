@@ -15,8 +15,8 @@ use application::ports::{
     Agent, AgentTask, HandlerError, Interruption, RunContext as _, Workspace,
 };
 use domain::{
-    AgentKind, AgentSpec, DiffStat, Job, JobError, JobResult, LogStream, OwnRating, SessionResult,
-    SessionSpec,
+    AgentKind, AgentSpec, DIFF_ARTIFACT, DiffStat, Job, JobError, JobResult, LogStream, OwnRating,
+    SessionResult, SessionSpec,
 };
 
 use super::{Handled, checkpoint, keep};
@@ -27,8 +27,18 @@ use budget::Meter;
 use patch::Kept;
 use rounds::Worked;
 
-/// The artifact that `GET .../diff` serves.
-const DIFF_NAME: &str = "session.diff";
+/// Codes of what a worker lacks or could not do: an agent's breaker is shared by all workers, and must not open because one of
+/// them has a full disk or an old secret.
+const WORKERS_OWN: [&str; 8] = [
+    "DISK_FULL",
+    "EAP_CLIENT",
+    "EAP_REGISTRY",
+    "EAP_TASK_LOST",
+    "EAP_TOKEN",
+    "GUARD_LOST",
+    "TENANT_NOT_READ",
+    "WORKER_FILES",
+];
 
 pub(super) async fn run(
     worker: &Arc<Worker>,
@@ -222,8 +232,21 @@ async fn keep_diff(
     if goes_on_later {
         patch::keep(&diff, context).await?;
     }
-    context.keep(DIFF_NAME, "text/x-diff", diff.patch).await?;
+    context
+        .keep(DIFF_ARTIFACT, "text/x-diff", diff.patch)
+        .await?;
     Ok(Some(diff.stat))
+}
+
+/// The error is the job's own, or the worker's, whoever did the work.
+fn is_no_agents(outcome: &Result<(), HandlerError>) -> bool {
+    match outcome {
+        Err(HandlerError::Unfit(_)) => true,
+        Err(HandlerError::Fail(error) | HandlerError::Retry(error)) => {
+            WORKERS_OWN.contains(&error.code.as_str())
+        }
+        _ => false,
+    }
 }
 
 fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<DiffStat>) -> Handled {
@@ -242,7 +265,7 @@ fn handled((outcome, made): (Result<(), HandlerError>, Worked), diff: Option<Dif
         ..SessionResult::default()
     };
     Handled {
-        by_agent: !made.failed_beside && !matches!(outcome, Err(HandlerError::Unfit(_))),
+        by_agent: !made.failed_beside && !is_no_agents(&outcome),
         outcome,
         result: Some(JobResult::Session(result.rated(own))),
     }

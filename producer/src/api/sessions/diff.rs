@@ -1,7 +1,7 @@
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse as _, Response};
-use domain::{Artifact, Job, JobSpec};
+use domain::{Artifact, DIFF_ARTIFACT, Job, JobSpec};
 
 use crate::api::jobs::OfKind;
 use crate::api::jobs::artifact::bytes_of;
@@ -12,9 +12,6 @@ use crate::problem::Problem;
 use crate::problem_kinds as kinds;
 use crate::responses::Guarded;
 use crate::state::App;
-
-/// The name under which a session's run keeps what it changed.
-const DIFF_NAME: &str = "session.diff";
 
 /// Read a session's diff
 ///
@@ -51,7 +48,7 @@ pub(super) async fn diff(
 pub(crate) fn latest_diff(artifacts: Vec<Artifact>) -> Option<Artifact> {
     artifacts
         .into_iter()
-        .rfind(|artifact| artifact.name == DIFF_NAME)
+        .rfind(|artifact| artifact.name == DIFF_ARTIFACT)
 }
 
 pub(crate) fn why_missing(job: &Job) -> &'static str {

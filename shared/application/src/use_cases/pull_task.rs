@@ -51,6 +51,8 @@ pub async fn lease_task(
     tokio::pin!(give_up);
     let mut pause = LOOK_FIRST;
     loop {
+        // It may have registered anew meanwhile: its old token is worth nothing from then on.
+        check_token(ports, agent, token).await?;
         let now = ports.clock.now();
         let id = TaskLeaseId::from_uuid(ports.ids.next(now));
         // Nobody drops it half-way: what is leased is told.

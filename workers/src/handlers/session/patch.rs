@@ -5,14 +5,13 @@
 //! keeps nothing.
 
 use application::ports::{Diff, HandlerError, RunContext as _, Workspace};
-use domain::{Job, JobError, LogStream, Repository};
+use domain::{Job, JobError, LogStream, PATCH_ARTIFACT, Repository};
 use futures::StreamExt as _;
 
 use crate::context::JobContext;
 use crate::life::Worker;
 use crate::patient;
 
-const NAME: &str = "worktree.patch";
 /// Begins the patch, which git takes for the words before one.
 const BASE: &str = "# base: ";
 
@@ -50,7 +49,7 @@ pub(super) async fn keep(diff: &Diff, context: &JobContext) -> Result<(), Handle
     }
     let mut patch = format!("{BASE}{}\n", diff.base).into_bytes();
     patch.extend_from_slice(&diff.patch);
-    context.keep(NAME, "text/x-diff", patch).await
+    context.keep(PATCH_ARTIFACT, "text/x-diff", patch).await
 }
 
 /// Of the latest run that was paused.
@@ -63,7 +62,10 @@ pub(super) async fn latest(worker: &Worker, job: &Job) -> Result<Option<Kept>, H
     let artifacts = artifacts
         .await
         .map_err(|error| not_read(&error.to_string()))?;
-    let found = artifacts.into_iter().flatten().rfind(|it| it.name == NAME);
+    let found = artifacts
+        .into_iter()
+        .flatten()
+        .rfind(|it| it.name == PATCH_ARTIFACT);
     let Some(artifact) = found else {
         return Ok(None);
     };

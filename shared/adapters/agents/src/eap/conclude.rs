@@ -2,7 +2,7 @@
 //! progress.
 
 use application::ports::{AgentReport, AgentTask, HandlerError, RunContext};
-use domain::{LogStream, OwnRating, Progress, Usage};
+use domain::{LogStream, OUTPUT_ARTIFACT, OwnRating, Progress, Usage};
 use serde_json::{Map, Value, json};
 
 use super::answer::{TaskResult, TaskStatus, together};
@@ -15,8 +15,6 @@ use crate::progress::without_nul;
 /// A summary is read in lists.
 const SUMMARY_CHARS: usize = 2000;
 const REASON_CHARS: usize = 500;
-/// The artifact with what the agent said beside its files.
-const OUTPUT_NAME: &str = "eap-output.json";
 /// The member of `output_data` with the session's structured output.
 const OUTPUT: &str = "output";
 
@@ -49,7 +47,7 @@ impl Conclusion<'_> {
             let text = self.redactor.once(&format!("{output:#}\n"));
             let kept = self
                 .context
-                .keep(OUTPUT_NAME, "application/json", text.into_bytes());
+                .keep(OUTPUT_ARTIFACT, "application/json", text.into_bytes());
             kept.await?;
         }
         Ok(AgentReport {
