@@ -8,7 +8,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use application::ports::{Guard, HandlerError, Interruption, LockState, RunContext as _};
+use application::ports::{Guard, HandlerError, Interruption, LockState, Locks, RunContext};
 use domain::{AwaitedLock, Job, JobError, JobId, LogStream, Progress, TenantId};
 use tokio::task::JoinHandle;
 
@@ -103,11 +103,10 @@ impl RunLocks {
         may_have_to_yield: bool,
         context: &JobContext,
     ) -> Result<(), HandlerError> {
-        let locks = &self.worker.ports.locks;
+        let locks = &*self.worker.ports.locks;
         let mut told = None;
         loop {
-            let state = locks.acquire(resource, &self.owner, LOCK_TTL).await;
-            let (ahead, holder) = match state {
+            let (ahead, holder) = match ask(locks, resource, &self.owner, context).await {
                 Ok(LockState::Held) => {
                     if told.is_some() {
                         context.progress(Progress::default()).await;
@@ -115,7 +114,7 @@ impl RunLocks {
                     return Ok(());
                 }
                 Ok(LockState::Waiting { ahead, holder }) => (ahead, holder),
-                Err(error) => return Err(not_locked(resource, &error.to_string())),
+                Err(why) => return Err(self.leave_line(resource, why).await),
             };
             // Owners sort by the age of their jobs.
             if may_have_to_yield && holder < self.owner {
@@ -139,20 +138,51 @@ impl RunLocks {
                 context.progress(Progress::waiting_for(&awaited)).await;
                 told = Some(awaited);
             }
-            tokio::select! {
-                biased;
-                why = context.interrupted() => {
-                    self.give_up(resource).await;
-                    return Err(HandlerError::Interrupted(why));
-                }
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+            if let Err(why) = next_look(context).await {
+                return Err(self.leave_line(resource, why).await);
             }
         }
+    }
+
+    async fn leave_line(&self, resource: &str, why: Interruption) -> HandlerError {
+        self.give_up(resource).await;
+        HandlerError::Interrupted(why)
     }
 
     /// If this fails, the time of the lock, or of the place in the line, runs out.
     async fn give_up(&self, resource: &str) {
         let _ = self.worker.ports.locks.release(resource, &self.owner).await;
+    }
+}
+
+/// Joins the line, or looks where it stands. That the locks cannot be reached for a while is not the job's fault and costs
+/// it no attempt, at most its place: they are asked again, until the run is told to end.
+async fn ask(
+    locks: &dyn Locks,
+    resource: &str,
+    owner: &str,
+    context: &dyn RunContext,
+) -> Result<LockState, Interruption> {
+    let mut away = false;
+    loop {
+        match locks.acquire(resource, owner, LOCK_TTL).await {
+            Ok(state) => return Ok(state),
+            Err(error) if !away => {
+                tracing::warn!(%error, resource, "a lock could not be asked for; trying again");
+                away = true;
+            }
+            Err(_) => {}
+        }
+        next_look(context).await?;
+    }
+}
+
+/// Returns when it is time to look again, unless the run is told to end.
+async fn next_look(context: &dyn RunContext) -> Result<(), Interruption> {
+    tokio::select! {
+        biased;
+        why = context.interrupted() => Err(why),
+        () = tokio::time::sleep(LOOK_EVERY) => Ok(()),
     }
 }
 
@@ -205,9 +235,67 @@ async fn keep(worker: Arc<Worker>, job: JobId, owner: String, guard: Guard) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use application::ports::CoordinationError;
+    use application::testing::run_context::RecordingContext;
+    use async_trait::async_trait;
     use uuid::Uuid;
 
     use super::*;
+
+    /// Cannot be reached when asked the first `away` times.
+    struct Outage {
+        away: u32,
+        asked: AtomicU32,
+    }
+
+    #[async_trait]
+    impl Locks for Outage {
+        async fn acquire(
+            &self,
+            _: &str,
+            _: &str,
+            _: Duration,
+        ) -> Result<LockState, CoordinationError> {
+            if self.asked.fetch_add(1, Ordering::Relaxed) < self.away {
+                return Err(CoordinationError("gone".to_owned()));
+            }
+            Ok(LockState::Held)
+        }
+
+        async fn renew(&self, _: &str, _: &str, _: Duration) -> Result<bool, CoordinationError> {
+            Ok(true)
+        }
+
+        async fn release(&self, _: &str, _: &str) -> Result<bool, CoordinationError> {
+            Ok(true)
+        }
+    }
+
+    const fn outage(away: u32) -> Outage {
+        Outage {
+            away,
+            asked: AtomicU32::new(0),
+        }
+    }
+
+    #[tokio::test]
+    async fn locks_that_are_away_are_asked_again() {
+        let context = RecordingContext::default();
+        let locks = outage(2);
+        let state = ask(&locks, "branch", "me", &context).await;
+        assert_eq!(state, Ok(LockState::Held));
+        assert_eq!(locks.asked.into_inner(), 3);
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_locks_that_are_away_can_be_told_to_end() {
+        let context = RecordingContext::default();
+        context.interrupt(Interruption::Stop);
+        let state = ask(&outage(u32::MAX), "branch", "me", &context).await;
+        assert_eq!(state, Err(Interruption::Stop));
+    }
 
     #[test]
     fn only_runs_of_the_same_tenant_are_known_by_their_owner() {
