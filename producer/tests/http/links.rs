@@ -76,6 +76,25 @@ async fn a_job_belongs_to_a_job_of_its_tenant_or_to_none() {
     assert_eq!(listed["items"], json!([]));
 }
 
+/// More than one transaction of the release looks at wait on for another one.
+#[tokio::test]
+async fn one_release_goes_on_past_those_who_wait_on() {
+    let site = Site::start().await;
+    let names: Vec<String> = (0..600).map(|number| format!("waits {number}")).collect();
+    let mut named: Vec<(&str, &[&str])> = vec![("first", &[]), ("second", &[])];
+    named.extend(
+        names
+            .iter()
+            .map(|name| (name.as_str(), &["first", "second"][..])),
+    );
+    named.push(("last", &["first"]));
+    let ids = linked(&site, &named).await;
+    let (first, last) = (&ids[0], &ids[names.len() + 2]);
+    site.run(first).await;
+    assert_eq!(released(&site, last).await["status"], "queued");
+    assert_eq!(get(&site, &ids[2]).await["status"], "pending");
+}
+
 #[tokio::test]
 async fn sessions_wait_for_each_other_by_name_and_run_in_turn() {
     let site = Site::start().await;

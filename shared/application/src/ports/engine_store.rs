@@ -74,7 +74,8 @@ pub trait EngineStore: Send + Sync {
     async fn promote(&self, limit: u32, now: Timestamp) -> Result<Promoted, StoreError>;
 
     /// RELEASE. Pending jobs whose prerequisites have all ended well are queued; those of which one has not are failed
-    /// or cancelled by their rule, which may in turn decide others. At most `limit` jobs.
+    /// or cancelled by their rule, which may in turn decide others. Looks at `limit` jobs at most, which get on by it even
+    /// where they wait on for others, and says whether more are left.
     async fn release(&self, limit: u32, now: Timestamp) -> Result<Moved, StoreError>;
 
     /// EXPIRE. Pending, queued and paused jobs whose deadline has come fail with `DEADLINE_PASSED`, at most `limit`.
@@ -203,7 +204,7 @@ pub struct Promoted {
 pub struct Moved {
     pub jobs: Vec<Job>,
     pub slots: Vec<SlotSnapshot>,
-    /// Others wait for the end of one of these jobs: RELEASE has something to do.
+    /// Others wait for the end of one of these jobs, or more are left than were looked at: RELEASE has something to do.
     pub to_release: bool,
 }
 

@@ -23,7 +23,8 @@ pub async fn release_jobs(ports: &Ports) -> Result<usize, StoreError> {
             job: job.id,
         });
         dispatcher.signal(signals.collect()).await;
-        if moved.jobs.is_empty() {
+        // Nothing moves while jobs are told of prerequisites that they wait for beside others.
+        if moved.jobs.is_empty() && !moved.to_release {
             return Ok(count);
         }
     }

@@ -102,6 +102,41 @@ pub async fn a_job_waits_for_all_its_prerequisites(store: StoreUnderTest) {
     world.no_drift().await;
 }
 
+/// So many jobs wait for others too that none of the first call's moves: it says that there is more.
+pub async fn who_waits_on_keeps_nobody_else_back(store: StoreUnderTest) {
+    let world = World::new(store);
+    let tenant = world.tenant("acme").await;
+    let other = world.tenant("other").await;
+    let worker = world.worker().await;
+    let first = world.submitted(&tenant, make::new_session("first")).await;
+    let second = world.submitted(&tenant, make::new_session("second")).await;
+    let crowd: Vec<Job> = (0..4)
+        .map(|n| world.job(&tenant, after(&format!("waits {n}"), &[&first, &second])))
+        .collect();
+    world.submit(crowd.clone()).await;
+    let theirs = world.submitted(&other, make::new_session("theirs")).await;
+    let last = world.submitted(&other, after("last", &[&theirs])).await;
+    end(&world, worker, &first, well()).await;
+    end(&world, worker, &theirs, well()).await;
+    let mut calls = 0;
+    loop {
+        calls += 1;
+        let moved = world.release(2).await;
+        if let [released] = &moved.jobs[..] {
+            assert_eq!(released.id, last.id);
+            break;
+        }
+        assert_eq!(moved.jobs, []);
+        assert!(moved.to_release, "another job is left");
+        assert!(calls < crowd.len(), "each call gets on");
+    }
+    assert!(calls > 1, "the jobs of before come first");
+    assert_eq!(release_all(&world).await, []);
+    end(&world, worker, &second, well()).await;
+    assert_eq!(release_all(&world).await.len(), crowd.len());
+    world.no_drift().await;
+}
+
 pub async fn a_failed_prerequisite_fails_who_waits(store: StoreUnderTest) {
     let world = World::new(store);
     let tenant = world.tenant("acme").await;

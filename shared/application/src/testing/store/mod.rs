@@ -227,6 +227,7 @@ macro_rules! store_contract {
                 a_stop_asked_of_a_dead_worker_holds;
             dependencies:
                 a_job_waits_for_all_its_prerequisites,
+                who_waits_on_keeps_nobody_else_back,
                 a_failed_prerequisite_fails_who_waits,
                 prerequisites_may_have_ended_before,
                 only_a_tenants_own_jobs_can_be_waited_for,
