@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use application::ports::{ClaimRequest, PICK_MAX, StoreError};
+use domain::QueueKey;
+use tokio::sync::OwnedSemaphorePermit;
 
+use crate::claim::NotClaimed;
 use crate::claim_loop::free_slots;
 use crate::life::Worker;
 use crate::visit::begin;
@@ -57,17 +60,26 @@ async fn claim_some(worker: &Arc<Worker>) -> Result<u32, StoreError> {
         let Some(slots) = free_slots(worker, waiting.min(PICK_MAX)).await else {
             break;
         };
-        let request = ClaimRequest {
-            queue,
-            wakeups: 0,
-            labelled: u32::try_from(slots.num_permits()).unwrap_or(u32::MAX),
-        };
-        // Until its jobs are on the list of runs, or they would be taken for stranded.
-        let _under_way = worker.claims.under_way().begin();
-        if let Ok(share) = worker.claims.claim(request).await {
-            // No turn was taken for them: all that they take is charged at their end.
-            begun += begin(worker, share.jobs, 0.0, slots);
-        }
+        // Nobody drops it half-way: what is claimed is begun.
+        let claiming = claim(Arc::clone(worker), queue, slots);
+        begun += worker.runs.spawn(claiming).await.unwrap_or(0);
     }
     Ok(begun)
+}
+
+/// Returns how many jobs of the queue were begun.
+async fn claim(worker: Arc<Worker>, queue: QueueKey, slots: OwnedSemaphorePermit) -> u32 {
+    let request = ClaimRequest {
+        queue,
+        wakeups: 0,
+        labelled: u32::try_from(slots.num_permits()).unwrap_or(u32::MAX),
+    };
+    // Until its jobs are on the list of runs, or they would be taken for stranded.
+    let _under_way = worker.claims.under_way().begin();
+    match worker.claims.claim(request).await {
+        // No turn was taken for them: all that they take is charged at their end.
+        Ok(share) => begin(&worker, share.jobs, 0.0, slots),
+        // The reason is logged where the claim failed.
+        Err(NotClaimed) => 0,
+    }
 }
