@@ -91,8 +91,10 @@ impl RunLocks {
 
     /// Gives all of them up.
     pub async fn release(mut self) {
-        for lock in std::mem::take(&mut self.held) {
-            self.give_up(&lock.guard.resource).await;
+        // Whoever keeps them goes first: another run's turn must not be taken for a loss, nor the job's next run for this.
+        let held: Vec<Guard> = self.held.drain(..).map(|lock| lock.guard.clone()).collect();
+        for guard in held {
+            self.give_up(&guard.resource).await;
         }
     }
 

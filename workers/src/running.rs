@@ -13,7 +13,7 @@ pub(crate) struct Running {
     runs: Arc<Mutex<BTreeMap<JobId, watch::Sender<Option<Interruption>>>>>,
 }
 
-/// Takes the run off the list when dropped.
+/// Takes the run off the list when dropped; not a later run of the same job, which may begin before this one has gone.
 pub(crate) struct Entry {
     job: JobId,
     running: Running,
@@ -84,7 +84,11 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.running.lock().remove(&self.job);
+        let mut runs = self.running.lock();
+        let listed = runs.get(&self.job);
+        if listed.is_some_and(|run| run.subscribe().same_channel(&self.interruption)) {
+            runs.remove(&self.job);
+        }
     }
 }
 
@@ -108,5 +112,18 @@ mod tests {
         assert_eq!(entry.why(), Some(Interruption::LeaseLost));
         drop(entry);
         assert!(running.lock().is_empty());
+    }
+
+    #[test]
+    fn a_run_that_goes_late_leaves_the_next_one_on_the_list() {
+        let running = Running::default();
+        let job = JobId::from_uuid(Uuid::from_u128(1));
+        let (old, next) = (running.enter(job), running.enter(job));
+        drop(old);
+        assert!(running.has(job));
+        running.interrupt(job, Interruption::Stop);
+        assert_eq!(next.why(), Some(Interruption::Stop));
+        drop(next);
+        assert!(!running.has(job));
     }
 }

@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use application::ports::{Finish, StoreError};
-use domain::{Ending, JobId, Outcome, TenantId, settle};
+use application::ports::{Finish, HeldJob, StoreError};
+use domain::{Ending, Outcome, settle};
 
 use crate::finish::End;
 use crate::life::Worker;
@@ -60,41 +60,49 @@ impl Drop for Claim<'_> {
     }
 }
 
-/// What earlier looks found: jobs that nobody here ran, with the number of the next claim at that time.
+/// What earlier looks found: jobs that nobody here ran, with the number of the next claim at that time. A job that was
+/// claimed again since is another suspect: the claim that brings it may be the next one.
 #[derive(Default)]
 pub(crate) struct Stranded {
-    suspects: BTreeMap<JobId, u64>,
+    suspects: BTreeMap<HeldJob, u64>,
 }
 
 impl Stranded {
     /// `held` is what the store says this worker runs. A job that was claimed a moment ago is not among the runs yet, so
     /// only what a later look finds again is stranded, when all claims of before the first one have had their answers.
-    pub fn look(&mut self, worker: &Arc<Worker>, held: Vec<(TenantId, JobId)>) {
-        let under_way = worker.claims.under_way();
-        let mut suspects = BTreeMap::new();
-        for (tenant, job) in held {
-            if worker.running.has(job) {
-                continue;
-            }
-            match self.suspects.get(&job).copied() {
-                // Not waited for: the next renewal must not be late.
-                Some(seen_at) if !under_way.any_before(seen_at) => {
-                    tokio::spawn(hand_back(Arc::clone(worker), tenant, job));
-                }
-                Some(seen_at) => {
-                    suspects.insert(job, seen_at);
-                }
-                None => {
-                    suspects.insert(job, under_way.next());
+    pub fn look(&mut self, worker: &Arc<Worker>, held: Vec<HeldJob>) {
+        let held = held.into_iter();
+        let not_run = held.filter(|held| !worker.running.has(held.job));
+        for stranded in self.suspect(not_run, worker.claims.under_way()) {
+            // Not waited for: the next renewal must not be late.
+            tokio::spawn(hand_back(Arc::clone(worker), stranded));
+        }
+    }
+
+    /// Takes note of those that nobody runs now, and returns those that are stranded.
+    fn suspect(
+        &mut self,
+        not_run: impl Iterator<Item = HeldJob>,
+        under_way: &UnderWay,
+    ) -> Vec<HeldJob> {
+        let earlier = std::mem::take(&mut self.suspects);
+        let mut stranded = Vec::new();
+        for held in not_run {
+            match earlier.get(&held).copied() {
+                Some(seen_at) if !under_way.any_before(seen_at) => stranded.push(held),
+                seen_at => {
+                    let seen_at = seen_at.unwrap_or_else(|| under_way.next());
+                    self.suspects.insert(held, seen_at);
                 }
             }
         }
-        self.suspects = suspects;
+        stranded
     }
 }
 
-async fn hand_back(worker: Arc<Worker>, tenant: TenantId, job: JobId) {
-    match try_hand_back(&worker, tenant, job).await {
+async fn hand_back(worker: Arc<Worker>, stranded: HeldJob) {
+    let job = stranded.job;
+    match try_hand_back(&worker, stranded).await {
         Ok(()) => {
             tracing::warn!(%job, "a claim's answer was lost; its job is handed back");
         }
@@ -103,12 +111,14 @@ async fn hand_back(worker: Arc<Worker>, tenant: TenantId, job: JobId) {
     }
 }
 
-async fn try_hand_back(worker: &Worker, tenant: TenantId, job: JobId) -> Result<(), StoreError> {
+async fn try_hand_back(worker: &Worker, stranded: HeldJob) -> Result<(), StoreError> {
+    let HeldJob { tenant, job, fence } = stranded;
     let Some(job) = worker.ports.jobs.get(tenant, job).await? else {
         return Ok(());
     };
     let mine = |claim: domain::Claim| claim.worker == worker.me.id;
-    if !job.status.claim().is_some_and(mine) {
+    // Claimed again since, it is run, or another look finds that out.
+    if job.fence != fence || !job.status.claim().is_some_and(mine) {
         return Ok(());
     }
     let now = worker.ports.clock.now();
@@ -141,7 +151,32 @@ async fn try_hand_back(worker: &Worker, tenant: TenantId, job: JobId) -> Result<
 
 #[cfg(test)]
 mod tests {
+    use domain::{JobId, TenantId};
+    use uuid::Uuid;
+
     use super::*;
+
+    fn held(fence: i64) -> HeldJob {
+        HeldJob {
+            tenant: TenantId::from_uuid(Uuid::from_u128(1)),
+            job: JobId::from_uuid(Uuid::from_u128(2)),
+            fence,
+        }
+    }
+
+    #[test]
+    fn a_job_that_was_claimed_again_is_suspected_anew() {
+        let under_way = UnderWay::default();
+        let mut stranded = Stranded::default();
+        let mut suspect = |fence| stranded.suspect([held(fence)].into_iter(), &under_way);
+        assert_eq!(suspect(5), []);
+        // Its run had just ended, and a claim that is under way brings it again.
+        let claim = under_way.begin();
+        assert_eq!(suspect(6), []);
+        drop(claim);
+        assert_eq!(suspect(6), [held(6)]);
+        assert_eq!(suspect(6), [], "handed back; not yet seen to be");
+    }
 
     #[test]
     fn claims_are_under_way_until_they_have_their_answers() {

@@ -1,6 +1,6 @@
 //! Leases, one a worker: given at its start, prolonged by the worker, checked by its claims, ended when it leaves.
 
-use application::ports::{NewWorker, Renewal};
+use application::ports::{HeldJob, NewWorker, Renewal};
 use deadpool_postgres::Transaction;
 use domain::{TenantId, Timestamp, WorkerRef};
 
@@ -65,7 +65,7 @@ pub(crate) const CHECK: &str =
 const RENEW: &str = "UPDATE workers SET lease_until = greatest(lease_until, $3)
     WHERE id = $1 AND epoch = $2 AND lease_until > $4";
 
-const HELD: &str = "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked,
+const HELD: &str = "SELECT id, tenant_id, fence, stop_requested_at IS NOT NULL AS asked,
         pause_requested_at IS NOT NULL AS paused FROM jobs
     WHERE worker_id = $1 AND state IN ('running', 'degraded')
     ORDER BY id";
@@ -121,7 +121,8 @@ pub(crate) async fn renew(
     for row in &rows {
         let job = rows::job_id(row, "id")?;
         let tenant = TenantId::from_uuid(rows::get(row, "tenant_id")?);
-        renewal.held.push((tenant, job));
+        let fence = rows::get(row, "fence")?;
+        renewal.held.push(HeldJob { tenant, job, fence });
         if rows::get(row, "asked")? {
             renewal.stop_requested.push(job);
         } else if rows::get(row, "paused")? {

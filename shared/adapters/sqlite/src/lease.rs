@@ -1,6 +1,6 @@
 //! Leases: one a worker, not one a job.
 
-use application::ports::{LeaseError, NewWorker, Renewal, StoreError};
+use application::ports::{HeldJob, LeaseError, NewWorker, Renewal, StoreError};
 use domain::{Labels, Timestamp, WorkerRef};
 use sqlx::{Row as _, SqliteConnection};
 
@@ -82,7 +82,7 @@ pub async fn renew_lease(
         .await
         .map_err(failed)?;
     let rows = sqlx::query(
-        "SELECT id, tenant_id, stop_requested_at IS NOT NULL AS asked,
+        "SELECT id, tenant_id, fence, stop_requested_at IS NOT NULL AS asked,
                 pause_requested_at IS NOT NULL AS paused FROM jobs
          WHERE worker_id = ? AND state IN ('running', 'degraded')
          ORDER BY id",
@@ -97,7 +97,8 @@ pub async fn renew_lease(
             Reader(row).job_id("id")?,
             Reader(row).tenant_id("tenant_id")?,
         );
-        renewal.held.push((tenant, job));
+        let fence = Reader(row).get("fence")?;
+        renewal.held.push(HeldJob { tenant, job, fence });
         if row.try_get("asked").map_err(failed)? {
             renewal.stop_requested.push(job);
         } else if row.try_get("paused").map_err(failed)? {

@@ -165,7 +165,15 @@ pub struct Renewal {
     /// Those that were asked to pause, and not to stop.
     pub pause_requested: Vec<JobId>,
     /// All that run for this worker, as the store knows it.
-    pub held: Vec<(TenantId, JobId)>,
+    pub held: Vec<HeldJob>,
+}
+
+/// One claim of a job: a later one has another fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct HeldJob {
+    pub tenant: TenantId,
+    pub job: JobId,
+    pub fence: i64,
 }
 
 #[derive(Debug, Default)]

@@ -34,8 +34,8 @@ pub use blobs::{BlobError, Blobs};
 pub use bus::{BusError, EventBus, Interest, Signal, SignalStream};
 pub use clock::Clock;
 pub use engine_store::{
-    ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, LeaseError, Moved, NewWorker,
-    Promoted, Reaped, Reconciled, Relayed, Renewal, Report, Reported, Standing,
+    ClaimRequest, Claimed, EngineStore, Finish, Finished, Guard, HeldJob, LeaseError, Moved,
+    NewWorker, Promoted, Reaped, Reconciled, Relayed, Renewal, Report, Reported, Standing,
 };
 pub use ids::Ids;
 pub use job_store::{

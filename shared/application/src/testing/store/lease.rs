@@ -6,7 +6,7 @@ use domain::{Action, AttemptOutcome, Ending, Job, JobKind, JobState, Status, Wor
 
 use super::world::{GRACE, LEASE};
 use super::{StoreUnderTest, World};
-use crate::ports::{Ids, LeaseError, Reaped, Renewal};
+use crate::ports::{HeldJob, Ids, LeaseError, Reaped, Renewal};
 use crate::testing::make;
 
 pub async fn a_lease_is_renewed_while_it_lasts(store: StoreUnderTest) {
@@ -40,15 +40,20 @@ pub async fn a_renewal_names_the_jobs_to_stop(store: StoreUnderTest) {
     let jobs = world.sessions(&tenant, 3);
     world.submit(jobs.clone()).await;
     let worker = world.worker().await;
+    let mut expected = Vec::new();
     for job in &jobs {
-        world.run(worker, job).await;
+        let running = world.run(worker, job).await;
+        expected.push(HeldJob {
+            tenant: tenant.id,
+            job: job.id,
+            fence: running.fence,
+        });
     }
     let other = world.worker().await;
     let renewal = renew(&world, worker).await.expect("valid");
     assert_eq!(renewal.stop_requested, []);
     let mut held = renewal.held;
     held.sort_unstable();
-    let expected: Vec<_> = jobs.iter().map(|job| (tenant.id, job.id)).collect();
     assert_eq!(held, expected, "what it runs by the store's word");
     for job in [&jobs[2], &jobs[0]] {
         stop(&world, job).await;
