@@ -112,13 +112,21 @@ impl FairSet {
         self.take_in(slots, known.map_or(0, |hint| hint.picked))
     }
 
-    /// The same with nothing in hand, also for what is known already.
+    /// The same with nothing in hand, also for what is known already. Of a queue that is written to all the time something
+    /// newer is always known; who had some of it in hand may be dead all the same.
     pub(crate) fn refresh(&mut self, slots: &SlotSnapshot) -> bool {
-        let known = self.hints.get(&slots.queue.tenant);
-        if known.is_some_and(|hint| slots.version < hint.version) {
-            return false;
+        let tenant = slots.queue.tenant;
+        match self.hints.get(&tenant).copied() {
+            Some(known) if slots.version < known.version => self.place(
+                tenant,
+                Hint {
+                    picked: 0,
+                    found_empty: false,
+                    ..known
+                },
+            ),
+            _ => self.take_in(slots, 0),
         }
-        self.take_in(slots, 0)
     }
 
     fn take_in(&mut self, slots: &SlotSnapshot, picked: u32) -> bool {

@@ -33,8 +33,8 @@ pub trait ReadySet: Send + Sync {
     async fn note(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
 
     /// What the reconciler says from time to time: like `note`, also for a snapshot that is known already, and with
-    /// nothing in hand and no queue held off. So what a picker that died had in hand is offered again, at the price of
-    /// an empty or refused visit for one that lives.
+    /// nothing in hand and no queue held off, even where something newer is known and stays so. What a picker that died
+    /// had in hand is offered again by it, at the price of an empty or refused visit for one that lives.
     async fn refresh(&self, slots: &[SlotSnapshot]) -> Result<(), CoordinationError>;
 
     /// Messages have arrived in these queues: an empty visit of before no longer counts.

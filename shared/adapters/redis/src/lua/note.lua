@@ -1,6 +1,7 @@
 -- Takes snapshots of one kind's queues in, and wakes the pickers when one became ready.
--- KEYS: queues, ready, idle, present. ARGV: the wake-up channel, 1 to forget what is in hand (and to take in what is
--- known already) or 0, then per queue: tenant, version, claimable, weight, idle (0 or 1), estimate (seconds).
+-- KEYS: queues, ready, idle, present. ARGV: the wake-up channel, 1 to forget what is in hand (also of what is
+-- known already, or known better) or 0, then per queue: tenant, version, claimable, weight, idle (0 or 1),
+-- estimate (seconds).
 local keys = open(KEYS[1], KEYS[2], KEYS[3], KEYS[4])
 local forget = ARGV[2] == '1'
 local woke = false
@@ -16,6 +17,10 @@ for i = 3, #ARGV, 6 do
       virtual_time = known and known.virtual_time or 0,
     })
     woke = became_ready or woke
+  elseif forget then
+    -- What is known is newer; who had some of it in hand may be dead all the same.
+    known.picked, known.found_empty = 0, false
+    woke = place(keys, tenant, known) or woke
   end
 end
 if woke then redis.call('PUBLISH', ARGV[1], '') end
