@@ -71,17 +71,17 @@ async fn mend_silent_queues(
 ) -> Result<(), StoreError> {
     silent.truncate(SILENT_QUEUES);
     for _ in 0..RECOUNTS {
-        let depths = depths_below(worker, &silent).await;
-        if depths.is_empty() {
+        let most = fewer_than_counted(worker, &silent).await;
+        if most.is_empty() {
             return Ok(());
         }
         // Read after the broker was asked, so that little happens until the count is written: what has changed by then
         // is not believed, and queues that much is submitted to change all the time.
         silent = worker.ports.engine.slots(QUEUES).await?;
-        silent.retain(|slots| depths.contains_key(&slots.queue));
+        silent.retain(|slots| most.contains_key(&slots.queue));
         let lacks = |slots: &SlotSnapshot| {
-            let depth = *depths.get(&slots.queue)?;
-            (depth < slots.published).then_some((*slots, depth))
+            let most = *most.get(&slots.queue)?;
+            (most < slots.published).then_some((*slots, most))
         };
         let counted = silent.iter().filter_map(lacks).collect();
         let mended = worker.ports.engine.recount_published(counted).await?;
@@ -101,23 +101,33 @@ async fn mend_silent_queues(
     Ok(())
 }
 
-/// How many wake-ups the broker has for those of the queues for which it has fewer than are counted.
-async fn depths_below(worker: &Worker, silent: &[SlotSnapshot]) -> BTreeMap<QueueKey, u32> {
-    let mut depths = BTreeMap::new();
+/// How many wake-ups the broker has at most for those of the queues for which it has fewer than are counted.
+async fn fewer_than_counted(worker: &Worker, silent: &[SlotSnapshot]) -> BTreeMap<QueueKey, u32> {
+    let queue = &worker.ports.queue;
+    let mut most = BTreeMap::new();
     for slots in silent {
-        match worker.ports.queue.depth(slots.queue).await {
-            Ok(depth) if depth < slots.published => {
-                depths.insert(slots.queue, depth);
+        match queue.depth(slots.queue).await {
+            Ok(depth) => {
+                let fewer = fewer(slots, depth, queue.wakeups_a_message());
+                most.extend(fewer.map(|most| (slots.queue, most)));
             }
-            // They are there; whoever has free hands will take them.
-            Ok(_) => {}
             Err(error) => {
                 tracing::warn!(%error, "the broker cannot be asked for its wake-ups");
                 break;
             }
         }
     }
-    depths
+    most
+}
+
+/// What these messages stand for at most, if that is less than is counted; else the wake-ups are there, and whoever has
+/// free hands will take them.
+///
+/// They may stand for fewer. Counted as the most, no more are sent than were lost, and what is counted too many is found
+/// when the messages are used up: none stand for none.
+fn fewer(slots: &SlotSnapshot, messages: u32, wakeups_a_message: u32) -> Option<u32> {
+    let most = messages.saturating_mul(wakeups_a_message);
+    (most < slots.published).then_some(most)
 }
 
 /// A broker without our marker has lost its data, or is new: every waiting job is sent again.
@@ -202,6 +212,19 @@ mod tests {
             paused: false,
             service_seconds: SERVICE_SECONDS_UNKNOWN,
         }
+    }
+
+    #[test]
+    fn wakeups_are_lost_when_the_messages_cannot_stand_for_them() {
+        let counted = |published| SlotSnapshot {
+            published,
+            ..slots(1, JobKind::Session)
+        };
+        assert_eq!(fewer(&counted(72), 8, 64), None, "nine in each, say");
+        assert_eq!(fewer(&counted(72), 1, 64), Some(64));
+        assert_eq!(fewer(&counted(1), 0, 64), Some(0));
+        assert_eq!(fewer(&counted(3), 2, 1), Some(2));
+        assert_eq!(fewer(&counted(u32::MAX), u32::MAX, 64), None);
     }
 
     #[test]

@@ -115,6 +115,10 @@ impl JobQueue for Queue {
             .await
     }
 
+    fn wakeups_a_message(&self) -> u32 {
+        broker(&self.0.services).wakeups_a_message()
+    }
+
     async fn has_marker(&self) -> Result<bool, QueueError> {
         self.reach("has_marker", async |broker| broker.has_marker().await)
             .await

@@ -125,6 +125,11 @@ impl JobQueue for EmbeddedQueue {
         Ok(state.waiting.get(&queue).copied().unwrap_or(0))
     }
 
+    /// It keeps counts instead of messages.
+    fn wakeups_a_message(&self) -> u32 {
+        1
+    }
+
     async fn has_marker(&self) -> Result<bool, QueueError> {
         Ok(lock(&self.state).marker)
     }

@@ -6,7 +6,7 @@
 /// The messages that a batch is spread over at least, while it lasts.
 const SPREAD: u32 = 8;
 /// As many as are taken at one visit at most; more would only be sent back.
-const COUNT_MAX: u32 = application::ports::PICK_MAX;
+pub(crate) const COUNT_MAX: u32 = application::ports::PICK_MAX;
 
 /// How many wake-ups each message stands for when `n` are sent to one queue.
 pub(crate) fn split(n: u32) -> impl Iterator<Item = u32> {

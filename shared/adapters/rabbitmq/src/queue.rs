@@ -13,6 +13,7 @@ use crate::declare::Declared;
 use crate::error::answered;
 use crate::lanes::Lanes;
 use crate::link::Link;
+use crate::message;
 use crate::names::Names;
 use crate::publish::{PUBLISH_LANES, Publisher};
 use crate::visits::{VISIT_LANES, Visits};
@@ -124,6 +125,10 @@ impl JobQueue for RabbitQueue {
     async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError> {
         let depth = depth(self.visits.lanes(), self.names.queue(queue)).await?;
         Ok(depth.unwrap_or(0))
+    }
+
+    fn wakeups_a_message(&self) -> u32 {
+        message::COUNT_MAX
     }
 
     /// The marker is a message that lives as long as wake-ups do, in a queue that nobody visits.

@@ -28,6 +28,9 @@ pub trait JobQueue: Send + Sync {
     /// there is none. None for a queue that it does not know.
     async fn depth(&self, queue: QueueKey) -> Result<u32, QueueError>;
 
+    /// How many wake-ups a message may stand for: no more than so many times the depth wait in a queue.
+    fn wakeups_a_message(&self) -> u32;
+
     /// True when the durable marker is there: the broker still has what it was given.
     async fn has_marker(&self) -> Result<bool, QueueError>;
 

@@ -33,6 +33,7 @@ macro_rules! queue_contract {
                 wakeups_of_an_open_visit_are_not_given_to_another,
                 more_wakeups_than_jobs_are_only_more_wakeups,
                 the_depth_counts_what_nobody_has_in_hand,
+                a_queue_has_no_more_than_its_messages_may_stand_for,
                 asking_for_depths_disturbs_nobody,
                 a_thousand_wakeups_come_exactly_once,
                 concurrent_visits_share_all_there_is,
@@ -224,6 +225,24 @@ pub async fn the_depth_counts_what_nobody_has_in_hand(port: Queue) {
     drain(&port, queue, 10, 3).await;
     assert_eq!(port.depth(queue).await.expect("depth"), 0);
     assert_eq!(port.depth(other).await.expect("depth"), 1);
+}
+
+/// A message may stand for many of them; how many at most is what tells that some were lost.
+pub async fn a_queue_has_no_more_than_its_messages_may_stand_for(port: Queue) {
+    for (tenant, n) in [(1, 3), (2, 64), (3, 1_000)] {
+        let queue = queue_of(tenant);
+        publish(&port, [(queue, n)]).await;
+        let deadline = Instant::now() + SETTLES_WITHIN;
+        loop {
+            let depth = port.depth(queue).await.expect("depth");
+            assert!(depth <= n, "{depth} messages of {n} wake-ups");
+            if depth * port.wakeups_a_message() >= n {
+                break;
+            }
+            assert!(Instant::now() < deadline, "{depth} messages of {n}");
+            sleep(POLL_EVERY).await;
+        }
+    }
 }
 
 pub async fn asking_for_depths_disturbs_nobody(port: Queue) {
