@@ -14,7 +14,8 @@ use crate::singleton;
 const CHORE: &str = "reconcile";
 /// Queues looked at in one round.
 const QUEUES: u32 = 20_000;
-/// Queues of which the broker is asked for its depth in one round; the rest is asked in the next.
+/// Queues of which the broker is asked for its depth in one round, drawn by lot: most stay silent while all hands are
+/// full, and none of them stands in the way of one whose wake-ups are lost.
 const SILENT_QUEUES: usize = 500;
 /// How often queues that changed while they were counted are counted again in one round.
 const RECOUNTS: usize = 5;
@@ -65,11 +66,8 @@ async fn reconcile(worker: &Worker) -> Result<(), StoreError> {
 }
 
 /// Queues that have free slots and do not use their wake-ups up: the broker is asked how many it really has for them.
-async fn mend_silent_queues(
-    worker: &Worker,
-    mut silent: Vec<SlotSnapshot>,
-) -> Result<(), StoreError> {
-    silent.truncate(SILENT_QUEUES);
+async fn mend_silent_queues(worker: &Worker, silent: Vec<SlotSnapshot>) -> Result<(), StoreError> {
+    let mut silent = drawn(silent);
     for _ in 0..RECOUNTS {
         let most = fewer_than_counted(worker, &silent).await;
         if most.is_empty() {
@@ -99,6 +97,15 @@ async fn mend_silent_queues(
         silent.retain(|slots| mended.iter().all(|mended| mended.queue != slots.queue));
     }
     Ok(())
+}
+
+/// As many as are asked for in one round.
+fn drawn(mut silent: Vec<SlotSnapshot>) -> Vec<SlotSnapshot> {
+    if silent.len() > SILENT_QUEUES {
+        fastrand::shuffle(&mut silent);
+        silent.truncate(SILENT_QUEUES);
+    }
+    silent
 }
 
 /// How many wake-ups the broker has at most for those of the queues for which it has fewer than are counted.
@@ -191,6 +198,8 @@ fn show(metrics: &Metrics, slots: Option<&[SlotSnapshot]>) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use domain::{SERVICE_SECONDS_UNKNOWN, TenantId};
     use uuid::Uuid;
 
@@ -225,6 +234,24 @@ mod tests {
         assert_eq!(fewer(&counted(1), 0, 64), Some(0));
         assert_eq!(fewer(&counted(3), 2, 1), Some(2));
         assert_eq!(fewer(&counted(u32::MAX), u32::MAX, 64), None);
+    }
+
+    #[test]
+    fn every_silent_queue_is_drawn_at_some_time() {
+        let many = SILENT_QUEUES as u128 + 100;
+        let silent: Vec<_> = (0..many)
+            .map(|tenant| slots(tenant, JobKind::Session))
+            .collect();
+        let mut never: BTreeSet<_> = silent.iter().map(|slots| slots.queue).collect();
+        for _ in 0..100 {
+            let drawn = drawn(silent.clone());
+            assert_eq!(drawn.len(), SILENT_QUEUES);
+            for slots in drawn {
+                never.remove(&slots.queue);
+            }
+        }
+        assert!(never.is_empty(), "{never:?}");
+        assert_eq!(drawn(silent[..3].to_vec()), silent[..3]);
     }
 
     #[test]

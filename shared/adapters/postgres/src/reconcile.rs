@@ -55,8 +55,8 @@ static RECOUNT: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Silent queues named at once, the longest silent first; the rest is named when these are put right.
-const SILENT_AT_ONCE: i64 = 1_000;
+/// Silent queues named at once. Those with nothing wrong stay silent and are named again, so these are all there can be.
+const SILENT_AT_ONCE: i64 = 20_000;
 
 static SILENT: LazyLock<String> = LazyLock::new(|| {
     format!(
