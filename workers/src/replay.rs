@@ -8,7 +8,7 @@ use application::use_cases::step_replay;
 use crate::life::Worker;
 use crate::singleton;
 
-/// Between looks while no replay runs, or the tenant's backlog has no room.
+/// Between looks while no replay runs, or the backlogs of their tenants have no room.
 const REPLAY_EVERY: Duration = Duration::from_secs(1);
 const CHORE: &str = "replay";
 

@@ -3,7 +3,7 @@
 
 use std::sync::LazyLock;
 
-use application::ports::ReplayStep;
+use application::ports::{HELD_UP, ReplayStep};
 use deadpool_postgres::Transaction;
 use domain::{
     Action, EventKind, Job, JobId, JobState, Replay, ReplayState, SlotSnapshot, Timestamp,
@@ -22,8 +22,9 @@ use crate::{PostgresStore, dead_letters};
 /// Another process steps another one.
 static NEXT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {REPLAY} FROM replays WHERE state = 'running' ORDER BY updated_at LIMIT 1
-        FOR UPDATE SKIP LOCKED"
+        "SELECT {REPLAY} FROM replays
+        WHERE state = 'running' AND (held_up IS NULL OR updated_at <= $1)
+        ORDER BY updated_at LIMIT 1 FOR UPDATE SKIP LOCKED"
     )
 });
 const RETRY: &str = "UPDATE jobs j SET state = 'queued', failures = 0, fingerprint = NULL, run_after = r.run_after,
@@ -45,7 +46,7 @@ pub(crate) async fn step(
     let mut client = store.client().await?;
     let tx = client.transaction().await?;
     let next = tx.prepare_cached(&NEXT).await?;
-    let Some(row) = tx.query_opt(&next, &[]).await? else {
+    let Some(row) = tx.query_opt(&next, &[&(now - HELD_UP)]).await? else {
         return Ok(None);
     };
     let mut replay = replay(&row)?;

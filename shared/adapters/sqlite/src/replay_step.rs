@@ -1,7 +1,7 @@
 //! REPLAY: one batch of a running replay's dead letters is queued again, in a transaction with what the replay says of
 //! it. What people do with replays is in `replays`.
 
-use application::ports::{ReplayStep, StoreError};
+use application::ports::{HELD_UP, ReplayStep, StoreError};
 use domain::{Action, EventKind, JobId, Replay, ReplayState, Timestamp};
 use serde_json::Map;
 
@@ -15,23 +15,23 @@ use crate::statement::one;
 use crate::submit::{Backlog, backlogs};
 use crate::{SqliteStore, Write, dead_letters};
 
-const NEXT: &str = "SELECT * FROM replays WHERE state = 'running' ORDER BY updated_at LIMIT 1";
+const NEXT: &str = "SELECT * FROM replays
+    WHERE state = 'running' AND (held_up IS NULL OR updated_at <= ?)
+    ORDER BY updated_at LIMIT 1";
 
 pub async fn step(
     store: &SqliteStore,
     limit: u32,
     now: Timestamp,
 ) -> Result<Option<ReplayStep>, StoreError> {
+    let next = || sqlx::query(NEXT).bind((now - HELD_UP).timestamp_micros());
     // Most often none runs, and nobody who writes has to wait for this look.
-    let running = sqlx::query("SELECT 1 FROM replays WHERE state = 'running' LIMIT 1")
-        .fetch_optional(&store.readers)
-        .await
-        .map_err(failed)?;
-    if running.is_none() {
+    let found = next().fetch_optional(&store.readers).await;
+    if found.map_err(failed)?.is_none() {
         return Ok(None);
     }
     let mut tx = store.write().await?;
-    let next = sqlx::query(NEXT);
+    let next = next();
     let Some(mut replay) = one(&mut *tx, next, replay).await? else {
         return Ok(None);
     };

@@ -49,7 +49,7 @@ pub use ready::{
     CHARGE_MIN_SECONDS, CoordinationError, Found, PICK_MAX, Pick, ReadySet, Served, Visited,
     charge_seconds,
 };
-pub use replay_store::{ReplayStep, ReplayStore};
+pub use replay_store::{HELD_UP, ReplayStep, ReplayStore};
 pub use run_context::{HandlerError, Interruption, RunContext};
 pub use schedule_store::{
     DueSchedules, Fired, Firing, NextTick, SCHEDULES_MAX, ScheduleStore, ScheduleStoreError,

@@ -1,9 +1,14 @@
+use std::time::Duration;
+
 use async_trait::async_trait;
 use domain::{
     DeadLetterFilter, DeadLetterGroup, Job, Replay, ReplayId, SlotSnapshot, TenantId, Timestamp,
 };
 
 use super::StoreError;
+
+/// A replay that is held up is looked at again after so long, so that it holds up no other.
+pub const HELD_UP: Duration = Duration::from_secs(1);
 
 /// Dead letters and their replays.
 #[async_trait]
@@ -38,10 +43,12 @@ pub trait ReplayStore: Send + Sync {
         now: Timestamp,
     ) -> Result<Option<Replay>, StoreError>;
 
-    /// REPLAY, one step of the running replay that was longest not looked at: its next dead letters by id, at most
+    /// REPLAY, one step of the running replay that was longest not looked at, held-up ones of less than [`HELD_UP`] ago
+    /// aside: its next dead letters by id, at most
     /// `limit`, of those that had failed when it was asked for, are retried like by a person ([`domain::Job::steer`]) as
     /// far as the tenant's backlog has room, and the replay says how far it is; with none left it is completed. Without
-    /// room it says why it is held up. One transaction; of callers at once each takes another replay. `None`: none runs.
+    /// room it says why it is held up. One transaction; of callers at once each takes another replay. `None`: nothing
+    /// is to be done now.
     async fn step_replay(
         &self,
         limit: u32,

@@ -25,7 +25,8 @@ pub async fn replay_dead_letters(
     Ok(replay)
 }
 
-/// Carries a running replay on by one step; the relay has something to send then. True when there is more to do at once.
+/// Carries a running replay on by one step; the relay has something to send then. True when there may be more to do
+/// at once: by this replay, or, if it is held up, by others.
 pub async fn step_replay(ports: &Ports) -> Result<bool, StoreError> {
     let now = ports.clock.now();
     let Some(step) = ports.replays.step_replay(STEP_JOBS, now).await? else {
@@ -43,5 +44,5 @@ pub async fn step_replay(ports: &Ports) -> Result<bool, StoreError> {
         let (replay, jobs) = (step.replay.id, step.replay.replayed);
         tracing::info!(%replay, jobs, "a replay of dead letters is complete");
     }
-    Ok(step.replay.held_up.is_none())
+    Ok(true)
 }

@@ -141,6 +141,7 @@ macro_rules! store_contract {
                 dead_letters_are_grouped_by_what_they_share,
                 all_that_match_are_queued_again_step_by_step,
                 a_replay_is_held_up_by_a_full_backlog,
+                a_replay_that_is_held_up_holds_up_no_other,
                 an_aborted_replay_stops,
                 what_was_retried_meanwhile_is_skipped,
                 replays_are_their_tenants_own;

@@ -8,7 +8,7 @@ use domain::{
 };
 
 use super::{StoreUnderTest, World};
-use crate::ports::{Ids, ReplayStep};
+use crate::ports::{HELD_UP, Ids, ReplayStep};
 use crate::testing::make;
 
 const OK: &str = "the store works";
@@ -137,6 +137,7 @@ pub async fn a_replay_is_held_up_by_a_full_backlog(store: StoreUnderTest) {
     assert_eq!((held.replay.replayed, held.jobs.len()), (2, 2));
     assert_eq!(held.replay.state, ReplayState::Running);
     assert!(held.replay.held_up.is_some(), "{:?}", held.replay);
+    world.pass(HELD_UP);
     let changed = tenants.change_tenant(tenant.id, change(9), None, world.now());
     assert!(changed.await.expect("valid").is_some());
     let freed = step(&world, 10).await.expect("it runs");
@@ -144,6 +145,39 @@ pub async fn a_replay_is_held_up_by_a_full_backlog(store: StoreUnderTest) {
     assert_eq!(freed.replay.held_up, None);
     assert_eq!(freed.replay.state, ReplayState::Completed);
     world.no_drift().await;
+}
+
+pub async fn a_replay_that_is_held_up_holds_up_no_other(store: StoreUnderTest) {
+    let world = World::new(store);
+    let full = world.tenant("full").await;
+    let free = world.tenant("free").await;
+    failed(&world, &full, "DISK_FULL", 1).await;
+    failed(&world, &free, "DISK_FULL", 2).await;
+    world.submitted(&full, make::new_session("waits")).await;
+    let no_room = TenantChange {
+        max_queued: Some(1),
+        ..TenantChange::default()
+    };
+    let tenants = &world.store.tenants;
+    let changed = tenants.change_tenant(full.id, no_room, None, world.now());
+    assert!(changed.await.expect("valid").is_some());
+    for tenant in [&full, &full, &free] {
+        world.pass(Duration::from_millis(1));
+        begin(&world, tenant, DeadLetterFilter::default()).await;
+    }
+    for _ in 0..2 {
+        let held = step(&world, 1).await.expect("it runs").replay;
+        assert_eq!((held.tenant, held.replayed), (full.id, 0));
+        assert!(held.held_up.is_some(), "{held:?}");
+    }
+    for replayed in [1, 2, 2] {
+        let other = step(&world, 1).await.expect("it runs").replay;
+        assert_eq!((other.tenant, other.replayed), (free.id, replayed));
+    }
+    assert!(step(&world, 1).await.is_none(), "it was looked at just now");
+    world.pass(HELD_UP);
+    let again = step(&world, 1).await.expect("its time has come").replay;
+    assert_eq!(again.tenant, full.id);
 }
 
 pub async fn an_aborted_replay_stops(store: StoreUnderTest) {
