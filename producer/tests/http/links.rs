@@ -81,14 +81,14 @@ async fn a_job_belongs_to_a_job_of_its_tenant_or_to_none() {
 async fn one_release_goes_on_past_those_who_wait_on() {
     let site = Site::start().await;
     let names: Vec<String> = (0..600).map(|number| format!("waits {number}")).collect();
-    let mut named: Vec<(&str, &[&str])> = vec![("first", &[]), ("second", &[])];
-    named.extend(
+    let mut jobs: Vec<(&str, &[&str])> = vec![("first", &[]), ("second", &[])];
+    jobs.extend(
         names
             .iter()
             .map(|name| (name.as_str(), &["first", "second"][..])),
     );
-    named.push(("last", &["first"]));
-    let ids = linked(&site, &named).await;
+    jobs.push(("last", &["first"]));
+    let ids = linked(&site, &jobs).await;
     let (first, last) = (&ids[0], &ids[names.len() + 2]);
     site.run(first).await;
     assert_eq!(released(&site, last).await["status"], "queued");
