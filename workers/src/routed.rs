@@ -28,17 +28,22 @@ pub(crate) async fn routed_loop(worker: Arc<Worker>) {
     let agents = worker.tools.agents.iter();
     let kinds: Vec<RegisteredKind> = agents.map(|agent| agent.kind().into()).collect();
     let stop = worker.draining.clone();
+    let mut by_lot = false;
     loop {
         let round = async {
             let Some(slots) = free_slots(&worker, AT_ONCE).await else {
                 return;
             };
             // Nobody drops it half-way: what is claimed is begun.
-            let claiming = claim_some(Arc::clone(&worker), kinds.clone(), slots);
+            let claiming = claim_some(Arc::clone(&worker), kinds.clone(), slots, by_lot);
             let claimed = worker.runs.spawn(claiming).await;
             match claimed.unwrap_or(Ok(0)) {
-                Ok(0) => tokio::time::sleep(ASK_EVERY).await,
-                Ok(_) => {}
+                // Every other question goes to others than those who come first.
+                Ok(0) => {
+                    by_lot = !by_lot;
+                    tokio::time::sleep(ASK_EVERY).await;
+                }
+                Ok(_) => by_lot = false,
                 Err(error) => {
                     tracing::warn!(%error, "sessions that are routed could not be claimed");
                     let errors = &worker.metrics.engine_errors_total;
@@ -64,8 +69,10 @@ async fn claim_some(
     worker: Arc<Worker>,
     kinds: Vec<RegisteredKind>,
     slots: OwnedSemaphorePermit,
+    by_lot: bool,
 ) -> Result<u32, LeaseError> {
     let offer = RoutedOffer {
+        by_lot,
         kinds,
         labels: worker.config.labels.clone(),
         most: u32::try_from(slots.num_permits()).unwrap_or(u32::MAX),

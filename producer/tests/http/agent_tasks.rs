@@ -96,6 +96,7 @@ async fn run(site: &Site) -> Job {
         kinds: vec![RegisteredKind::External],
         labels: Labels::default(),
         most: 1,
+        by_lot: false,
     };
     let claimed = site.ports.agents.claim_routed(worker, offer, now);
     let jobs = claimed.await.unwrap().jobs;

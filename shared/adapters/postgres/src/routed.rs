@@ -23,7 +23,7 @@ use crate::lease;
 use crate::rows::{self, JOB};
 use crate::slots::{self, Changes, Keys};
 
-/// Tenants that one look goes through, those with the fewest runs for their weight first.
+/// Tenants that one look goes through, those with the fewest runs for their weight first, or drawn by lot.
 const TENANTS: i64 = 64;
 /// Sessions of each; those behind them wait until some of them have gone.
 const SESSIONS: i64 = 200;
@@ -44,7 +44,7 @@ const WAITING: &str = "WITH RECURSIVE owners AS (
         JOIN tenant_slots s ON s.tenant_id = o.tenant_id AND s.kind = 'session'
         JOIN tenants t ON t.id = s.tenant_id
         WHERE s.running < s.quota AND NOT s.paused AND t.active AND t.budget_until IS NULL
-        ORDER BY share, s.tenant_id LIMIT $2
+        ORDER BY CASE WHEN $4 THEN random() ELSE s.running::float8 / t.weight END, s.tenant_id LIMIT $2
     )
     SELECT j.id, j.tenant_id, j.kind, j.requires, j.failures, j.attempt, j.spec -> 'agent' AS request, room.free
     FROM room CROSS JOIN LATERAL (
@@ -158,7 +158,9 @@ async fn look(
     now: Timestamp,
 ) -> Result<Vec<Assignment>, Failure> {
     let waiting = client.prepare_cached(WAITING).await?;
-    let rows = client.query(&waiting, &[&now, &TENANTS, &SESSIONS]).await?;
+    let rows = client
+        .query(&waiting, &[&now, &TENANTS, &SESSIONS, &offer.by_lot])
+        .await?;
     let mut tasks = Vec::with_capacity(rows.len());
     let mut free: BTreeMap<QueueKey, u32> = BTreeMap::new();
     let mut again: Vec<Uuid> = Vec::new();

@@ -22,7 +22,7 @@ use crate::lease::check_lease;
 use crate::rows::{Reader, Stored, stored};
 use crate::slots::{self, Deltas};
 
-/// Tenants that one look goes through, those with the fewest runs for their weight first.
+/// Tenants that one look goes through, those with the fewest runs for their weight first, or drawn by lot.
 const TENANTS: u32 = 64;
 /// Sessions of each; those behind them wait until some of them have gone.
 const SESSIONS: u32 = 200;
@@ -45,7 +45,7 @@ const WAITING: &str = "
         JOIN tenant_slots AS s ON s.tenant_id = o.tenant_id AND s.kind = 'session'
         JOIN tenants AS t ON t.id = s.tenant_id
         WHERE s.running < s.quota AND NOT s.paused AND t.active AND t.budget_until IS NULL
-        ORDER BY share, s.tenant_id LIMIT +?2
+        ORDER BY CASE WHEN ?4 THEN random() ELSE share END, s.tenant_id LIMIT +?2
     )
     SELECT j.id, j.tenant_id, j.kind, j.requires, j.failures, j.attempt, j.spec ->> '$.agent' AS request, room.free
     FROM room CROSS JOIN jobs AS j ON j.rowid IN (
@@ -120,6 +120,7 @@ async fn look(
         .bind(now.timestamp_micros())
         .bind(TENANTS)
         .bind(SESSIONS)
+        .bind(offer.by_lot)
         .fetch_all(&store.readers)
         .await
         .map_err(failed)?;

@@ -80,7 +80,7 @@ pub trait AgentStore: Send + Sync {
     ) -> Result<Vec<AgentId>, StoreError>;
 
     /// CLAIM of sessions that are routed. One transaction: the worker's lease is checked, and sessions that wait, the
-    /// tenants with the fewest runs for their weight first, are given the agents that suit them best among those that the
+    /// tenants with the fewest runs for their weight first (or drawn by lot, as the offer says), are given the agents that suit them best among those that the
     /// worker runs, within quotas, capacities and breakers; each takes a slot of its agent until its run ends. The jobs
     /// come as they are to be run: with their agent's spec.
     async fn claim_routed(

@@ -38,6 +38,9 @@ pub struct RoutedOffer {
     pub labels: Labels,
     /// Sessions that it has room for.
     pub most: u32,
+    /// Tenants are drawn by lot, where more wait than are looked at: those with the fewest runs, which come first otherwise,
+    /// may all wait for what is not there.
+    pub by_lot: bool,
 }
 
 /// Goes through `tasks` in their order, and gives each the best agent that is left. `free`: slots of each queue.

@@ -34,6 +34,21 @@ struct Account {
 }
 
 impl Account {
+    /// `spent`: what earlier runs used. Another agent knows nothing of that, and has an account of its own.
+    fn after(spent: Spent, same_agent: bool) -> Self {
+        let (base, last) = if same_agent {
+            (Spent::default(), spent)
+        } else {
+            (spent, Spent::default())
+        };
+        Self {
+            base,
+            last,
+            total: spent,
+            began: false,
+        }
+    }
+
     /// All that was used, when the agent says `said`. What says nothing of that changes nothing.
     fn take(&mut self, said: Spent) -> Spent {
         if !said.is_nothing() {
@@ -65,14 +80,11 @@ impl Meter {
         } else {
             Spent::default()
         };
+        let same_agent = spent.is_nothing() || same_agent(worker, job).await?;
         Ok(Self {
             metrics: Arc::clone(&worker.metrics),
             budget,
-            account: Mutex::new(Account {
-                last: spent,
-                total: spent,
-                ..Account::default()
-            }),
+            account: Mutex::new(Account::after(spent, same_agent)),
         })
     }
 
@@ -144,17 +156,33 @@ fn end(metrics: &Metrics, over: OverBudget) -> HandlerError {
     }
 }
 
-async fn standing(worker: &Worker, job: &Job) -> Result<Standing, HandlerError> {
-    let failed = |why: String| {
-        let message = format!("what the session has used could not be read: {why}");
-        HandlerError::Retry(JobError::new("SPENDING_NOT_READ", message))
+fn not_read(why: &str) -> HandlerError {
+    let message = format!("what the session has used could not be read: {why}");
+    HandlerError::Retry(JobError::new("SPENDING_NOT_READ", message))
+}
+
+/// Whether the run before this one was given the same agent, of a session that is routed.
+async fn same_agent(worker: &Worker, job: &Job) -> Result<bool, HandlerError> {
+    let (jobs, tenant, id) = (&worker.ports.jobs, job.tenant, job.id);
+    let attempts = patient::read("the runs of a session", || jobs.attempts(tenant, id));
+    let attempts = attempts
+        .await
+        .map_err(|error| not_read(&error.to_string()))?;
+    let attempts = attempts.unwrap_or_default();
+    let agent = |number: u32| {
+        let attempt = attempts.iter().find(|it| it.number == number);
+        attempt.and_then(|it| it.agent.as_deref())
     };
+    Ok(agent(job.attempt) == agent(job.attempt.saturating_sub(1)))
+}
+
+async fn standing(worker: &Worker, job: &Job) -> Result<Standing, HandlerError> {
     let (engine, tenant, id) = (&worker.ports.engine, job.tenant, job.id);
     let standing = patient::read("what a session has used", || engine.standing(tenant, id));
     standing
         .await
-        .map_err(|error| failed(error.to_string()))?
-        .ok_or_else(|| failed("the store does not know the session".to_owned()))
+        .map_err(|error| not_read(&error.to_string()))?
+        .ok_or_else(|| not_read("the store does not know the session"))
 }
 
 #[cfg(test)]
@@ -170,11 +198,7 @@ mod tests {
 
     /// What was used by then, run or round by run or round.
     fn totals(earlier: u64, rounds: &[&[u64]]) -> Vec<u64> {
-        let mut account = Account {
-            last: spent(earlier),
-            total: spent(earlier),
-            ..Account::default()
-        };
+        let mut account = Account::after(spent(earlier), true);
         let mut totals = Vec::new();
         for round in rounds {
             account.began = false;
@@ -185,6 +209,14 @@ mod tests {
             );
         }
         totals
+    }
+
+    /// Even where it says more than the one before: nobody goes on with another's account.
+    #[test]
+    fn another_agents_account_is_added() {
+        let mut account = Account::after(spent(80), false);
+        let totals = [0, 30, 100].map(|said| account.take(spent(said)).input_tokens);
+        assert_eq!(totals, [80, 110, 180]);
     }
 
     #[test]

@@ -172,6 +172,12 @@ impl Client {
         self.ask("show the messages", call).await
     }
 
+    /// Sessions that it opened for parts of its work.
+    pub(super) async fn children(&self, id: &str) -> Called<Vec<Session>> {
+        let call = self.get(&format!("/session/{id}/children"));
+        self.ask("show a session's children", call).await
+    }
+
     /// True while the session works or waits for its provider.
     pub(super) async fn is_busy(&self, id: &str) -> Called<bool> {
         let all: Value = self

@@ -70,6 +70,19 @@ impl Conversation<'_> {
         })
     }
 
+    /// What its children used counted when they used it, and counts on: an account that shrinks would be taken for a new one.
+    async fn note_children(&mut self) -> Called<()> {
+        let mut open = vec![self.session.clone()];
+        while let Some(parent) = open.pop() {
+            for child in self.client.children(&parent).await? {
+                let messages = self.client.messages(&child.id).await?;
+                self.spending.note_all(&messages);
+                open.push(child.id);
+            }
+        }
+        Ok(())
+    }
+
     /// `None` when the server does not have it, or cannot go on with it here.
     async fn find(&mut self, id: &str) -> Called<Option<Opening>> {
         let task = self.run.task;
@@ -99,6 +112,7 @@ impl Conversation<'_> {
         let messages = self.client.messages(&self.session).await?;
         self.before = messages.len();
         self.spending.note_all(&messages);
+        self.note_children().await?;
         let goes_on = self.before > 0;
         let prompt = if goes_on {
             // One that was taken over names this folder, and never worked in it.

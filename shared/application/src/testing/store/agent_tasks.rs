@@ -78,6 +78,7 @@ impl World {
             kinds: vec![RegisteredKind::External],
             labels: Labels::default(),
             most: 9,
+            by_lot: false,
         };
         let agents = &self.store.agents;
         let claimed = agents.claim_routed(worker, offer, self.now()).await;

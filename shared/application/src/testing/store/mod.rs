@@ -134,6 +134,7 @@ macro_rules! store_contract {
                 an_agent_gets_no_more_than_its_capacity,
                 a_late_routed_claim_starts_no_session_before_what_happened_last,
                 routed_sessions_keep_to_quotas_and_pauses,
+                tenants_who_wait_in_vain_hide_no_other,
                 a_session_fails_over_and_the_breaker_opens,
                 an_agents_quality_is_kept_of_what_was_rated,
                 a_dead_workers_agent_is_free_again;

@@ -30,6 +30,7 @@ pub(super) fn offer(most: u32) -> RoutedOffer {
         kinds: vec![RegisteredKind::Echo],
         labels: Labels::default(),
         most,
+        by_lot: false,
     }
 }
 
@@ -234,6 +235,40 @@ pub async fn routed_sessions_keep_to_quotas_and_pauses(store: StoreUnderTest) {
     );
     assert!(world.claim_routed(worker, 9).await.is_empty());
     world.counts_are_right(&tenant).await;
+}
+
+/// More tenants than one look goes through wait for what no agent has, and all of them have fewer runs.
+pub async fn tenants_who_wait_in_vain_hide_no_other(store: StoreUnderTest) {
+    const MANY: usize = 70;
+    let world = World::new(store);
+    for number in 0..MANY {
+        let tenant = world.tenant(&format!("vain-{number}")).await;
+        world.submitted(&tenant, wants("none can", "vision")).await;
+    }
+    let tenant = world.tenant_with_quota("busy", 9).await;
+    world.echo(None, "tester", 3, 9).await;
+    world.submitted(&tenant, wants("first", "testing")).await;
+    let worker = world.worker().await;
+    let by_lot = RoutedOffer {
+        by_lot: true,
+        ..offer(9)
+    };
+    let looks = async || {
+        for _ in 0..1000 {
+            let agents = &world.store.agents;
+            let claimed = agents.claim_routed(worker, by_lot.clone(), world.now());
+            let jobs = claimed.await.expect("the lease is valid").jobs;
+            if !jobs.is_empty() {
+                return jobs;
+            }
+        }
+        Vec::new()
+    };
+    assert_eq!(titles(&looks().await), ["first"]);
+    // It has a run now, and would come last by that.
+    world.submitted(&tenant, wants("second", "testing")).await;
+    assert_eq!(titles(&world.claim_routed(worker, 9).await), [""; 0]);
+    assert_eq!(titles(&looks().await), ["second"]);
 }
 
 pub async fn a_session_fails_over_and_the_breaker_opens(store: StoreUnderTest) {

@@ -203,6 +203,7 @@ fn a_task_that_waits_for_another_agent_keeps_nobody_from_the_one_it_failed_at() 
         kinds: vec![RegisteredKind::Echo],
         labels: Labels::default(),
         most: 9,
+        by_lot: false,
     };
     let free = [(queue, 9)].into();
     let given = assign(
