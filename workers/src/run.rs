@@ -23,7 +23,7 @@ use crate::write::Written;
 
 /// How long a run that was told to end may take to wind up (checkpoint, diff) before it is dropped.
 const WIND_UP: Duration = Duration::from_secs(20);
-/// The same of a run that is paused: what it has changed is kept, and may be much.
+/// The same at most of a run that is paused: what it has changed is kept, and may be much.
 const WIND_UP_TO_PAUSE: Duration = Duration::from_mins(3);
 /// How long a run that gave way waits at least.
 const GIVE_WAY: Duration = Duration::from_millis(333);
@@ -153,11 +153,18 @@ async fn attend(
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
             worker.running.interrupt(job.id, Interruption::Deadline);
         }
-        let wind_up = match entry.why() {
-            Some(Interruption::Pause) => WIND_UP_TO_PAUSE,
-            _ => WIND_UP,
-        };
-        patience = Some(Instant::now() + wind_up);
+        patience = Some(wound_up_by(entry.why(), deadline));
+    }
+}
+
+/// A run that is paused may use the rest of its own time as well.
+fn wound_up_by(why: Option<Interruption>, deadline: Option<Instant>) -> Instant {
+    let now = Instant::now();
+    match (why, deadline) {
+        (Some(Interruption::Pause), Some(deadline)) => {
+            (deadline + WIND_UP).clamp(now + WIND_UP, now + WIND_UP_TO_PAUSE)
+        }
+        _ => now + WIND_UP,
     }
 }
 

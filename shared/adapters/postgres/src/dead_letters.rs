@@ -25,9 +25,11 @@ static GROUPS: LazyLock<String> = LazyLock::new(|| {
 });
 static COUNT: LazyLock<String> =
     LazyLock::new(|| format!("SELECT count(*) AS jobs FROM jobs j WHERE {MATCHES}"));
+/// From the cursor on in one range, with which an index begins: a replay would else go through all of before at each step.
 static NEXT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {JOB} FROM jobs j WHERE {MATCHES} AND ($5::uuid IS NULL OR j.id > $5) AND j.finished_at <= $6
+        "SELECT {JOB} FROM jobs j WHERE {MATCHES} AND j.id > coalesce($5::uuid, '00000000-0000-0000-0000-000000000000')
+            AND j.finished_at <= $6
         ORDER BY j.id LIMIT $7 FOR UPDATE OF j"
     )
 });

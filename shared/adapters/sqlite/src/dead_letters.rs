@@ -30,10 +30,11 @@ const GROUPS: &str = concat!(
      ORDER BY g.jobs DESC, g.last_at DESC"
 );
 const COUNT: &str = concat!("SELECT count(*) AS jobs FROM jobs WHERE ", matches!());
+/// From the cursor on in one range: a replay would else go through all of before at each step.
 const NEXT: &str = concat!(
     "SELECT * FROM jobs WHERE ",
     matches!(),
-    " AND (?5 IS NULL OR id > ?5) AND finished_at <= ?6 ORDER BY id LIMIT +?7"
+    " AND id > coalesce(?5, zeroblob(16)) AND finished_at <= ?6 ORDER BY id LIMIT +?7"
 );
 
 fn bound<'q>(sql: &'static str, tenant: TenantId, filter: &'q DeadLetterFilter) -> Bound<'q> {
