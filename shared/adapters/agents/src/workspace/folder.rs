@@ -4,6 +4,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use application::ports::HandlerError;
 
@@ -12,6 +13,9 @@ use crate::failure;
 pub(crate) const LOCK_SUFFIX: &str = ".lock";
 /// A lock file may vanish between opening and locking it, when a sweep is at it.
 const LOCK_TRIES: u32 = 10;
+/// How often, and how far apart, a run asks for the lock of its folder while a sweep may have it.
+const SWEEP_LOOKS: u32 = 40;
+const SWEEP_LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Gone when this is: removed by [`RunFolder::remove`], or in the background if the run was dropped.
 pub(super) struct RunFolder {
@@ -31,7 +35,7 @@ impl RunFolder {
         private_folder(runs).map_err(|error| failure::io("create the folder", runs, &error))?;
         let root = runs.join(name);
         let lock_path = runs.join(format!("{name}{LOCK_SUFFIX}"));
-        let lock = lock(&lock_path)
+        let lock = lock_soon(&lock_path)
             .map_err(|error| failure::io("lock", &lock_path, &error))?
             .ok_or_else(|| {
                 failure::retry(
@@ -127,6 +131,18 @@ pub(super) fn sweep(runs: &Path) -> io::Result<usize> {
     Ok(swept)
 }
 
+/// As [`lock`], and waits a moment where somebody holds it: a sweep locks what it finds, also what was made just now and is not
+/// locked by its run yet. That is no reason to spend an attempt.
+fn lock_soon(path: &Path) -> io::Result<Option<File>> {
+    for _ in 0..SWEEP_LOOKS {
+        if let Some(file) = lock(path)? {
+            return Ok(Some(file));
+        }
+        std::thread::sleep(SWEEP_LOOK_EVERY);
+    }
+    lock(path)
+}
+
 /// `Ok(None)`: somebody else holds it.
 pub(crate) fn lock(path: &Path) -> io::Result<Option<File>> {
     for _ in 0..LOCK_TRIES {
@@ -193,6 +209,20 @@ mod tests {
         drop(alive);
         assert_eq!(fs::read_dir(&runs).unwrap().count(), 0);
         assert_eq!(sweep(&runs).unwrap(), 0);
+    }
+
+    /// As a worker that starts does, which sweeps while others begin their runs.
+    #[test]
+    fn a_run_waits_for_a_sweep_that_looks_at_its_folder() {
+        let base = tempfile::tempdir().unwrap();
+        let runs = base.path().join("runs");
+        private_folder(&runs).unwrap();
+        let look = lock(&runs.join("new-1.lock")).unwrap().expect("free");
+        let create = std::thread::spawn(move || RunFolder::create(&runs, "new-1").is_ok());
+        std::thread::sleep(SWEEP_LOOK_EVERY * 3);
+        assert!(!create.is_finished());
+        drop(look);
+        assert!(create.join().unwrap());
     }
 
     #[test]
