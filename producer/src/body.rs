@@ -127,6 +127,7 @@ fn plain(reason: &str) -> String {
             "expected u32",
             &format!("expected a whole number from 0 to {}", u32::MAX),
         )
+        .replace("expected u64", "expected a whole number from 0")
         .replace("a sequence", "a list")
         .replace("a map", "an object")
 }

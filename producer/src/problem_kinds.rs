@@ -27,7 +27,7 @@ macro_rules! kinds {
 kinds! {
     BAD_REQUEST: BAD_REQUEST, "The request cannot be read";
     INVALID_JSON: BAD_REQUEST, "The body is not JSON";
-    UNAUTHENTICATED: UNAUTHORIZED, "A valid API key is needed";
+    UNAUTHENTICATED: UNAUTHORIZED, "A valid API key, or an agent's own token, is needed";
     FORBIDDEN: FORBIDDEN, "The key's role does not allow this";
     WRONG_TENANT: FORBIDDEN, "The key does not open this tenant";
     CROSS_SITE: FORBIDDEN, "The request comes from another site";

@@ -211,6 +211,8 @@ pub async fn a_daemon_does_not_outlive_its_session(mode: Mode) {
             "failed"
         })
         .await;
+        let log = job.log().await;
+        assert!(log.contains(" processes were left behind and ended: "), "{log}");
         isolated.is_cleaned_up(&job).await;
     }
     let job = tenant.command(&format!("{line}; sleep 1000")).await;

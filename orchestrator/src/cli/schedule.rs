@@ -75,7 +75,7 @@ pub struct ScheduleCreateArgs {
     pub paused: bool,
     /// JSON file with `session` or `training`, as the API takes them, instead of the flags that say what to do
     #[arg(long, value_name = "FILE", conflicts_with_all = ["title", "prompt", "agent", "run", "argv", "repo", "reference",
-        "priority", "capabilities", "min_tier", "prefer", "max_duration", "max_attempts", "tags", "keep", "require", "exclusive"])]
+        "priority", "capabilities", "min_tier", "prefer", "permissions", "max_duration", "max_attempts", "tags", "keep", "require", "exclusive"])]
     pub body: Option<PathBuf>,
     #[command(flatten)]
     pub work: WorkArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use domain::{DependencyRule, JobId, JobState, Labels, Priority, Timestamp};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::{Connection, DemandArgs};
 use crate::output::Format;
@@ -126,6 +126,10 @@ pub struct WorkArgs {
     /// tenant's own, or those for all]
     #[arg(long, value_name = "NAME")]
     pub providers: Option<String>,
+    /// Rule for a tool of the opencode agent, such as deny:bash:'git push*' or allow:bash:'cargo *'; without a pattern for
+    /// all that it is used on; may be repeated, the last that fits decides
+    #[arg(long = "permission", value_name = "allow|deny:TOOL[:PATTERN]", value_parser = permission)]
+    pub permissions: Vec<Value>,
     /// The external agent, by its name in the workers' configuration; for --agent eap
     #[arg(long, value_name = "NAME")]
     pub agent_name: Option<String>,
@@ -146,7 +150,7 @@ pub struct WorkArgs {
     pub argv: Vec<String>,
     /// Instead of an agent: what it must be able to do; the best registered agent that is free gets it
     #[arg(long = "can", value_name = "CAPABILITY,..", value_delimiter = ',',
-        conflicts_with_all = ["agent", "model", "providers", "run", "argv"])]
+        conflicts_with_all = ["agent", "model", "providers", "permissions", "run", "argv"])]
     pub capabilities: Vec<String>,
     /// With --can: the agent's least tier
     #[arg(long, value_name = "N", requires = "capabilities")]
@@ -227,6 +231,18 @@ fn instant(text: &str) -> Result<Timestamp, String> {
     let wrong =
         |_| "write an instant with its zone, as 2026-12-24T18:00:00Z or 2026-12-24T19:00:00+01:00";
     text.parse().map_err(wrong).map_err(str::to_owned)
+}
+
+/// As the API takes it.
+fn permission(text: &str) -> Result<Value, String> {
+    let (action, on) = text.split_once(':').unwrap_or((text, ""));
+    let (tool, pattern) = on.split_once(':').unwrap_or((on, "*"));
+    if !["allow", "deny"].contains(&action) || tool.is_empty() || pattern.is_empty() {
+        return Err(
+            "write allow:TOOL or deny:TOOL, and :PATTERN behind it for some uses only".to_owned(),
+        );
+    }
+    Ok(json!({"action": action, "permission": tool, "pattern": pattern}))
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {

@@ -22,7 +22,11 @@ pub fn from_config(config: &Config) -> anyhow::Result<Client> {
     let settings = &config.settings;
     // What a `dev` left in its data folder is for its own address only: its key is no other server's business.
     let (base, local) = match &settings.url {
-        Some(url) => (url.clone(), false),
+        Some(url) => {
+            let own = data_dir::running_url(&settings.data_dir);
+            let is_own = own.is_some_and(|own| own == url.trim_end_matches('/'));
+            (url.clone(), is_own)
+        }
         None => (local_url(settings), true),
     };
     let key = key(config, local)?;

@@ -1,5 +1,6 @@
 //! Sessions and events in words.
 
+use domain::JobState;
 use serde_json::Value;
 use std::fmt::Write as _;
 
@@ -54,7 +55,13 @@ fn facts(job: &Job) -> Vec<(String, String)> {
         add("progress", message);
     }
     if let Some(error) = &job.error {
-        add("error", format!("{} ({})", error.message, error.code));
+        // What goes on has not failed; paused, it waits because of this.
+        let name = if job.status.is_finished() || job.status == JobState::Paused {
+            "error"
+        } else {
+            "last error"
+        };
+        add(name, format!("{} ({})", error.message, error.code));
     }
     for (name, value) in job.result.iter().flatten() {
         // The output may be anything, and looks like itself.

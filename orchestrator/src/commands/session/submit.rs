@@ -118,10 +118,10 @@ fn when(args: &RunArgs) -> Map<String, Value> {
 
 fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
     let has_command = args.run.is_some() || !args.argv.is_empty();
-    let is_model_chosen = args.model.is_some() || args.providers.is_some();
+    let is_model_chosen =
+        args.model.is_some() || args.providers.is_some() || !args.permissions.is_empty();
     if is_model_chosen && args.agent != Some(AgentChoice::OpenCode) {
-        let message =
-            "--model and --providers are for the agent `opencode`; say --agent opencode too";
+        let message = "--model, --providers and --permission are for the agent `opencode`; say --agent opencode too";
         return Err(UsageError(message.to_owned()));
     }
     let is_handed = args.agent_name.is_some() || !handed(args).is_empty();
@@ -150,6 +150,9 @@ fn agent(args: &WorkArgs) -> Result<Value, UsageError> {
             }
             if let Some(name) = &args.providers {
                 agent["providers"] = name.as_str().into();
+            }
+            if !args.permissions.is_empty() {
+                agent["permissions"] = json!(args.permissions);
             }
             Ok(agent)
         }
@@ -313,12 +316,19 @@ mod tests {
             "a/b",
             "--providers",
             "c",
+            "--permission",
+            "deny:bash",
+            "--permission",
+            "allow:bash:echo a:b",
             "--prompt",
             "fix it",
         ];
         let expected = json!({
             "title": "fix it", "prompt": "fix it",
-            "agent": {"kind": "opencode", "model": "a/b", "providers": "c"}
+            "agent": {"kind": "opencode", "model": "a/b", "providers": "c", "permissions": [
+                {"action": "deny", "permission": "bash", "pattern": "*"},
+                {"action": "allow", "permission": "bash", "pattern": "echo a:b"},
+            ]}
         });
         assert_eq!(body(&parsed(&words)).unwrap(), expected);
     }

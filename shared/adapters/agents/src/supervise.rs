@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use crate::failure::{fail, retry};
-use crate::guard::{Control, Exit, Guard, RunLost, StartError};
+use crate::guard::{Control, Exit, Guard, LeftBehind, RunLost, StartError};
 use crate::isolation::LimitHit;
 use crate::output::Console;
 
@@ -42,7 +42,7 @@ pub async fn supervise(
     let mut work = pin!(async {
         let end = async {
             let exit = guard.wait().await;
-            (exit, guard.hit())
+            (exit, guard.hit(), guard.left_behind())
         };
         match select(pin!(end), pin!(streams)).await {
             Either::Left((exit, streams)) => {
@@ -88,7 +88,7 @@ pub(crate) fn limited(hit: &LimitHit, console: &Console<'_>) -> HandlerError {
 }
 
 async fn judge(
-    (exit, hit): (Result<Exit, RunLost>, Option<LimitHit>),
+    (exit, hit, behind): (Result<Exit, RunLost>, Option<LimitHit>, LeftBehind),
     console: &Console<'_>,
 ) -> Result<Exit, HandlerError> {
     if console.is_over_limit() {
@@ -104,7 +104,12 @@ async fn judge(
         return Err(limited(&hit, console));
     }
     match exit {
-        Ok(exit) => Ok(exit),
+        Ok(exit) => {
+            if behind.number > 0 {
+                console.say(&behind.to_string()).await;
+            }
+            Ok(exit)
+        }
         Err(lost) => Err(lose(&lost, console).await),
     }
 }

@@ -10,7 +10,7 @@ use adapter_agents::output::OutputLimits;
 use adapter_agents::{CommandAgent, Environment, guard};
 use application::ports::{Agent, AgentTask, HandlerError, Interruption, RunContext};
 use async_trait::async_trait;
-use domain::{AgentSpec, Command, JobId, LogStream, Progress, TenantId};
+use domain::{AgentSpec, Command, JobId, LogStream, Progress, Spent, TenantId};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -51,6 +51,7 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         max_duration_seconds: 60,
         checkpoint: None,
         restored: false,
+        earlier: Spent::default(),
         feedback: None,
         round: 0,
         used: None,

@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use domain::{AgentKind, AgentSpec, AgentStatus, JobId, OwnRating, TenantId, Usage};
+use domain::{AgentKind, AgentSpec, AgentStatus, JobId, OwnRating, Spent, TenantId, Usage};
 use serde_json::Value;
 
 use super::{HandlerError, RunContext};
@@ -61,6 +61,9 @@ pub struct AgentTask {
     pub checkpoint: Option<Value>,
     /// The directory holds what a run that was paused had changed.
     pub restored: bool,
+    /// What earlier runs said to have used, of the account that this agent goes on with. One that cannot go on with what it
+    /// did, and begins anew, adds it to what it reports.
+    pub earlier: Spent,
     /// What is wrong with the work that the agent did in this same directory, in words for whoever works there.
     pub feedback: Option<String>,
     /// How often the agent was told so in this run.

@@ -88,6 +88,11 @@ impl Meter {
         })
     }
 
+    /// What the agent is believed to go on from.
+    pub(super) fn earlier(&self) -> Spent {
+        self.account().last
+    }
+
     /// The same progress, with what all runs used, if they used anything.
     pub(super) fn take(&self, mut progress: Progress) -> (Progress, Option<Spent>) {
         let said = Spent::reported(&progress);

@@ -150,7 +150,11 @@ fn complain(verify: &Verify, judged: &Judged, tail: &str, rounds: u32) -> Compla
         _ => format!(", after the agent was told {rounds} times"),
     };
     let end = last(tail.trim_end(), ERROR_BYTES);
-    let message = format!("`{line}` {how}{told}; its last words:\n{end}");
+    let message = if end.is_empty() {
+        format!("`{line}` {how}{told}; it printed nothing")
+    } else {
+        format!("`{line}` {how}{told}; its last words:\n{end}")
+    };
     let mut error = JobError::new("VERIFY_FAILED", message);
     error.exit_code = judged.exit_code;
     Complaint {
@@ -256,6 +260,8 @@ mod tests {
             "{}",
             complaint.words
         );
+        let silent = complain(&verify, &judged, "\n", 0).error.message;
+        assert!(silent.ends_with("code 2; it printed nothing"), "{silent}");
         assert_eq!(last("größe", 4), "ße");
         assert_eq!(last("ab", 9), "ab");
     }

@@ -15,6 +15,7 @@
 //!
 //! The guard never reads a configuration, starts no runtime, and touches no file but `/proc`.
 
+mod behind;
 mod children;
 mod enter;
 mod exec;
@@ -30,6 +31,7 @@ use std::time::Duration;
 pub use process::{Control, Guard, Launch, RunLost, RunMark, StartError, Started};
 pub use protocol::Exit;
 
+pub(crate) use behind::LeftBehind;
 use protocol::{STAGE_ENTER, STAGE_EXEC, STAGE_SUPERVISE};
 
 use crate::isolation::Isolation;

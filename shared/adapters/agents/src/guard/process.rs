@@ -19,6 +19,7 @@ use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::time::MissedTickBehavior;
 
+use super::behind::LeftBehind;
 use super::protocol::{Exit, NO_NUMBER, Order, Report, STAGE_ENTER, STAGE_SUPERVISE};
 use super::{GuardCommand, strays};
 use crate::isolation::{
@@ -141,6 +142,7 @@ pub struct Guard {
     group: Option<Group>,
     watch: Watch,
     hit: Option<LimitHit>,
+    behind: LeftBehind,
     mark: RunMark,
 }
 
@@ -170,6 +172,7 @@ impl GuardCommand {
             group: prepared.group,
             watch: prepared.watch,
             hit: None,
+            behind: LeftBehind::default(),
             mark: launch.mark,
         };
         match tokio::time::timeout(START_PATIENCE, guard.report()).await {
@@ -264,7 +267,10 @@ impl Guard {
     /// Waits until the program and all that it started have ended.
     pub async fn wait(&mut self) -> Result<Exit, RunLost> {
         let (end, left) = match self.report().await {
-            Some(Report::Ended { exit, left }) => (Ok(exit), left),
+            Some(Report::Ended { exit, left, behind }) => {
+                self.behind = behind;
+                (Ok(exit), left)
+            }
             Some(Report::Unheard { left }) => (Err(RunLost::Worker), left),
             _ => {
                 self.kill_strays().await;
@@ -293,6 +299,11 @@ impl Guard {
     /// The limit that the run had gone beyond when it ended.
     pub(crate) fn hit(&self) -> Option<LimitHit> {
         self.hit
+    }
+
+    /// What the program had not ended when it ended by itself.
+    pub(crate) fn left_behind(&self) -> LeftBehind {
+        self.behind.clone()
     }
 
     /// A last look, and the end of the control group.

@@ -7,6 +7,8 @@ use std::process::ExitStatus;
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
+use super::behind::LeftBehind;
+
 pub(super) const STAGE_ENTER: &str = "enter";
 pub(super) const STAGE_SUPERVISE: &str = "supervise";
 pub(super) const STAGE_EXEC: &str = "exec";
@@ -46,15 +48,20 @@ impl Order {
 }
 
 /// Guard to worker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Report {
     /// The program runs, as this process and group.
     Started { pid: i32 },
     /// The program could not be started, for this system error.
     Refused { errno: i32 },
-    /// It ended, and so did all that it started; `left` processes could not be killed.
-    Ended { exit: Exit, left: usize },
+    /// It ended, and so did all that it started; `left` processes could not be killed. `behind`: what still ran when it had
+    /// ended by itself.
+    Ended {
+        exit: Exit,
+        left: usize,
+        behind: LeftBehind,
+    },
     /// The worker was silent for too long, so all of it was killed, but for `left` processes that could not be.
     Unheard { left: usize },
 }

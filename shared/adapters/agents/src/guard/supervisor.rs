@@ -15,12 +15,15 @@ use nix::sys::signal::{SigSet, Signal, kill, killpg};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, close, getpid};
 
+use super::behind::{self, LeftBehind};
 use super::protocol::{Exit, OPEN_FILES, Order, Report, STAGE_EXEC};
 use super::{children, own_arguments};
 
 struct Leader {
     /// The program's process, for as long as its id is surely its own.
     pid: Option<Pid>,
+    /// The worker told it to end.
+    told: bool,
     /// It was killed because the worker was silent.
     unheard: bool,
 }
@@ -88,15 +91,21 @@ fn supervise(
     send(control, Report::Started { pid: pid.as_raw() });
     let leader = Arc::new(Mutex::new(Leader {
         pid: Some(pid),
+        told: false,
         unheard: false,
     }));
     obey(control, Arc::clone(&leader));
     wait_for(pid);
     // Nobody has waited for the program yet, so its group's id is still its own.
-    let unheard = {
+    let (told, unheard) = {
         let mut leader = lock(&leader);
         leader.pid = None;
-        leader.unheard
+        (leader.told, leader.unheard)
+    };
+    let behind = if told {
+        LeftBehind::default()
+    } else {
+        behind::look()
     };
     let _ = killpg(pid, Signal::SIGKILL);
     let exit = child
@@ -106,7 +115,7 @@ fn supervise(
     if unheard {
         return Report::Unheard { left };
     }
-    Report::Ended { exit, left }
+    Report::Ended { exit, left, behind }
 }
 
 /// Starts the second stage of this same program, and waits until it has become the program or says why not.
@@ -151,6 +160,7 @@ fn obey(control: &UnixStream, leader: Arc<Mutex<Leader>>) {
             match (order, held.pid) {
                 (_, None) => return,
                 (Some(Order::Terminate), Some(pid)) => {
+                    held.told = true;
                     let _ = killpg(pid, Signal::SIGTERM);
                     let _ = killpg(pid, Signal::SIGCONT);
                 }
@@ -159,6 +169,7 @@ fn obey(control: &UnixStream, leader: Arc<Mutex<Leader>>) {
                     // which kills the rest.
                     let _ = killpg(pid, Signal::SIGKILL);
                     let _ = kill(pid, Signal::SIGKILL);
+                    held.told = true;
                     held.unheard = unheard;
                     return;
                 }

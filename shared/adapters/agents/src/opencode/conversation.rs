@@ -16,7 +16,6 @@ use super::rules::Answers;
 use super::run::Run;
 use super::server::Hearing;
 use super::shown::Shown;
-use super::spending::Spending;
 use crate::failure::{fail, retry};
 use crate::handed;
 use crate::output::Console;
@@ -46,7 +45,6 @@ pub(super) struct Conversation<'a> {
     pub(super) client: &'a Client,
     pub(super) console: &'a Console<'a>,
     shown: Shown<'a>,
-    pub(super) spending: Spending,
     /// Its server died in this same run.
     pub(super) interrupted: bool,
     /// OpenCode's own name of it.
@@ -81,7 +79,6 @@ impl<'a> Conversation<'a> {
             client,
             console,
             shown: Shown::new(console),
-            spending: Spending::default(),
             interrupted,
             session: String::new(),
             before: 0,
@@ -195,7 +192,7 @@ impl<'a> Conversation<'a> {
     }
 
     async fn message(&mut self, info: &Value) {
-        if !self.spending.note(info) {
+        if !self.run.spending().note(info) {
             return;
         }
         if info["sessionID"] == self.session.as_str()
@@ -203,10 +200,8 @@ impl<'a> Conversation<'a> {
         {
             self.shown.own_message(id);
         }
-        self.console
-            .context()
-            .progress(self.spending.progress())
-            .await;
+        let progress = self.run.spending().progress();
+        self.console.context().progress(progress).await;
     }
 
     async fn status(&mut self, status: &Value) -> Asked {
@@ -235,12 +230,12 @@ impl<'a> Conversation<'a> {
             return Ok(None);
         }
         let messages = self.client.messages(&self.session).await?;
-        self.spending.note_all(&messages);
+        self.run.spending().note_all(&messages);
         let since: &[Message] = messages.get(self.before..).unwrap_or_default();
         if let Some(verdict) = judge(since) {
             // Their events may be on their way still.
             self.shown.all_of(since).await;
-            let progress = self.spending.progress();
+            let progress = self.run.spending().progress();
             self.console.context().progress(progress).await;
             return Ok(Some(self.report(verdict)));
         }
@@ -263,7 +258,7 @@ impl<'a> Conversation<'a> {
                         .redactor()
                         .once(&cut(text, SUMMARY_CHARS).replace('\0', "\u{fffd}"))
                 }),
-                usage: Some(self.spending.total()),
+                usage: Some(self.run.spending().total()),
                 output: self.output(said.as_deref()),
                 ..AgentReport::default()
             }),

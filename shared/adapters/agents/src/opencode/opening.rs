@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use application::ports::HandlerError;
+use domain::Spent;
 
 use super::call::{CallError, Called};
 use super::client::Session;
 use super::conversation::Conversation;
-use super::handover;
+use super::handover::{self, Known};
 use crate::failure::fail;
 
 const MODELS_NAMED: usize = 20;
@@ -50,37 +51,32 @@ impl Conversation<'_> {
 
     /// Opens a session, or finds the one that an earlier run left.
     pub(super) async fn open(&mut self) -> Called<Opening> {
-        if let Some(id) = self.run.session() {
-            if let Some(opening) = self.find(&id).await? {
+        let task = self.run.task;
+        let mut lost = Spent::default();
+        if let Some(known) = self.run.known() {
+            let id = &known.session;
+            self.run.spending().begin_with(known.lost);
+            if let Some(opening) = self.find(id).await? {
                 return Ok(opening);
             }
             let line =
                 format!("OpenCode does not know session {id} on this worker; it begins anew");
             self.console.say(&line).await;
+            lost = self.run.spending().begin_anew(task.earlier);
         }
-        let task = self.run.task;
         let rules = self.answers.together();
         let session = self.client.create_session(&task.title, &rules).await?;
         self.session = session.id;
-        self.run.set_session(&self.session);
-        handover::note(self.console.context(), &self.session).await;
+        let known = Known {
+            session: self.session.clone(),
+            lost,
+        };
+        handover::note(self.console.context(), &known).await;
+        self.run.set_known(known);
         Ok(Opening {
             prompt: self.begin(),
             goes_on: false,
         })
-    }
-
-    /// What its children used counted when they used it, and counts on: an account that shrinks would be taken for a new one.
-    async fn note_children(&mut self) -> Called<()> {
-        let mut open = vec![self.session.clone()];
-        while let Some(parent) = open.pop() {
-            for child in self.client.children(&parent).await? {
-                let messages = self.client.messages(&child.id).await?;
-                self.spending.note_all(&messages);
-                open.push(child.id);
-            }
-        }
-        Ok(())
     }
 
     /// `None` when the server does not have it, or cannot go on with it here.
@@ -109,10 +105,8 @@ impl Conversation<'_> {
             self.client.add_rules(id, &rules).await?;
         }
         self.session = session.id;
-        let messages = self.client.messages(&self.session).await?;
+        let messages = self.run.note_messages(self.client, &self.session).await?;
         self.before = messages.len();
-        self.spending.note_all(&messages);
-        self.note_children().await?;
         let goes_on = self.before > 0;
         let prompt = if goes_on {
             // One that was taken over names this folder, and never worked in it.

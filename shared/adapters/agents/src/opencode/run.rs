@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use application::ports::{AgentReport, AgentTask, HandlerError, Interruption, RunContext};
@@ -11,14 +11,15 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::OpenCodeAgent;
-use super::call::CallError;
-use super::client::Client;
+use super::call::{CallError, Called};
+use super::client::{Client, Message};
 use super::config::Config;
 use super::conversation::{Conversation, Told};
 use super::folder::JobFolder;
-use super::handover;
+use super::handover::{self, Known};
 use super::outcome::printed_too_much;
 use super::server::{Hearing, Own, Server};
+use super::spending::Spending;
 use crate::failure::{fail, retry};
 use crate::guard::{Exit, RunLost};
 use crate::isolation::LimitHit;
@@ -33,6 +34,8 @@ const ABORT_PATIENCE: Duration = Duration::from_millis(300);
 const FOREIGN_ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// How a server says that it does not understand its configuration, which another try would not change.
 const CONFIG_INVALID: &str = "ConfigInvalidError";
+/// To see what was used until the abort, which is a look at the server's messages.
+const SETTLE_PATIENCE: Duration = Duration::from_millis(300);
 /// A leaving worker, or a run that pauses, has more time than one whose user waits for its stop.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);
 /// A server that stops answering has most likely ended, and how it did is known in this time.
@@ -46,7 +49,8 @@ pub(super) struct Run<'a> {
     pub folder: &'a JobFolder,
     pub context: &'a dyn RunContext,
     /// The conversation, once there is one.
-    session: Mutex<Option<String>>,
+    known: Mutex<Option<Known>>,
+    spending: Mutex<Spending>,
     /// Another worker handed it over.
     taken_over: AtomicBool,
 }
@@ -79,7 +83,8 @@ impl<'a> Run<'a> {
             config,
             folder,
             context,
-            session: Mutex::new(handover::session_of(task.checkpoint.as_ref())),
+            known: Mutex::new(Known::of(task.checkpoint.as_ref())),
+            spending: Mutex::default(),
             taken_over: AtomicBool::new(false),
         }
     }
@@ -215,37 +220,77 @@ impl<'a> Run<'a> {
                 return;
             }
         }
-        let Some(session) = self.session() else {
+        let Some(known) = self.known() else {
             return;
         };
+        let session = &known.session;
         let patience = if is_own {
             ABORT_PATIENCE
         } else {
             FOREIGN_ABORT_PATIENCE
         };
-        if timeout(patience, client.abort(&session)).await.is_err() && !is_own {
+        if timeout(patience, client.abort(session)).await.is_err() && !is_own {
             tracing::warn!(job = %self.task.job, session, "OpenCode did not end a session in time");
         }
+        if why == Interruption::LeaseLost {
+            return;
+        }
+        let settled = self.settle(client, session);
+        if !matches!(timeout(SETTLE_PATIENCE, settled).await, Ok(Ok(()))) {
+            tracing::warn!(job = %self.task.job, session, "what OpenCode used in the end was not counted");
+        }
         if matches!(why, Interruption::Drain | Interruption::Pause) {
-            let given = handover::give(self, client, console, &session);
+            let given = handover::give(self, client, console, &known);
             if timeout(HANDOVER_PATIENCE, given).await.is_err() {
                 tracing::warn!(job = %self.task.job, "a conversation could not be handed over in time");
             }
         }
     }
 
+    /// Counts what was answered while the run was told to end: its events may not have come by then.
+    async fn settle(&self, client: &Client, session: &str) -> Called<()> {
+        self.note_messages(client, session).await?;
+        let progress = self.spending().progress();
+        self.context.progress(progress).await;
+        Ok(())
+    }
+
+    /// What a conversation used, and those that it opened for parts of its work: what these used counted when they used it,
+    /// and counts on, since an account that shrinks would be taken for a new one. Returns its messages.
+    pub(super) async fn note_messages(
+        &self,
+        client: &Client,
+        session: &str,
+    ) -> Called<Vec<Message>> {
+        let messages = client.messages(session).await?;
+        self.spending().note_all(&messages);
+        let mut open = vec![session.to_owned()];
+        while let Some(parent) = open.pop() {
+            for child in client.children(&parent).await? {
+                let messages = client.messages(&child.id).await?;
+                self.spending().note_all(&messages);
+                open.push(child.id);
+            }
+        }
+        Ok(messages)
+    }
+
+    pub(super) fn spending(&self) -> MutexGuard<'_, Spending> {
+        self.spending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(super) fn is_taken_over(&self) -> bool {
         self.taken_over.load(Ordering::Relaxed)
     }
 
-    pub(super) fn session(&self) -> Option<String> {
-        let session = self.session.lock();
-        session.unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn known(&self) -> Option<Known> {
+        let known = self.known.lock();
+        known.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_session(&self, id: &str) {
-        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
-        *session = Some(id.to_owned());
+    pub(super) fn set_known(&self, known: Known) {
+        let mut held = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        *held = Some(known);
     }
 }
 

@@ -1,18 +1,34 @@
-//! Tokens and money, message by message: what is said again replaces what was said before.
+//! Tokens and money, message by message: what is said again replaces what was said before. A conversation that was lost
+//! was paid for all the same, and counts with the one that was begun in its place.
 
 use std::collections::HashMap;
 
-use domain::{Progress, Usage};
+use domain::{Progress, Spent, Usage};
 use serde_json::{Map, Value, json};
 
 use super::client::Message;
 
 #[derive(Default)]
 pub(super) struct Spending {
+    /// Of conversations that were lost.
+    lost: Spent,
     messages: HashMap<String, Usage>,
 }
 
 impl Spending {
+    /// A conversation that began when so much was used.
+    pub(super) fn begin_with(&mut self, lost: Spent) {
+        self.lost = lost;
+    }
+
+    /// The conversation is lost, and another one begins. Returns what was used until now; `earlier` runs said what they
+    /// used.
+    pub(super) fn begin_anew(&mut self, earlier: Spent) -> Spent {
+        self.lost = self.spent().at_least(earlier);
+        self.messages.clear();
+        self.lost
+    }
+
     /// Takes in what a message says about itself; false when it is none of a model's.
     pub(super) fn note(&mut self, info: &Value) -> bool {
         let Some(id) = info["id"].as_str() else {
@@ -32,23 +48,37 @@ impl Spending {
     }
 
     pub(super) fn total(&self) -> Usage {
-        let mut total = Usage::default();
-        for usage in self.messages.values() {
-            total.input_tokens += usage.input_tokens;
-            total.output_tokens += usage.output_tokens;
-            total.cost += usage.cost;
-        }
-        total.cost = rounded(total.cost);
-        total
-    }
-
-    pub(super) fn progress(&self) -> Progress {
-        let Usage {
+        let Spent {
             input_tokens,
             output_tokens,
             cost,
-        } = self.total();
-        let answers = self.messages.len();
+            ..
+        } = self.spent();
+        Usage {
+            input_tokens,
+            output_tokens,
+            cost,
+        }
+    }
+
+    fn spent(&self) -> Spent {
+        self.messages.values().fold(self.lost, |sum, usage| {
+            sum.plus(Spent {
+                input_tokens: usage.input_tokens,
+                output_tokens: usage.output_tokens,
+                cost: usage.cost,
+                steps: 1,
+            })
+        })
+    }
+
+    pub(super) fn progress(&self) -> Progress {
+        let Spent {
+            input_tokens,
+            output_tokens,
+            cost,
+            steps: answers,
+        } = self.spent();
         let mut data = Map::new();
         data.insert("answers".to_owned(), answers.into());
         data.insert("input_tokens".to_owned(), input_tokens.into());
@@ -62,12 +92,6 @@ impl Spending {
             data,
         }
     }
-}
-
-/// Sums in binary fractions show dust in the last digits.
-fn rounded(cost: f64) -> f64 {
-    const PARTS: f64 = 1e9;
-    (cost * PARTS).round() / PARTS
 }
 
 fn usage(info: &Value) -> Usage {
@@ -103,5 +127,32 @@ mod tests {
         };
         assert_eq!(spending.total(), total);
         assert_eq!(spending.progress().data["answers"], 2);
+    }
+
+    #[test]
+    fn what_a_lost_conversation_used_counts_once_however_often_one_goes_on() {
+        let said = |id: &str| json!({"id": id, "role": "assistant", "tokens": {"input": 10}});
+        let mut spending = Spending::default();
+        let earlier = Spent {
+            input_tokens: 80,
+            steps: 8,
+            ..Spent::default()
+        };
+        let lost = spending.begin_anew(earlier);
+        assert_eq!(lost, earlier);
+        spending.note(&said("a"));
+        assert_eq!(spending.total().input_tokens, 90);
+        // A later run goes on with it.
+        let mut spending = Spending::default();
+        spending.begin_with(lost);
+        spending.note(&said("a"));
+        spending.note(&said("b"));
+        assert_eq!(spending.total().input_tokens, 100);
+        assert_eq!(spending.progress().data["answers"], 10);
+        // Its server loses that one too.
+        let lost = spending.begin_anew(earlier);
+        assert_eq!((lost.input_tokens, lost.steps), (100, 10));
+        spending.note(&said("c"));
+        assert_eq!(spending.total().input_tokens, 110);
     }
 }

@@ -18,7 +18,7 @@ use adapter_agents::output::OutputLimits;
 use adapter_agents::{CommandAgent, Environment};
 use application::ports::{Agent, AgentReport, AgentTask, HandlerError};
 use application::testing::run_context::RecordingContext;
-use domain::{AgentSpec, Command, JobId, TenantId};
+use domain::{AgentSpec, Command, JobId, Spent, TenantId};
 use serde_json::Value;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -59,6 +59,7 @@ impl Run {
             max_duration_seconds: 60,
             checkpoint: None,
             restored: false,
+            earlier: Spent::default(),
             feedback: None,
             round: 0,
             used: None,
