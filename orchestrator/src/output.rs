@@ -1,6 +1,8 @@
 //! The only place that writes to standard output. Data goes to standard output, everything said about it to standard
 //! error, so that a pipe gets data and nothing else.
 
+mod terminal;
+
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 
@@ -37,9 +39,26 @@ pub fn raw(text: &[u8]) -> anyhow::Result<()> {
     }
 }
 
-/// Writes `text` and a line's end to standard output.
+/// Writes what others wrote to standard output, piece by piece: as it is into a pipe, and so that a terminal does not obey
+/// it.
+#[derive(Default)]
+pub struct Foreign {
+    visible: terminal::Visible,
+}
+
+impl Foreign {
+    pub fn write(&mut self, piece: &[u8]) -> anyhow::Result<()> {
+        if io::stdout().is_terminal() {
+            raw(&self.visible.feed(piece))
+        } else {
+            raw(piece)
+        }
+    }
+}
+
+/// Writes `text` and a line's end to standard output, without control characters.
 pub fn line(text: impl Display) -> anyhow::Result<()> {
-    raw(format!("{text}\n").as_bytes())
+    raw(format!("{}\n", terminal::visible(&text.to_string())).as_bytes())
 }
 
 /// Writes a document to standard output, indented.
@@ -49,6 +68,7 @@ pub fn json(document: &impl Serialize) -> anyhow::Result<()> {
 
 /// Says something to the person at the terminal. That nobody listens is no reason to stop.
 pub fn say(text: impl Display) {
+    let text = terminal::visible(&text.to_string());
     let _ = writeln!(io::stderr().lock(), "{text}");
 }
 

@@ -85,7 +85,7 @@ fn setup(settings: &Settings) -> anyhow::Result<IsolationSetup> {
 }
 
 /// What holds other sessions' files, keys and passwords of ours: whatever a setting names for that is hidden without a word.
-fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
+pub fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
     let artifacts = settings.artifacts_dir();
     let own = [
         settings.data_dir.as_path(),

@@ -35,7 +35,8 @@ pub async fn build(
     tokens: Option<AgentTokens>,
     work: &Path,
 ) -> anyhow::Result<Tools> {
-    let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?);
+    let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?)
+        .without(isolation::hidden(settings)?);
     let environment = environment(settings);
     let author = match &settings.commit_author {
         Some(text) => text.parse().context("`commit_author` cannot be used")?,

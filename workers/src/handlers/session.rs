@@ -158,6 +158,11 @@ async fn open(
     }
     let workspaces = &worker.tools.workspaces;
     let repository = spec.repository.as_ref();
+    if job.attempt > 1 && kept.is_none() && repository.is_some() {
+        let line =
+            "this run begins in a fresh worktree: what runs before it changed there is not in it\n";
+        context.log(LogStream::System, line).await;
+    }
     let (Some(kept), Some(repository)) = (kept, repository) else {
         return workspaces
             .open(job.id, job.attempt, repository)

@@ -113,9 +113,10 @@ async fn paused(client: &Client, id: JobId) -> Result<Option<Value>, ClientError
 /// The log as it is written, to the session's end.
 pub async fn log(client: &Client, id: JobId) -> anyhow::Result<()> {
     let mut log = client.log(id, true);
+    let mut shown = output::Foreign::default();
     loop {
         match log.next().await? {
-            Some(piece) => output::raw(&piece)?,
+            Some(piece) => shown.write(&piece)?,
             None if finished(client, id).await?.is_some() => return Ok(()),
             None => tokio::time::sleep(COME_BACK).await,
         }

@@ -14,8 +14,9 @@ pub async fn run(args: LogsArgs, loader: &Loader) -> anyhow::Result<Exit> {
         return Ok(Exit::Ok);
     }
     let mut log = client.log(args.id, false);
+    let mut shown = output::Foreign::default();
     while let Some(piece) = log.next().await? {
-        output::raw(&piece)?;
+        shown.write(&piece)?;
     }
     Ok(Exit::Ok)
 }

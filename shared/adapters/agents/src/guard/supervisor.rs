@@ -57,7 +57,7 @@ pub(super) fn main(
             errno: errno as i32,
         },
     };
-    send(&control, report);
+    send(&control, &report);
     ExitCode::SUCCESS
 }
 
@@ -88,7 +88,7 @@ fn supervise(
         }
     };
     let pid = Pid::from_raw(i32::try_from(child.id()).unwrap_or(i32::MAX));
-    send(control, Report::Started { pid: pid.as_raw() });
+    send(control, &Report::Started { pid: pid.as_raw() });
     let leader = Arc::new(Mutex::new(Leader {
         pid: Some(pid),
         told: false,
@@ -197,8 +197,8 @@ fn wait_for(leader: Pid) {
 }
 
 /// A worker that is gone needs no report.
-fn send(mut control: &UnixStream, report: Report) {
-    if let Ok(mut line) = serde_json::to_vec(&report) {
+fn send(mut control: &UnixStream, report: &Report) {
+    if let Ok(mut line) = serde_json::to_vec(report) {
         line.push(b'\n');
         let _ = control.write_all(&line);
     }

@@ -16,6 +16,7 @@ use super::rules::Answers;
 use super::run::Run;
 use super::server::Hearing;
 use super::shown::Shown;
+use super::silence::{EMPTY_ANSWERS, Silence};
 use crate::failure::{fail, retry};
 use crate::handed;
 use crate::output::Console;
@@ -45,6 +46,7 @@ pub(super) struct Conversation<'a> {
     pub(super) client: &'a Client,
     pub(super) console: &'a Console<'a>,
     shown: Shown<'a>,
+    silence: Silence,
     /// Its server died in this same run.
     pub(super) interrupted: bool,
     /// OpenCode's own name of it.
@@ -79,6 +81,7 @@ impl<'a> Conversation<'a> {
             client,
             console,
             shown: Shown::new(console),
+            silence: Silence::default(),
             interrupted,
             session: String::new(),
             before: 0,
@@ -107,6 +110,12 @@ impl<'a> Conversation<'a> {
         let how = if goes_on { "goes on with" } else { "opens" };
         let line = format!("OpenCode {version} {how} session {}", self.session);
         self.console.say(&line).await;
+        for unknown in self.answers.unknown() {
+            let line = format!(
+                "the rule for `{unknown}` holds for tools of that very name only; OpenCode itself has none"
+            );
+            self.console.say(&line).await;
+        }
         // Before the prompt, so that nothing is missed.
         let events = self.client.events().await?;
         let model = self.run.spec.model_parts();
@@ -167,16 +176,25 @@ impl<'a> Conversation<'a> {
         let properties = &event.properties;
         let is_own = properties["sessionID"] == self.session.as_str();
         match event.kind.as_str() {
-            "message.updated" => self.message(&properties["info"]).await,
+            "message.updated" => {
+                let info = &properties["info"];
+                self.message(info).await;
+                if self.silence.message(info) {
+                    let how = format!("{EMPTY_ANSWERS} times in a row: its answers are empty");
+                    return Ok(Asked::GiveUp(unavailable(&how)));
+                }
+            }
             "message.part.updated" => {
                 let part = &properties["part"];
                 if ANSWERED.contains(&part["type"].as_str().unwrap_or_default()) {
                     self.retrying_since = None;
                 }
+                self.silence.part(part);
                 self.shown.part(part).await;
             }
             "message.part.delta" => {
                 self.retrying_since = None;
+                self.silence.spoke(&properties["messageID"]);
                 self.shown.delta(properties).await;
             }
             "permission.asked" => self.answer(properties).await?,

@@ -25,6 +25,7 @@ mod run;
 mod running;
 mod server;
 mod shown;
+mod silence;
 mod spending;
 mod wildcard;
 

@@ -32,10 +32,46 @@ impl Rule {
     }
 }
 
+/// What OpenCode itself asks to be allowed.
+const PERMISSIONS: [&str; 17] = [
+    "bash",
+    "doom_loop",
+    "edit",
+    "external_directory",
+    "glob",
+    "grep",
+    "list",
+    "lsp",
+    "plan_enter",
+    "plan_exit",
+    "question",
+    "read",
+    "skill",
+    "task",
+    "todowrite",
+    "webfetch",
+    "websearch",
+];
+/// Tools whose use is a use of `edit`.
+const EDITING: [&str; 4] = ["apply_patch", "multiedit", "patch", "write"];
+
+/// A rule that names a tool means the permission that this tool needs. What OpenCode does not know is left as it is: servers
+/// and plugins of the operator have tools of their own.
+fn permission(named: &str) -> String {
+    let plain = named.to_lowercase();
+    if EDITING.contains(&plain.as_str()) {
+        "edit".to_owned()
+    } else if PERMISSIONS.contains(&plain.as_str()) {
+        plain
+    } else {
+        named.to_owned()
+    }
+}
+
 impl From<&PermissionRule> for Rule {
     fn from(rule: &PermissionRule) -> Self {
         Self {
-            permission: rule.permission.clone(),
+            permission: permission(&rule.permission),
             pattern: rule.pattern.clone(),
             action: match rule.action {
                 PermissionAction::Allow => Action::Allow,
@@ -91,6 +127,17 @@ impl Answers {
         }
         rules.push(no_questions());
         rules
+    }
+
+    /// What the session's rules name and OpenCode itself does not have.
+    pub(super) fn unknown(&self) -> Vec<&str> {
+        let named = self.session.iter().map(|rule| rule.permission.as_str());
+        let mut unknown: Vec<&str> = named
+            .filter(|named| !PERMISSIONS.contains(named) && !named.contains(['*', '?']))
+            .collect();
+        unknown.sort_unstable();
+        unknown.dedup();
+        unknown
     }
 
     /// True when somebody's rules allow all of it, and nobody's deny any of it.
@@ -166,6 +213,45 @@ mod tests {
                 "{permission} {patterns:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_rule_that_names_a_tool_means_what_the_tool_needs() {
+        let named = [
+            "Bash",
+            "write",
+            "Patch",
+            "edit",
+            "mcp_Issues",
+            "nosuch",
+            "web*",
+        ];
+        let rules = named.map(|named| PermissionRule {
+            permission: named.to_owned(),
+            pattern: "*".to_owned(),
+            action: PermissionAction::Deny,
+        });
+        let spec = OpenCode {
+            permissions: rules.to_vec(),
+            ..OpenCode::default()
+        };
+        let answers = Answers::of(&spec, Vec::new());
+        let meant: Vec<&str> = answers
+            .session
+            .iter()
+            .map(|rule| &*rule.permission)
+            .collect();
+        let expected = [
+            "bash",
+            "edit",
+            "edit",
+            "edit",
+            "mcp_Issues",
+            "nosuch",
+            "web*",
+        ];
+        assert_eq!(meant, expected);
+        assert_eq!(answers.unknown(), ["mcp_Issues", "nosuch"]);
     }
 
     #[test]

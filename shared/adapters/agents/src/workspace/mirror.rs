@@ -53,7 +53,7 @@ impl Mirrors {
         let repository = roots.admit(Path::new(&wanted.path)).map_err(|error| {
             let code = match error {
                 RootsError::Missing(_) | RootsError::Unreadable { .. } => "REPOSITORY_MISSING",
-                RootsError::Outside { .. } => "REPOSITORY_OUTSIDE_ROOTS",
+                RootsError::Outside { .. } | RootsError::Closed(_) => "REPOSITORY_OUTSIDE_ROOTS",
             };
             fail(code, format!("the repository {error}"))
         })?;

@@ -111,7 +111,7 @@ impl SubprocessTrainer {
         let path = self.roots.admit(Path::new(path)).map_err(|error| {
             let code = match error {
                 RootsError::Missing(_) | RootsError::Unreadable { .. } => "DATASET_MISSING",
-                RootsError::Outside { .. } => "DATASET_OUTSIDE_ROOTS",
+                RootsError::Outside { .. } | RootsError::Closed(_) => "DATASET_OUTSIDE_ROOTS",
             };
             fail(code, format!("the dataset {error}"))
         })?;
