@@ -54,6 +54,17 @@ impl Foreign {
             raw(piece)
         }
     }
+
+    pub fn finish(mut self) -> anyhow::Result<()> {
+        raw(&self.visible.finish())
+    }
+}
+
+/// The same for what comes in one piece.
+pub fn foreign(whole: &[u8]) -> anyhow::Result<()> {
+    let mut shown = Foreign::default();
+    shown.write(whole)?;
+    shown.finish()
 }
 
 /// Writes `text` and a line's end to standard output, without control characters.
@@ -63,7 +74,14 @@ pub fn line(text: impl Display) -> anyhow::Result<()> {
 
 /// Writes a document to standard output, indented.
 pub fn json(document: &impl Serialize) -> anyhow::Result<()> {
-    line(serde_json::to_string_pretty(document)?)
+    let text = serde_json::to_string_pretty(document)?;
+    raw(format!("{}\n", terminal::escaped(&text)).as_bytes())
+}
+
+/// Writes a document to standard output as one line.
+pub fn json_line(document: &impl Serialize) -> anyhow::Result<()> {
+    let text = serde_json::to_string(document)?;
+    raw(format!("{}\n", terminal::escaped(&text)).as_bytes())
 }
 
 /// Says something to the person at the terminal. That nobody listens is no reason to stop.

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Cli, Job, Mode, PATIENCE, Plan, Stand, Tenant, eventually, lines_of};
 
@@ -175,6 +175,11 @@ pub async fn what_is_outside_of_a_session_is_out_of_its_reach(mode: Mode) {
         }
         isolated.is_cleaned_up(&job).await;
     }
+    let its_tree = json!({"repository": {"path": tree}});
+    let thief = tenant.command_with("cat secret", its_tree).await;
+    let (code, message) = error_of(&thief).await;
+    assert_eq!(code, "REPOSITORY_OUTSIDE_ROOTS", "{message}");
+    assert!(message.contains("belongs to the installation"), "{message}");
     // The worker's own environment, which holds its passwords where it has some.
     let peeks =
         "cat /proc/[0-9]*/environ | tr '\\0' '\\n' | grep -q '^ORCHESTRATOR_LEASE_SECONDS='";

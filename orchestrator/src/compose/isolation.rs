@@ -85,7 +85,23 @@ fn setup(settings: &Settings) -> anyhow::Result<IsolationSetup> {
 }
 
 /// What holds other sessions' files, keys and passwords of ours: whatever a setting names for that is hidden without a word.
-pub fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
+fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
+    let mut all = own(settings)?;
+    all.extend(real(settings.hidden.as_deref().unwrap_or_default())?);
+    Ok(all)
+}
+
+/// What jobs may not name either, although it lies below one of `roots`: the same, but for roots that sessions are not to see
+/// and that their repositories come from.
+pub fn closed(settings: &Settings, roots: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let roots = real(roots)?;
+    let hidden = real(settings.hidden.as_deref().unwrap_or_default())?;
+    let mut all = own(settings)?;
+    all.extend(hidden.into_iter().filter(|path| !roots.contains(path)));
+    Ok(all)
+}
+
+fn own(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
     let artifacts = settings.artifacts_dir();
     let own = [
         settings.data_dir.as_path(),
@@ -104,13 +120,11 @@ pub fn hidden(settings: &Settings) -> anyhow::Result<Vec<PathBuf>> {
         .providers
         .values()
         .map(ProviderSettings::secret_file);
-    let given = settings.hidden.iter().flatten().map(PathBuf::as_path);
     let all: Vec<PathBuf> = own
         .into_iter()
         .chain(named)
         .chain(tokens)
         .chain(providers)
-        .chain(given)
         .map(Path::to_owned)
         .collect();
     real(&all)

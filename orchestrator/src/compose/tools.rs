@@ -35,8 +35,9 @@ pub async fn build(
     tokens: Option<AgentTokens>,
     work: &Path,
 ) -> anyhow::Result<Tools> {
-    let roots = Roots::new(absolute(settings.roots.clone().unwrap_or_default())?)
-        .without(isolation::hidden(settings)?);
+    let roots = absolute(settings.roots.clone().unwrap_or_default())?;
+    let closed = isolation::closed(settings, &roots)?;
+    let roots = Roots::new(roots).without(closed);
     let environment = environment(settings);
     let author = match &settings.commit_author {
         Some(text) => text.parse().context("`commit_author` cannot be used")?,

@@ -1,6 +1,9 @@
 //! What others wrote, made safe to look at: a terminal obeys the control characters in it, which may rename its window, fill
 //! its input or hide what follows. Colours stay; what else would be obeyed is shown as a picture of itself.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
 /// Longer sequences are nobody's colours.
 const SEQUENCE_BYTES: usize = 64;
 const ESCAPE: u8 = 0x1b;
@@ -22,16 +25,21 @@ impl Visible {
             match judge(&self.pending) {
                 Judged::Unfinished => {}
                 Judged::Fine => shown.append(&mut self.pending),
-                Judged::Obeyed(letter) => {
+                Judged::Obeyed(letter, bytes) => {
                     let held = std::mem::take(&mut self.pending);
                     shown.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
-                    // What follows an escape is text again, or begins another sequence.
-                    let rest = if held[0] == C1_LEAD { &[] } else { &held[1..] };
-                    shown.extend(self.feed(rest));
+                    // What follows is text again, or begins another sequence.
+                    shown.extend(self.feed(&held[bytes..]));
                 }
             }
         }
         shown
+    }
+
+    /// What is left when nothing more comes.
+    pub fn finish(&mut self) -> Vec<u8> {
+        let left = std::mem::take(&mut self.pending);
+        visible(&String::from_utf8_lossy(&left)).into_bytes()
     }
 }
 
@@ -47,22 +55,39 @@ pub fn visible(text: &str) -> String {
         .collect()
 }
 
+/// The same JSON, in which the control characters that may stand as they are do not.
+pub fn escaped(json: &str) -> Cow<'_, str> {
+    let is_raw = |letter: char| letter.is_control() && letter != '\n';
+    if !json.contains(is_raw) {
+        return Cow::Borrowed(json);
+    }
+    let mut text = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if is_raw(letter) {
+            let _ = write!(text, "\\u{:04x}", u32::from(letter));
+        } else {
+            text.push(letter);
+        }
+    }
+    Cow::Owned(text)
+}
+
 enum Judged {
     Unfinished,
     Fine,
-    /// By the terminal; what is shown for its first character.
-    Obeyed(char),
+    /// By the terminal; what is shown for its first character, and how many bytes that has.
+    Obeyed(char, usize),
 }
 
 fn judge(bytes: &[u8]) -> Judged {
     match bytes {
         // A carriage return draws a bar of progress anew.
-        [b'\n' | b'\t' | b'\r'] => Judged::Fine,
+        [b'\n' | b'\t' | b'\r'] | [C1_LEAD, 0xa0..=0xbf] => Judged::Fine,
         [ESCAPE | C1_LEAD] => Judged::Unfinished,
         [ESCAPE, rest @ ..] => colour(rest),
-        [C1_LEAD, 0x80..=0x9f] => Judged::Obeyed(char::REPLACEMENT_CHARACTER),
-        [C1_LEAD, _] => Judged::Fine,
-        [control @ (0..=0x1f | 0x7f), ..] => Judged::Obeyed(pictured(*control)),
+        [C1_LEAD, 0x80..=0x9f] => Judged::Obeyed(char::REPLACEMENT_CHARACTER, 2),
+        [C1_LEAD, _] => Judged::Obeyed(char::REPLACEMENT_CHARACTER, 1),
+        [control @ (0..=0x1f | 0x7f), ..] => Judged::Obeyed(pictured(*control), 1),
         _ => Judged::Fine,
     }
 }
@@ -77,7 +102,7 @@ fn colour(rest: &[u8]) -> Judged {
         {
             Judged::Unfinished
         }
-        _ => Judged::Obeyed(pictured(ESCAPE)),
+        _ => Judged::Obeyed(pictured(ESCAPE), 1),
     }
 }
 
@@ -115,13 +140,43 @@ mod tests {
             for size in 1..=written.len() {
                 let mut visible = Visible::default();
                 let pieces = written.as_bytes().chunks(size);
-                let shown: Vec<u8> = pieces.flat_map(|piece| visible.feed(piece)).collect();
+                let mut shown: Vec<u8> = pieces.flat_map(|piece| visible.feed(piece)).collect();
+                shown.extend(visible.finish());
                 assert_eq!(
                     String::from_utf8_lossy(&shown),
                     *expected,
                     "{written:?} by {size}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn json_says_the_same_without_control_characters() {
+        let document = serde_json::json!({"a": "x\u{85}\u{7f}\u{1b}\u{e2}y", "b": [1]});
+        for text in [
+            document.to_string(),
+            serde_json::to_string_pretty(&document).unwrap(),
+        ] {
+            let escaped = escaped(&text);
+            assert!(!escaped.contains(|letter: char| letter.is_control() && letter != '\n'));
+            let read: serde_json::Value = serde_json::from_str(&escaped).unwrap();
+            assert_eq!(read, document);
+        }
+    }
+
+    #[test]
+    fn what_is_no_text_hides_no_sequence() {
+        for (written, expected) in [
+            (&b"\xc2\x1b[2J"[..], "\u{fffd}␛[2J"),
+            (b"\xc2\xc2\x9b6n", "\u{fffd}\u{fffd}6n"),
+            (b"end\xc2", "end\u{fffd}"),
+            (b"end\x1b[3", "end␛[3"),
+        ] {
+            let mut visible = Visible::default();
+            let mut shown = visible.feed(written);
+            shown.extend(visible.finish());
+            assert_eq!(String::from_utf8_lossy(&shown), expected);
         }
     }
 

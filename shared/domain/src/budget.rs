@@ -148,6 +148,17 @@ impl Spent {
         }
     }
 
+    /// What is left of each without the other's, or nothing.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(other.output_tokens),
+            cost: money((self.cost - other.cost).max(0.0)),
+            steps: self.steps.saturating_sub(other.steps),
+        }
+    }
+
     /// The greater of each: an account never goes back.
     #[must_use]
     pub fn at_least(self, other: Self) -> Self {
@@ -187,7 +198,11 @@ impl Spent {
 
     /// True when it cannot be an earlier account that went on: such a one only grows.
     pub fn is_behind(self, earlier: Self) -> bool {
-        self.tokens() < earlier.tokens() || self.cost < earlier.cost || self.steps < earlier.steps
+        // The same costs, added in another order, may differ by that much.
+        const DUST: f64 = 1e-6;
+        self.tokens() < earlier.tokens()
+            || self.cost + DUST < earlier.cost
+            || self.steps < earlier.steps
     }
 }
 

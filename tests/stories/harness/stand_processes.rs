@@ -131,7 +131,8 @@ impl Stand {
         let labels = self.installation.labels.lock();
         let labels = labels.unwrap_or_else(PoisonError::into_inner).clone();
         let labels = (!labels.is_empty()).then(|| ["--label".to_owned(), labels]);
-        let roots = self.work().display().to_string();
+        // The data folder lies below it, as it does where a `dev` is started at home.
+        let roots = self.installation.folder.path().display().to_string();
         let concurrency = self.plan().concurrency.to_string();
         let flags = [
             "--agents",

@@ -89,7 +89,7 @@ async fn work(
         max_duration_seconds: job.max_duration_seconds,
         checkpoint,
         restored: kept.is_some(),
-        earlier: meter.earlier(),
+        account: meter.account_of_agent(),
         feedback: None,
         round: 0,
         used: None,

@@ -20,7 +20,7 @@ pub async fn run(args: OneSession, loader: &Loader) -> anyhow::Result<Exit> {
         .map_err(|error| ClientError::broke_off(client.base(), &error))?;
     match args.output {
         // A patch may hold any bytes; they are to reach `git apply` as they are.
-        Format::Table => output::Foreign::default().write(&patch)?,
+        Format::Table => output::foreign(&patch)?,
         Format::Json => output::json(&json!({"diff": String::from_utf8_lossy(&patch)}))?,
     }
     Ok(Exit::Ok)

@@ -117,7 +117,7 @@ pub async fn log(client: &Client, id: JobId) -> anyhow::Result<()> {
     loop {
         match log.next().await? {
             Some(piece) => shown.write(&piece)?,
-            None if finished(client, id).await?.is_some() => return Ok(()),
+            None if finished(client, id).await?.is_some() => return shown.finish(),
             None => tokio::time::sleep(COME_BACK).await,
         }
     }

@@ -18,5 +18,6 @@ pub async fn run(args: LogsArgs, loader: &Loader) -> anyhow::Result<Exit> {
     while let Some(piece) = log.next().await? {
         shown.write(&piece)?;
     }
+    shown.finish()?;
     Ok(Exit::Ok)
 }

@@ -34,7 +34,7 @@ async fn watch(client: &Client, args: &WatchArgs) -> anyhow::Result<Exit> {
         match events.next().await? {
             Event::Job(event) => match args.output {
                 Format::Table => output::line(describe::event(&event))?,
-                Format::Json => output::line(json_line(&event))?,
+                Format::Json => output::json_line(&json_line(&event))?,
             },
             Event::End => {
                 if let Some(document) = follow::finished(client, id).await? {

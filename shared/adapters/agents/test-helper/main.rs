@@ -51,7 +51,7 @@ fn play_worker(directory: PathBuf, line: String, patience: Duration) -> ExitCode
         max_duration_seconds: 60,
         checkpoint: None,
         restored: false,
-        earlier: Spent::default(),
+        account: Some(Spent::default()),
         feedback: None,
         round: 0,
         used: None,

@@ -61,9 +61,10 @@ pub struct AgentTask {
     pub checkpoint: Option<Value>,
     /// The directory holds what a run that was paused had changed.
     pub restored: bool,
-    /// What earlier runs said to have used, of the account that this agent goes on with. One that cannot go on with what it
-    /// did, and begins anew, adds it to what it reports.
-    pub earlier: Spent,
+    /// What the account of this agent stands at, of runs and rounds before. One that cannot go on with what it did, and begins
+    /// anew, adds it to what it reports. `None`: another agent worked before, and has an account of its own; what it did is
+    /// not to be reported again.
+    pub account: Option<Spent>,
     /// What is wrong with the work that the agent did in this same directory, in words for whoever works there.
     pub feedback: Option<String>,
     /// How often the agent was told so in this run.

@@ -29,6 +29,8 @@ struct Account {
     last: Spent,
     /// All that was used.
     total: Spent,
+    /// The agent has an account of runs before.
+    is_own: bool,
     /// It has said how much since this run or round began.
     began: bool,
 }
@@ -45,6 +47,7 @@ impl Account {
             base,
             last,
             total: spent,
+            is_own: same_agent,
             began: false,
         }
     }
@@ -88,9 +91,10 @@ impl Meter {
         })
     }
 
-    /// What the agent is believed to go on from.
-    pub(super) fn earlier(&self) -> Spent {
-        self.account().last
+    /// What the agent is believed to go on from; `None` before the first word of one that another agent's work is handed to.
+    pub(super) fn account_of_agent(&self) -> Option<Spent> {
+        let account = self.account();
+        (account.is_own || account.began).then_some(account.last)
     }
 
     /// The same progress, with what all runs used, if they used anything.

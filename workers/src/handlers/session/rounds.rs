@@ -144,6 +144,7 @@ async fn go_round(
         task.feedback = Some(complaint.words);
         task.round += 1;
         task.used = made.report.usage.or(task.used);
+        task.account = ear.meter.account_of_agent();
         ear.meter.begin_round();
     }
 }

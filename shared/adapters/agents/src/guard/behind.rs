@@ -7,6 +7,8 @@ use std::fs;
 use nix::unistd::{Pid, getpid};
 use serde::{Deserialize, Serialize};
 
+use super::children;
+
 /// Of more only the number is told.
 const NAMED: usize = 8;
 /// A process that has ended, and that nobody has waited for.
@@ -41,8 +43,12 @@ struct Process {
     ended: bool,
 }
 
-/// All that lives below this process, however deep.
-pub(super) fn look() -> LeftBehind {
+/// All that lives below this process, however deep. Whatever lost its parent is this one's child by now, so that there is
+/// nothing where only `leader` is, which has ended; all processes are looked at only where there is something.
+pub(super) fn look(leader: Pid) -> LeftBehind {
+    if children::list().iter().all(|&child| child == leader) {
+        return LeftBehind::default();
+    }
     below(getpid(), &all())
 }
 
@@ -143,7 +149,7 @@ mod tests {
             .arg("1000")
             .spawn()
             .unwrap();
-        let found = look();
+        let found = look(getpid());
         child.kill().unwrap();
         child.wait().unwrap();
         assert!(found.number >= 1, "{found:?}");

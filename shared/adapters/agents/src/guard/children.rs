@@ -69,7 +69,7 @@ fn reap_until_alive() -> bool {
     }
 }
 
-fn list() -> Vec<Pid> {
+pub(super) fn list() -> Vec<Pid> {
     from_task_files().unwrap_or_else(from_stat_files)
 }
 

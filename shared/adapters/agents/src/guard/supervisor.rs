@@ -105,7 +105,7 @@ fn supervise(
     let behind = if told {
         LeftBehind::default()
     } else {
-        behind::look()
+        behind::look(pid)
     };
     let _ = killpg(pid, Signal::SIGKILL);
     let exit = child

@@ -9,9 +9,8 @@ use std::pin::pin;
 use std::time::Duration;
 
 use application::ports::{HandlerError, RunContext};
-use domain::{LogStream, Spent};
-use serde::Deserialize as _;
-use serde_json::{Map, Value, json};
+use domain::LogStream;
+use serde_json::{Value, json};
 use tokio::io::AsyncRead;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -25,40 +24,8 @@ use crate::output::{Console, Redactor};
 use crate::private::PrivateFolder;
 use crate::supervise::KILL_PATIENCE;
 
-/// A conversation, as a checkpoint names it.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) struct Known {
-    /// OpenCode's own name of it.
-    pub session: String,
-    /// What conversations used that were lost before this one began.
-    pub lost: Spent,
-}
-
-impl Known {
-    /// The one that the last run left.
-    pub(super) fn of(checkpoint: Option<&Value>) -> Option<Self> {
-        let checkpoint = checkpoint?;
-        let lost = checkpoint.get(LOST).map(Spent::deserialize);
-        Some(Self {
-            session: checkpoint.get(SESSION)?.as_str()?.to_owned(),
-            lost: lost.and_then(Result::ok).unwrap_or_default(),
-        })
-    }
-
-    fn members(&self) -> Map<String, Value> {
-        let mut members = Map::new();
-        members.insert(SESSION.to_owned(), json!(self.session));
-        if !self.lost.is_nothing() {
-            members.insert(LOST.to_owned(), json!(self.lost));
-        }
-        members
-    }
-}
-
 /// The member of a checkpoint that names the conversation.
 const SESSION: &str = "opencode_session";
-/// The member that says what was used before it, if anything.
-const LOST: &str = "opencode_lost";
 /// The member that has it.
 const EXPORT: &str = "opencode_export";
 /// The member that says which attempt gave it.
@@ -68,9 +35,14 @@ const EXPORT_BYTES: usize = 1024 * 1024;
 /// It takes three seconds on a machine that is not busy.
 const IMPORT_PATIENCE: Duration = Duration::from_mins(1);
 
+/// The conversation that the last run left.
+pub(super) fn session_of(checkpoint: Option<&Value>) -> Option<String> {
+    Some(checkpoint?.get(SESSION)?.as_str()?.to_owned())
+}
+
 /// Says where a later run on this worker goes on.
-pub(super) async fn note(context: &dyn RunContext, known: &Known) {
-    context.checkpoint(Value::Object(known.members())).await;
+pub(super) async fn note(context: &dyn RunContext, session: &str) {
+    context.checkpoint(json!({SESSION: session})).await;
 }
 
 /// Puts the conversation into the checkpoint.
@@ -78,10 +50,10 @@ pub(super) async fn give(
     run: &Run<'_>,
     client: &Client,
     console: &Console<'_>,
-    known: &Known,
+    session: &str,
 ) -> Called<()> {
-    let info = client.session_info(&known.session).await?;
-    let messages = client.messages(&known.session).await?;
+    let info = client.session_info(session).await?;
+    let messages = client.messages(session).await?;
     let mut export = json!({"info": info, "messages": messages});
     clean(&mut export, console.redactor());
     let bytes = export.to_string().len();
@@ -94,13 +66,8 @@ pub(super) async fn give(
         return Ok(());
     }
     let attempt = run.task.attempt;
-    let mut checkpoint = known.members();
-    checkpoint.insert(EXPORT.to_owned(), export);
-    checkpoint.insert(GIVEN_BY.to_owned(), json!(attempt));
-    console
-        .context()
-        .checkpoint(Value::Object(checkpoint))
-        .await;
+    let checkpoint = json!({SESSION: session, EXPORT: export, GIVEN_BY: attempt});
+    console.context().checkpoint(checkpoint).await;
     run.folder.note_handover(attempt);
     Ok(())
 }
@@ -207,25 +174,9 @@ mod tests {
 
     #[test]
     fn a_checkpoint_of_something_else_names_no_conversation() {
-        assert_eq!(Known::of(None), None);
-        assert_eq!(Known::of(Some(&json!({"step": 3}))), None);
-    }
-
-    #[test]
-    fn a_checkpoint_names_a_conversation_and_what_was_used_before_it() {
-        let lost = Spent {
-            input_tokens: 7,
-            ..Spent::default()
-        };
-        for lost in [Spent::default(), lost] {
-            let known = Known {
-                session: "ses_1".to_owned(),
-                lost,
-            };
-            let checkpoint = Value::Object(known.members());
-            assert_eq!(Known::of(Some(&checkpoint)), Some(known));
-        }
-        let found = Known::of(Some(&json!({SESSION: "ses_1"})));
-        assert_eq!(found.map(|it| it.lost), Some(Spent::default()));
+        assert_eq!(session_of(None), None);
+        assert_eq!(session_of(Some(&json!({"step": 3}))), None);
+        let found = session_of(Some(&json!({SESSION: "ses_1"})));
+        assert_eq!(found.as_deref(), Some("ses_1"));
     }
 }

@@ -4,12 +4,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use application::ports::HandlerError;
-use domain::Spent;
 
 use super::call::{CallError, Called};
 use super::client::Session;
 use super::conversation::Conversation;
-use super::handover::{self, Known};
+use super::handover;
 use crate::failure::fail;
 
 const MODELS_NAMED: usize = 20;
@@ -51,28 +50,22 @@ impl Conversation<'_> {
 
     /// Opens a session, or finds the one that an earlier run left.
     pub(super) async fn open(&mut self) -> Called<Opening> {
-        let task = self.run.task;
-        let mut lost = Spent::default();
-        if let Some(known) = self.run.known() {
-            let id = &known.session;
-            self.run.spending().begin_with(known.lost);
-            if let Some(opening) = self.find(id).await? {
+        if let Some(id) = self.run.session() {
+            if let Some(opening) = self.find(&id).await? {
                 return Ok(opening);
             }
             let line =
                 format!("OpenCode does not know session {id} on this worker; it begins anew");
             self.console.say(&line).await;
-            lost = self.run.spending().begin_anew(task.earlier);
+            self.run.spending().begin_anew();
         }
+        self.run.align();
+        let task = self.run.task;
         let rules = self.answers.together();
         let session = self.client.create_session(&task.title, &rules).await?;
         self.session = session.id;
-        let known = Known {
-            session: self.session.clone(),
-            lost,
-        };
-        handover::note(self.console.context(), &known).await;
-        self.run.set_known(known);
+        self.run.set_session(&self.session);
+        handover::note(self.console.context(), &self.session).await;
         Ok(Opening {
             prompt: self.begin(),
             goes_on: false,
@@ -106,6 +99,7 @@ impl Conversation<'_> {
         }
         self.session = session.id;
         let messages = self.run.note_messages(self.client, &self.session).await?;
+        self.run.align();
         self.before = messages.len();
         let goes_on = self.before > 0;
         let prompt = if goes_on {

@@ -55,10 +55,13 @@ const PERMISSIONS: [&str; 17] = [
 /// Tools whose use is a use of `edit`.
 const EDITING: [&str; 4] = ["apply_patch", "multiedit", "patch", "write"];
 
-/// A rule that names a tool means the permission that this tool needs. What OpenCode does not know is left as it is: servers
-/// and plugins of the operator have tools of their own.
-fn permission(named: &str) -> String {
+/// A denial that names a tool means the permission that this tool needs. What OpenCode does not know is left as it is: servers
+/// and plugins of the operator have tools of their own. So is what is allowed: nobody's word for one tool opens others.
+fn permission(named: &str, action: PermissionAction) -> String {
     let plain = named.to_lowercase();
+    if action == PermissionAction::Allow {
+        return named.to_owned();
+    }
     if EDITING.contains(&plain.as_str()) {
         "edit".to_owned()
     } else if PERMISSIONS.contains(&plain.as_str()) {
@@ -71,7 +74,7 @@ fn permission(named: &str) -> String {
 impl From<&PermissionRule> for Rule {
     fn from(rule: &PermissionRule) -> Self {
         Self {
-            permission: permission(&rule.permission),
+            permission: permission(&rule.permission, rule.action),
             pattern: rule.pattern.clone(),
             action: match rule.action {
                 PermissionAction::Allow => Action::Allow,
@@ -231,8 +234,14 @@ mod tests {
             pattern: "*".to_owned(),
             action: PermissionAction::Deny,
         });
+        let mut rules = rules.to_vec();
+        rules.push(PermissionRule {
+            permission: "write".to_owned(),
+            pattern: "*".to_owned(),
+            action: PermissionAction::Allow,
+        });
         let spec = OpenCode {
-            permissions: rules.to_vec(),
+            permissions: rules,
             ..OpenCode::default()
         };
         let answers = Answers::of(&spec, Vec::new());
@@ -249,9 +258,10 @@ mod tests {
             "mcp_Issues",
             "nosuch",
             "web*",
+            "write",
         ];
         assert_eq!(meant, expected);
-        assert_eq!(answers.unknown(), ["mcp_Issues", "nosuch"]);
+        assert_eq!(answers.unknown(), ["mcp_Issues", "nosuch", "write"]);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use super::client::{Client, Message};
 use super::config::Config;
 use super::conversation::{Conversation, Told};
 use super::folder::JobFolder;
-use super::handover::{self, Known};
+use super::handover;
 use super::outcome::printed_too_much;
 use super::server::{Hearing, Own, Server};
 use super::spending::Spending;
@@ -28,14 +28,12 @@ use crate::supervise::{KILL_PATIENCE, limited, lose};
 
 /// A server that dies is started anew in the same run so often: its files and its conversation are still there.
 const RESTARTS: u32 = 2;
-/// It takes a tenth of a second; what does not, the guard ends.
-const ABORT_PATIENCE: Duration = Duration::from_millis(300);
+/// The abort takes a tenth of a second, and less to say what was used until then; what does not end, the guard ends.
+const ABORT_PATIENCE: Duration = Duration::from_millis(400);
 /// Nobody else ends what a server does that is not the run's own.
 const FOREIGN_ABORT_PATIENCE: Duration = Duration::from_secs(2);
 /// How a server says that it does not understand its configuration, which another try would not change.
 const CONFIG_INVALID: &str = "ConfigInvalidError";
-/// To see what was used until the abort, which is a look at the server's messages.
-const SETTLE_PATIENCE: Duration = Duration::from_millis(300);
 /// A leaving worker, or a run that pauses, has more time than one whose user waits for its stop.
 const HANDOVER_PATIENCE: Duration = Duration::from_secs(2);
 /// A server that stops answering has most likely ended, and how it did is known in this time.
@@ -49,7 +47,7 @@ pub(super) struct Run<'a> {
     pub folder: &'a JobFolder,
     pub context: &'a dyn RunContext,
     /// The conversation, once there is one.
-    known: Mutex<Option<Known>>,
+    session: Mutex<Option<String>>,
     spending: Mutex<Spending>,
     /// Another worker handed it over.
     taken_over: AtomicBool,
@@ -83,7 +81,7 @@ impl<'a> Run<'a> {
             config,
             folder,
             context,
-            known: Mutex::new(Known::of(task.checkpoint.as_ref())),
+            session: Mutex::new(handover::session_of(task.checkpoint.as_ref())),
             spending: Mutex::default(),
             taken_over: AtomicBool::new(false),
         }
@@ -220,27 +218,27 @@ impl<'a> Run<'a> {
                 return;
             }
         }
-        let Some(known) = self.known() else {
+        let Some(session) = self.session() else {
             return;
         };
-        let session = &known.session;
         let patience = if is_own {
             ABORT_PATIENCE
         } else {
             FOREIGN_ABORT_PATIENCE
         };
-        if timeout(patience, client.abort(session)).await.is_err() && !is_own {
-            tracing::warn!(job = %self.task.job, session, "OpenCode did not end a session in time");
-        }
-        if why == Interruption::LeaseLost {
-            return;
-        }
-        let settled = self.settle(client, session);
-        if !matches!(timeout(SETTLE_PATIENCE, settled).await, Ok(Ok(()))) {
-            tracing::warn!(job = %self.task.job, session, "what OpenCode used in the end was not counted");
+        let ended = async {
+            client.abort(&session).await?;
+            if why == Interruption::LeaseLost {
+                return Ok(());
+            }
+            self.settle(client, &session).await
+        };
+        if !matches!(timeout(patience, ended).await, Ok(Ok(()))) {
+            let job = self.task.job;
+            tracing::warn!(%job, session, "OpenCode did not end a session, and say what it used, in time");
         }
         if matches!(why, Interruption::Drain | Interruption::Pause) {
-            let given = handover::give(self, client, console, &known);
+            let given = handover::give(self, client, console, &session);
             if timeout(HANDOVER_PATIENCE, given).await.is_err() {
                 tracing::warn!(job = %self.task.job, "a conversation could not be handed over in time");
             }
@@ -250,6 +248,7 @@ impl<'a> Run<'a> {
     /// Counts what was answered while the run was told to end: its events may not have come by then.
     async fn settle(&self, client: &Client, session: &str) -> Called<()> {
         self.note_messages(client, session).await?;
+        self.align();
         let progress = self.spending().progress();
         self.context.progress(progress).await;
         Ok(())
@@ -275,6 +274,11 @@ impl<'a> Run<'a> {
         Ok(messages)
     }
 
+    /// Once the conversation's messages are known, or it is known that there are none.
+    pub(super) fn align(&self) {
+        self.spending().align(self.task.account, self.task.round);
+    }
+
     pub(super) fn spending(&self) -> MutexGuard<'_, Spending> {
         self.spending.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -283,14 +287,14 @@ impl<'a> Run<'a> {
         self.taken_over.load(Ordering::Relaxed)
     }
 
-    pub(super) fn known(&self) -> Option<Known> {
-        let known = self.known.lock();
-        known.unwrap_or_else(PoisonError::into_inner).clone()
+    pub(super) fn session(&self) -> Option<String> {
+        let session = self.session.lock();
+        session.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    pub(super) fn set_known(&self, known: Known) {
-        let mut held = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        *held = Some(known);
+    pub(super) fn set_session(&self, id: &str) {
+        let mut session = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        *session = Some(id.to_owned());
     }
 }
 

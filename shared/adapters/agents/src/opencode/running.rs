@@ -75,7 +75,7 @@ impl RunningServers {
             let entry = &entries[start.wrapping_add(index) % entries.len()];
             match usable(entry, run).await {
                 Ok((client, knows)) => {
-                    if knows || run.known().is_none() {
+                    if knows || run.session().is_none() {
                         return Ok(Found { client, secrets });
                     }
                     first.get_or_insert(client);
@@ -165,7 +165,7 @@ async fn usable(entry: &Entry, run: &Run<'_>) -> Called<(Client, bool)> {
         Ok(_) | Err(CallError::Refused { .. }) => return Err(unseen()),
         Err(error) => return Err(error),
     }
-    let knows = match run.known().map(|known| known.session) {
+    let knows = match run.session() {
         Some(id) => client.session(&id).await?.is_some(),
         None => false,
     };

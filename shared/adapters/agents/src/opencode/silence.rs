@@ -52,7 +52,9 @@ impl Silence {
             return false;
         }
         let empty = self.empty.entry(session.to_owned()).or_default();
-        *empty = if self.spoken.contains(id) || info["tokens"]["output"] != 0 {
+        let tokens = &info["tokens"];
+        let said = tokens["output"] != 0 || tokens["reasoning"] != 0;
+        *empty = if said || self.spoken.contains(id) {
             0
         } else {
             *empty + 1
@@ -69,7 +71,7 @@ mod tests {
 
     fn ended(id: u32, output: u64) -> Value {
         json!({"id": format!("m{id}"), "sessionID": "s", "role": "assistant", "time": {"completed": 1},
-            "tokens": {"output": output}})
+            "tokens": {"output": output, "reasoning": 0}})
     }
 
     fn asked(says: impl Fn(u32) -> (Value, u64)) -> Option<u32> {

@@ -1,32 +1,46 @@
 //! Tokens and money, message by message: what is said again replaces what was said before. A conversation that was lost
 //! was paid for all the same, and counts with the one that was begun in its place.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
-use domain::{Progress, Spent, Usage};
+use domain::{Progress, Spent, Usage, money};
 use serde_json::{Map, Value, json};
 
 use super::client::Message;
 
 #[derive(Default)]
 pub(super) struct Spending {
-    /// Of conversations that were lost.
-    lost: Spent,
-    messages: HashMap<String, Usage>,
+    messages: BTreeMap<String, Usage>,
+    /// What was used and is in no message here: of conversations that were lost, or of helpers that were left elsewhere.
+    missing: Spent,
+    /// What messages here used, and stands in another agent's account.
+    others: Spent,
+    aligned: bool,
 }
 
 impl Spending {
-    /// A conversation that began when so much was used.
-    pub(super) fn begin_with(&mut self, lost: Spent) {
-        self.lost = lost;
+    /// Once a run: what is reported goes on from the account that the run was given. Messages that nobody has counted yet
+    /// count now, but not in a later round, before which nothing was left to count.
+    pub(super) fn align(&mut self, account: Option<Spent>, round: u32) {
+        if std::mem::replace(&mut self.aligned, true) {
+            return;
+        }
+        let here = self.spent();
+        let account = account.unwrap_or_else(|| {
+            self.others = here;
+            Spent::default()
+        });
+        self.missing = account.minus(here.minus(self.others));
+        if round > 0 {
+            self.others = here.minus(account);
+        }
     }
 
-    /// The conversation is lost, and another one begins. Returns what was used until now; `earlier` runs said what they
-    /// used.
-    pub(super) fn begin_anew(&mut self, earlier: Spent) -> Spent {
-        self.lost = self.spent().at_least(earlier);
+    /// The conversation is lost, and another one begins.
+    pub(super) fn begin_anew(&mut self) {
+        self.missing = self.spent();
+        self.others = Spent::default();
         self.messages.clear();
-        self.lost
     }
 
     /// Takes in what a message says about itself; false when it is none of a model's.
@@ -61,15 +75,17 @@ impl Spending {
         }
     }
 
+    /// Rounded once: what each message costs may be less than what is rounded to.
     fn spent(&self) -> Spent {
-        self.messages.values().fold(self.lost, |sum, usage| {
-            sum.plus(Spent {
-                input_tokens: usage.input_tokens,
-                output_tokens: usage.output_tokens,
-                cost: usage.cost,
-                steps: 1,
-            })
-        })
+        let mut sum = Spent::default();
+        for usage in self.messages.values() {
+            sum.input_tokens = sum.input_tokens.saturating_add(usage.input_tokens);
+            sum.output_tokens = sum.output_tokens.saturating_add(usage.output_tokens);
+            sum.cost += usage.cost;
+            sum.steps += 1;
+        }
+        sum.cost = money(sum.cost);
+        sum.plus(self.missing).minus(self.others)
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -129,30 +145,72 @@ mod tests {
         assert_eq!(spending.progress().data["answers"], 2);
     }
 
-    #[test]
-    fn what_a_lost_conversation_used_counts_once_however_often_one_goes_on() {
-        let said = |id: &str| json!({"id": id, "role": "assistant", "tokens": {"input": 10}});
-        let mut spending = Spending::default();
-        let earlier = Spent {
-            input_tokens: 80,
-            steps: 8,
+    fn spent(tokens: u64, steps: u64) -> Spent {
+        Spent {
+            input_tokens: tokens,
+            steps,
             ..Spent::default()
-        };
-        let lost = spending.begin_anew(earlier);
-        assert_eq!(lost, earlier);
-        spending.note(&said("a"));
-        assert_eq!(spending.total().input_tokens, 90);
-        // A later run goes on with it.
+        }
+    }
+
+    /// Ten tokens a message.
+    fn with(messages: &[&str]) -> Spending {
         let mut spending = Spending::default();
-        spending.begin_with(lost);
-        spending.note(&said("a"));
-        spending.note(&said("b"));
-        assert_eq!(spending.total().input_tokens, 100);
-        assert_eq!(spending.progress().data["answers"], 10);
+        add(&mut spending, messages);
+        spending
+    }
+
+    fn add(spending: &mut Spending, messages: &[&str]) {
+        for id in messages {
+            spending.note(&json!({"id": id, "role": "assistant", "tokens": {"input": 10}}));
+        }
+    }
+
+    #[test]
+    fn an_account_goes_on_where_it_was_whatever_became_of_the_conversation() {
+        // Found again, with an answer that nobody has counted.
+        let mut spending = with(&["a", "b", "c"]);
+        spending.align(Some(spent(20, 2)), 0);
+        assert_eq!(spending.spent(), spent(30, 3));
+        // Lost, and the one that was begun in its place is found by a later run.
+        let mut spending = Spending::default();
+        spending.align(Some(spent(80, 8)), 0);
+        add(&mut spending, &["a"]);
+        assert_eq!(spending.spent(), spent(90, 9));
+        let mut spending = with(&["a"]);
+        spending.align(Some(spent(90, 9)), 0);
+        add(&mut spending, &["b"]);
+        assert_eq!(spending.spent(), spent(100, 10));
         // Its server loses that one too.
-        let lost = spending.begin_anew(earlier);
-        assert_eq!((lost.input_tokens, lost.steps), (100, 10));
-        spending.note(&said("c"));
-        assert_eq!(spending.total().input_tokens, 110);
+        spending.begin_anew();
+        spending.align(Some(spent(90, 9)), 0);
+        add(&mut spending, &["x"]);
+        assert_eq!(spending.spent(), spent(110, 11));
+    }
+
+    #[test]
+    fn what_another_agent_used_in_the_conversation_stays_in_its_account() {
+        let mut spending = with(&["a", "b"]);
+        spending.align(None, 0);
+        assert_eq!(spending.spent(), Spent::default());
+        add(&mut spending, &["c"]);
+        assert_eq!(spending.spent(), spent(10, 1));
+        // The same run looks at the conversation anew in its next round.
+        let mut spending = with(&["a", "b", "c"]);
+        spending.align(Some(spent(10, 1)), 1);
+        assert_eq!(spending.spent(), spent(10, 1));
+        add(&mut spending, &["d"]);
+        assert_eq!(spending.spent(), spent(20, 2));
+    }
+
+    #[test]
+    fn costs_below_what_is_rounded_to_add_up_in_one_way() {
+        let mut spending = Spending::default();
+        for id in 0..1000 {
+            spending.note(
+                &json!({"id": format!("m{id}"), "role": "assistant", "cost": 0.000_000_000_4}),
+            );
+        }
+        assert_eq!(spending.total().cost.to_string(), "0.0000004");
     }
 }

@@ -59,7 +59,7 @@ impl Run {
             max_duration_seconds: 60,
             checkpoint: None,
             restored: false,
-            earlier: Spent::default(),
+            account: Some(Spent::default()),
             feedback: None,
             round: 0,
             used: None,
