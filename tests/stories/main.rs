@@ -217,6 +217,7 @@ embedded {
     opencode:
         a_provider_that_refuses_fails_the_session_with_its_words,
         each_tenant_works_by_its_own_providers,
+        what_answers_with_nothing_is_not_asked_for_ever,
         a_provider_that_is_down_is_not_asked_for_ever;
     verifying:
         a_model_mends_in_the_same_conversation;

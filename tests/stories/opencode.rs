@@ -195,6 +195,7 @@ pub async fn what_rules_deny_is_not_done_and_is_told(mode: Mode) {
                 "webfetch",
                 json!({"url": "http://127.0.0.1:9/", "format": "text"}),
             ),
+            3 => write_hello("I write."),
             _ => Reply::Say("I may not.".to_owned()),
         }
     })
@@ -204,6 +205,9 @@ pub async fn what_rules_deny_is_not_done_and_is_told(mode: Mode) {
     let rules = json!([
         {"permission": "bash", "pattern": "rm *", "action": "deny"},
         {"permission": "bash", "pattern": "cat *", "action": "allow"},
+        // The tool's name, as people write it; OpenCode asks for `edit`.
+        {"permission": "Write", "pattern": "*.txt", "action": "deny"},
+        {"permission": "nosuch", "pattern": "*", "action": "deny"},
     ]);
     let agent = json!({"kind": "opencode", "model": "local/m", "permissions": rules});
     let job = ask(&tenant, repo.path(), json!({"agent": agent})).await;
@@ -216,11 +220,13 @@ pub async fn what_rules_deny_is_not_done_and_is_told(mode: Mode) {
         &format!("bash: rm README\nbash: {denied}\n"),
         &format!("bash: cat README\nbash: {denied}\n"),
         "webfetch: denied, since no rule allows it: http://127.0.0.1:9/",
+        &format!("write: HELLO.txt\nwrite: {denied}\n"),
+        "the rule for `nosuch` holds for tools of that very name only",
     ] {
         assert!(log.contains(words), "no `{words}` in {log}");
     }
     let last = own.model.questions().pop().unwrap();
-    assert_eq!(last.results(), 3, "the model was not told of all refusals");
+    assert_eq!(last.results(), 4, "the model was not told of all refusals");
 }
 
 pub async fn a_provider_that_refuses_fails_the_session_with_its_words(mode: Mode) {
@@ -272,6 +278,21 @@ pub async fn a_provider_that_is_down_is_not_asked_for_ever(mode: Mode) {
         "{log}"
     );
     assert_eq!(own.model.questions().len(), 5);
+}
+
+/// Something is at the provider's address, and it is no model.
+pub async fn what_answers_with_nothing_is_not_asked_for_ever(mode: Mode) {
+    let own = OpenCodeStand::own(mode, small(), json!({}), |_| {
+        Reply::Refuse(200, "Welcome to our home page".to_owned())
+    })
+    .await;
+    let tenant = own.stand.tenant().await;
+    let repo = own.stand.repo();
+    let job = ask(&tenant, repo.path(), json!({"max_attempts": 1})).await;
+    let failed = job.reaches_within("failed", MODEL_PATIENCE).await;
+    assert_eq!(failed["error"]["code"], "PROVIDER_UNAVAILABLE", "{failed}");
+    let asked = own.model.questions().len();
+    assert!((10..=30).contains(&asked), "it was asked {asked} times");
 }
 
 /// Each by the key of its own account: what a session names, else its tenant's own, else what is for all.
