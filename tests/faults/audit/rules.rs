@@ -231,13 +231,14 @@ pub const AT_THE_END: &[Rule] = &[
         "SELECT DISTINCT m.job::text, format('ran at %s, and ended at %s', m.at, j.finished_at)
         FROM marks m JOIN jobs j ON j.id = m.job WHERE m.at > j.finished_at + interval '1 s'",
     ),
+    // To its end, which an exit code tells; a run that was killed because its worker was too slow to be heard has none.
     of_jobs(
         "what the store says has run, has run",
         "SELECT a.job_id::text, format('attempt %s %s, and left %s of its 2 marks; its error: %s', a.number, a.outcome,
             count(m.line), coalesce(a.error::text, 'none'))
         FROM job_attempts a JOIN acknowledged k ON k.id = a.job_id AND k.marks
         LEFT JOIN marks m ON m.job = a.job_id AND m.attempt = a.number AND m.what IN ('begin', 'end')
-        WHERE a.outcome IN ('completed', 'failed')
+        WHERE a.outcome = 'completed' OR a.outcome = 'failed' AND a.error->>'exit_code' IS NOT NULL
         GROUP BY a.job_id, a.number, a.outcome, a.error HAVING count(m.line) <> 2",
     ),
 ];
