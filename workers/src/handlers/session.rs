@@ -158,7 +158,8 @@ async fn open(
     }
     let workspaces = &worker.tools.workspaces;
     let repository = spec.repository.as_ref();
-    if job.attempt > 1 && kept.is_none() && repository.is_some() {
+    let works_here = matches!(spec.agent, AgentSpec::Command(_) | AgentSpec::OpenCode(_));
+    if works_here && job.attempt > 1 && kept.is_none() && repository.is_some() {
         let line =
             "this run begins in a fresh worktree: what runs before it changed there is not in it\n";
         context.log(LogStream::System, line).await;

@@ -37,7 +37,7 @@ pub async fn restore(args: RestoreArgs, loader: &Loader) -> anyhow::Result<Exit>
     let document: Value = client.act(&path).await?;
     match session.output {
         Format::Table => output::line(format_args!(
-            "checkpoint {} is {number} again; the next run starts from it",
+            "checkpoint {} is {number} again; the next run starts from it, and files stay as they are",
             document["number"]
         ))?,
         Format::Json => output::json(&document)?,

@@ -320,11 +320,21 @@ async fn nothing_outside_the_roots_is_read() {
         format!("gitdir: {}\n", base.join("elsewhere/.git").display()),
     )
     .unwrap();
+    git(&root, &["init", "--quiet", "borrower"]);
+    let objects = base.join("elsewhere/.git/objects");
+    let alternates = root.join("borrower/.git/objects/info/alternates");
+    fs::write(alternates, format!("{}\n", objects.display())).unwrap();
+    let commit = git(&base.join("elsewhere"), &["rev-parse", "HEAD"]);
+    git(
+        &root.join("borrower"),
+        &["update-ref", "HEAD", commit.trim()],
+    );
     for path in [
         base.join("elsewhere"),
         root.join("link"),
         root.join("../elsewhere"),
         root.join("pointer"),
+        root.join("borrower"),
     ] {
         let error = place.refusal(&path, "HEAD").await;
         assert_eq!(error.code, "REPOSITORY_OUTSIDE_ROOTS", "{}", path.display());

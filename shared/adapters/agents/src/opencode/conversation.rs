@@ -111,9 +111,13 @@ impl<'a> Conversation<'a> {
         let line = format!("OpenCode {version} {how} session {}", self.session);
         self.console.say(&line).await;
         for unknown in self.answers.unknown() {
-            let line = format!(
-                "the rule for `{unknown}` holds for tools of that very name only; OpenCode itself has none"
-            );
+            let line = if Answers::asks_for_edit(unknown) {
+                format!("the rule that allows `{unknown}` allows nothing: OpenCode asks for `edit`")
+            } else {
+                format!(
+                    "the rule for `{unknown}` holds for tools of that very name only; OpenCode itself has none"
+                )
+            };
             self.console.say(&line).await;
         }
         // Before the prompt, so that nothing is missed.

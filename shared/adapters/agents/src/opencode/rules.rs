@@ -143,6 +143,11 @@ impl Answers {
         unknown
     }
 
+    /// What of that is a tool which OpenCode has, and asks for by another name.
+    pub(super) fn asks_for_edit(named: &str) -> bool {
+        EDITING.contains(&named)
+    }
+
     /// True when somebody's rules allow all of it, and nobody's deny any of it.
     pub(super) fn allow(&self, permission: &str, patterns: &[&str]) -> bool {
         !patterns.is_empty()

@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 
 use super::git::{Git, PATIENCE, git_dir, line};
 use super::roots::{Roots, RootsError};
+use super::storage;
 use crate::failure::{self, fail};
 
 const SHA256_HEX: usize = 64;
@@ -111,7 +112,8 @@ impl Mirrors {
         Ok(format!("{}@{name}", source.repository.display()))
     }
 
-    /// That it is a repository, and that what it stores lies below a root too: a `.git` file may point anywhere.
+    /// That it is a repository, and that what it stores lies below a root too: a `.git` file may point anywhere, and so may
+    /// what is in that folder.
     async fn check_storage(&self, repository: &Path, roots: &Roots) -> Result<(), HandlerError> {
         let mut command = self.reader(repository);
         command.args(["rev-parse", "--path-format=absolute", "--git-common-dir"]);
@@ -123,20 +125,22 @@ impl Mirrors {
                 format!(
                     "{} is not a git repository; name its top folder ({})",
                     repository.display(),
-                    said.stderr.lines().next().unwrap_or_default()
+                    reason(&said.stderr)
                 ),
             ));
         }
-        let storage = PathBuf::from(line(&said.stdout));
-        let real =
-            fs::canonicalize(&storage).map_err(|error| failure::io("read", &storage, &error))?;
-        if roots.contain(&real) {
-            return Ok(());
-        }
+        let folder = PathBuf::from(line(&said.stdout));
+        let roots = roots.clone();
+        let checked = tokio::task::spawn_blocking(move || storage::check(&folder, &roots)).await;
+        let why = match checked {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
         Err(fail(
             "REPOSITORY_OUTSIDE_ROOTS",
             format!(
-                "the repository {} keeps its data outside the folders that jobs may use on this worker; its operator names them in ORCHESTRATOR_ROOTS",
+                "what the repository {} stores does not lie where jobs may read: {why}",
                 repository.display()
             ),
         ))
@@ -252,6 +256,16 @@ async fn lock(mirror: &Path) -> Result<File, HandlerError> {
     match locked.await {
         Ok(file) => file.map_err(|error| failure::io("lock", &path, &error)),
         Err(error) => Err(failure::retry("WORKER_FILES", error.to_string())),
+    }
+}
+
+/// Why git knows no repository there. It reads the configuration's `include`s as well: where these lead to is not told.
+fn reason(stderr: &str) -> &str {
+    let first = stderr.lines().next().unwrap_or_default();
+    if first.contains("config") {
+        "its configuration cannot be read"
+    } else {
+        first
     }
 }
 

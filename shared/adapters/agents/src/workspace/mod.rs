@@ -21,6 +21,7 @@ mod mirror;
 mod patch;
 mod push;
 mod roots;
+mod storage;
 mod tree;
 
 use std::ffi::OsString;
