@@ -217,7 +217,13 @@ pub async fn a_daemon_does_not_outlive_its_session(mode: Mode) {
         })
         .await;
         let log = job.log().await;
-        assert!(log.contains(" processes were left behind and ended: "), "{log}");
+        let named = " processes were left behind and ended: ";
+        assert!(log.contains(named), "{log}");
+        if !end.is_empty() {
+            let (code, message) = error_of(&job).await;
+            assert_eq!(code, "COMMAND_FAILED", "{message}");
+            assert!(message.contains(named), "{message}");
+        }
         isolated.is_cleaned_up(&job).await;
     }
     let job = tenant.command(&format!("{line}; sleep 1000")).await;

@@ -148,7 +148,8 @@ impl Agent for CommandAgent {
             pipe.drain(&console).await;
         };
         let exit = supervise(&mut guard, &control, &console, streams, GRACE).await?;
-        let mut report = outcome::report(exit, &self.name(command), &console)?;
+        let behind = guard.left_behind();
+        let mut report = outcome::report(exit, &behind, &self.name(command), &console)?;
         if task.output_schema.is_some() {
             report.output = handed::read(&task.directory, console.redactor());
         }

@@ -4,7 +4,7 @@ use application::ports::{AgentReport, HandlerError};
 use domain::{JobError, LogStream};
 
 use crate::failure::{DISK_FULL_WORDS, disk_full};
-use crate::guard::Exit;
+use crate::guard::{Exit, LeftBehind};
 use crate::output::Console;
 
 /// `EX_TEMPFAIL` of sysexits.h: try again.
@@ -13,15 +13,22 @@ const SIGKILL: i32 = 9;
 
 pub(super) fn report(
     exit: Exit,
+    behind: &LeftBehind,
     name: &str,
     console: &Console<'_>,
 ) -> Result<AgentReport, HandlerError> {
     let words = console.last_lines(LogStream::Stderr).join("\n");
-    let said = if words.is_empty() {
-        "it wrote nothing to stderr".to_owned()
+    let mut said = if behind.number > 0 {
+        format!("{behind}; ")
     } else {
-        format!("its last words on stderr:\n{words}")
+        String::new()
     };
+    if words.is_empty() {
+        said.push_str("it wrote nothing to stderr");
+    } else {
+        said.push_str("its last words on stderr:\n");
+        said.push_str(&words);
+    }
     match exit {
         Exit::Code(0) => Ok(AgentReport {
             summary: console.last_lines(LogStream::Stdout).pop(),
