@@ -51,12 +51,11 @@ async fn relay(worker: &Worker) -> Result<bool, StoreError> {
         }
         let now = worker.ports.clock.now();
         let relayed = worker.ports.engine.relay(RELAY_BATCH, now).await?;
-        let counted: u32 = relayed.publish.iter().map(|wakeups| wakeups.n).sum();
         let dispatcher = &worker.dispatcher;
         if !dispatcher.dispatch(relayed.publish, &relayed.slots).await {
             return Ok(false);
         }
-        if counted < RELAY_BATCH {
+        if !relayed.more {
             return Ok(true);
         }
     }

@@ -40,13 +40,20 @@ pub(crate) async fn relay(
     let ((), slots) = futures::try_join!(slots::lock(&tx, &keys), slots::read(&tx, &keys))?;
     let mut changes = Changes::default();
     let mut publish = Vec::new();
+    let mut left = limit;
     for (queue, n) in share(&slots, limit) {
+        left -= n;
         changes.of(queue).published += int(n);
         publish.push(Wakeups { queue, n });
     }
     let slots = changes.apply(&tx, now).await?;
     tx.commit().await?;
-    Ok(Relayed { publish, slots })
+    let more = left == 0 || keys.kinds.len() == QUEUES_AT_ONCE as usize;
+    Ok(Relayed {
+        publish,
+        slots,
+        more,
+    })
 }
 
 async fn candidates(tx: &Transaction<'_>, limit: u32) -> Result<Keys, Failure> {

@@ -31,7 +31,12 @@ pub async fn relay(store: &SqliteStore, limit: u32, now: Timestamp) -> Result<Re
     }
     let slots = deltas.apply(&mut tx).await?;
     tx.commit().await.map_err(failed)?;
-    Ok(Relayed { publish, slots })
+    let more = left == 0;
+    Ok(Relayed {
+        publish,
+        slots,
+        more,
+    })
 }
 
 /// Queues with due jobs and room in their window, those with the fewest wake-ups first, then those that were touched

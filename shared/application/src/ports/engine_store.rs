@@ -180,6 +180,8 @@ pub struct HeldJob {
 pub struct Relayed {
     pub publish: Vec<Wakeups>,
     pub slots: Vec<SlotSnapshot>,
+    /// As many wake-ups were counted, or queues looked at, as one call may: others may want some.
+    pub more: bool,
 }
 
 /// What a worker wants of a queue. Requests of one call for one queue are added up.

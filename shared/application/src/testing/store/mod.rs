@@ -176,6 +176,7 @@ macro_rules! store_contract {
             relay:
                 a_relay_fills_the_window_and_touches_no_job,
                 a_relay_gives_no_more_than_asked,
+                a_relay_that_says_no_more_has_left_no_queue_out,
                 a_lowered_quota_narrows_the_window,
                 a_relay_serves_the_emptiest_queue_first,
                 relays_at_once_never_pass_the_window,

@@ -44,10 +44,35 @@ pub async fn a_relay_gives_no_more_than_asked(store: StoreUnderTest) {
         assert_eq!(Some(&slot.published), sent(&first).get(&slot.queue));
         assert_eq!(world.slot(slot.queue).await, Some(*slot));
     }
+    assert!(first.more);
     let second = world.relay(100).await;
     assert_eq!(sent(&second).values().sum::<u32>(), 18, "the rest");
+    assert!(!second.more);
     let third = world.relay(100).await;
     assert_eq!((third.publish, third.slots), (vec![], vec![]));
+}
+
+/// One call need not look at all queues; it says so, and the rest is not left to a timer.
+pub async fn a_relay_that_says_no_more_has_left_no_queue_out(store: StoreUnderTest) {
+    const TENANTS: usize = 600;
+    let world = World::new(store);
+    let mut jobs = Vec::new();
+    for n in 0..TENANTS {
+        let tenant = world.tenant(&format!("tenant-{n}")).await;
+        jobs.extend(world.sessions(&tenant, 1));
+    }
+    world.submit(jobs).await;
+    forget(&world).await;
+    let mut all = BTreeMap::new();
+    loop {
+        let relayed = world.relay(10_000).await;
+        all.extend(sent(&relayed));
+        if !relayed.more {
+            break;
+        }
+        assert!(!relayed.publish.is_empty(), "asked again for nothing");
+    }
+    assert_eq!(all.len(), TENANTS);
 }
 
 pub async fn a_lowered_quota_narrows_the_window(store: StoreUnderTest) {
