@@ -24,13 +24,18 @@ pub fn from_config(config: &Config) -> anyhow::Result<Client> {
     let (base, local) = match &settings.url {
         Some(url) => {
             let own = data_dir::running_url(&settings.data_dir);
-            let is_own = own.is_some_and(|own| own == url.trim_end_matches('/'));
+            let is_own = own.is_some_and(|own| own == numbered(url.trim_end_matches('/')));
             (url.clone(), is_own)
         }
         None => (local_url(settings), true),
     };
     let key = key(config, local)?;
     Ok(Client::new(&base, key, settings.tenant.as_deref())?)
+}
+
+/// The address as a `dev` writes it down: in numbers, also where a person has used this machine's own name.
+fn numbered(url: &str) -> String {
+    url.replacen("://localhost:", "://127.0.0.1:", 1)
 }
 
 /// The API where none was named: the `dev` of the data folder, or the usual address.

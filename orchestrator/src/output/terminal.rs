@@ -7,6 +7,8 @@ use std::fmt::Write as _;
 /// Longer sequences are nobody's colours.
 const SEQUENCE_BYTES: usize = 64;
 const ESCAPE: u8 = 0x1b;
+/// Ends all colours.
+const PLAIN: &[u8] = b"\x1b[0m";
 /// The first byte of the control characters U+0080 to U+009F in UTF-8.
 const C1_LEAD: u8 = 0xc2;
 
@@ -15,6 +17,8 @@ const C1_LEAD: u8 = 0xc2;
 pub struct Visible {
     /// The beginning of what may be a sequence, or a character.
     pending: Vec<u8>,
+    /// A colour was begun and not ended.
+    is_coloured: bool,
 }
 
 impl Visible {
@@ -24,7 +28,12 @@ impl Visible {
             self.pending.push(byte);
             match judge(&self.pending) {
                 Judged::Unfinished => {}
-                Judged::Fine => shown.append(&mut self.pending),
+                Judged::Fine => {
+                    if let [ESCAPE, .., b'm'] = self.pending[..] {
+                        self.is_coloured = self.pending != PLAIN && self.pending != b"\x1b[m";
+                    }
+                    shown.append(&mut self.pending);
+                }
                 Judged::Obeyed(letter, bytes) => {
                     let held = std::mem::take(&mut self.pending);
                     shown.extend_from_slice(letter.encode_utf8(&mut [0; 4]).as_bytes());
@@ -36,10 +45,14 @@ impl Visible {
         shown
     }
 
-    /// What is left when nothing more comes.
+    /// What is left when nothing more comes; what is written after it has the terminal's own colours.
     pub fn finish(&mut self) -> Vec<u8> {
         let left = std::mem::take(&mut self.pending);
-        visible(&String::from_utf8_lossy(&left)).into_bytes()
+        let mut shown = visible(&String::from_utf8_lossy(&left)).into_bytes();
+        if std::mem::take(&mut self.is_coloured) {
+            shown.extend_from_slice(PLAIN);
+        }
+        shown
     }
 }
 
@@ -130,7 +143,8 @@ mod tests {
         ("\x1b[1;31mred\x1b[0m\x1b[K", "\x1b[1;31mred\x1b[0m\x1b[K"),
         ("\x1b]0;pwn\x07", "␛]0;pwn␇"),
         ("\x1b[2Jgone\x1b[6n", "␛[2Jgone␛[6n"),
-        ("\x1b\x1b[31mx", "␛\x1b[31mx"),
+        ("\x1b\x1b[31mx", "␛\x1b[31mx\x1b[0m"),
+        ("\x1b[31mx\x1b[m", "\x1b[31mx\x1b[m"),
         ("a\u{9b}6n\u{a0}b\x08\x7f", "a\u{fffd}6n\u{a0}b␈␡"),
     ];
 

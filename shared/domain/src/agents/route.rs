@@ -78,9 +78,12 @@ impl RouteRequest {
     }
 
     pub(super) fn prefers(&self, agent: &RegisteredAgent) -> bool {
-        self.preferred_agent.as_deref().is_some_and(|preferred| {
-            preferred == agent.definition.name || preferred.parse() == Ok(agent.id)
-        })
+        self.means(agent.id, &agent.definition.name)
+    }
+
+    fn means(&self, id: AgentId, name: &str) -> bool {
+        let preferred = self.preferred_agent.as_deref();
+        preferred.is_some_and(|preferred| preferred == name || preferred.parse() == Ok(id))
     }
 }
 
@@ -201,11 +204,21 @@ pub struct Routing {
     pub alternatives: Vec<Scored>,
     /// The nearest first.
     pub rejected: Vec<Rejected>,
+    /// The agent that was preferred is not the choice, for a reason that no score shows: what and why, in words.
+    pub not_preferred: Option<String>,
 }
 
 impl Routing {
     /// The whole of it in a sentence, for people.
     pub fn reason(&self) -> String {
+        let outcome = self.outcome();
+        match &self.not_preferred {
+            Some(why) => format!("{outcome}; the preferred agent {why}"),
+            None => outcome,
+        }
+    }
+
+    fn outcome(&self) -> String {
         if let Some(choice) = &self.choice {
             let others = match self.alternatives.first() {
                 Some(next) => format!("; the next best is {} with {:.3}", next.name, next.score),
@@ -251,8 +264,10 @@ pub fn route<'a>(
     let mut routing = Routing::default();
     let mut failed = Vec::new();
     let mut suitable = Vec::new();
+    let mut is_known = false;
     for candidate in candidates {
         let agent = &candidate.agent;
+        is_known |= request.prefers(agent);
         match refusal(request, candidate, context) {
             Some(why) => routing.rejected.push(rejected(agent, why)),
             None if context.failed.contains(&agent.id) => failed.push(candidate),
@@ -278,7 +293,20 @@ pub fn route<'a>(
     routing.alternatives = suitable.take(ALTERNATIVES).collect();
     // Stable: of those that are as near, the one that came first.
     routing.rejected.sort_by_key(|it| it.why.distance());
+    routing.not_preferred = not_preferred(request, &routing, is_known);
     routing
+}
+
+fn not_preferred(request: &RouteRequest, routing: &Routing, is_known: bool) -> Option<String> {
+    let preferred = request.preferred_agent.as_deref()?;
+    if !is_known {
+        return Some(format!("`{preferred}` is not registered"));
+    }
+    // Where nobody was chosen, the reason names the refused already.
+    routing.choice.as_ref()?;
+    let mut rejected = routing.rejected.iter();
+    let refused = rejected.find(|it| request.means(it.agent, &it.name))?;
+    Some(format!("`{preferred}` {}", refused.why))
 }
 
 fn best_first(a: &Scored, b: &Scored) -> Ordering {

@@ -241,3 +241,34 @@ fn nobody_is_told_by_those_who_would_do() {
         "no agent is registered"
     );
 }
+
+#[test]
+fn a_preference_that_is_not_met_is_told() {
+    let prefers = |agent: &str| RouteRequest {
+        preferred_agent: Some(agent.to_owned()),
+        ..asks("testing")
+    };
+    let both = [
+        candidate(1, "able", 3, "testing"),
+        candidate(2, "other", 3, "web"),
+    ];
+    let reason = |agent: &str| route(&prefers(agent), &both, ANYWHERE).reason();
+    for (preferred, told) in [
+        ("other", "; the preferred agent `other` cannot do testing"),
+        ("othre", "; the preferred agent `othre` is not registered"),
+    ] {
+        let reason = reason(preferred);
+        assert!(reason.starts_with("able scores "), "{reason}");
+        assert!(
+            reason.ends_with(&format!("; no other would do now{told}")),
+            "{reason}"
+        );
+    }
+    assert!(reason("able").ends_with("; no other would do now"));
+    let by_id = reason(&id(2).to_string());
+    assert!(by_id.ends_with("` cannot do testing"), "{by_id}");
+    assert_eq!(
+        route(&prefers("able"), &[], ANYWHERE).reason(),
+        "no agent is registered; the preferred agent `able` is not registered"
+    );
+}
