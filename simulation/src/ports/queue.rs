@@ -91,6 +91,10 @@ impl JobQueue for Queue {
         self.0.call("publish", faults, call, QueueError).await
     }
 
+    async fn make(&self, queue: QueueKey) -> Result<(), QueueError> {
+        broker(&self.0.services).make(queue).await
+    }
+
     fn knows(&self, queue: QueueKey) -> bool {
         broker(&self.0.services).knows(queue)
     }

@@ -97,6 +97,10 @@ impl JobQueue for EmbeddedQueue {
         Ok(Vec::new())
     }
 
+    async fn make(&self, _: QueueKey) -> Result<(), QueueError> {
+        Ok(())
+    }
+
     /// Making one takes no time.
     fn knows(&self, _: QueueKey) -> bool {
         true

@@ -1,4 +1,4 @@
-//! Makes queues when they are first published to.
+//! Makes queues ahead of their first wake-up, or when they are first published to.
 //!
 //! The broker makes the queues of one channel one after the other, with a synced write to its own tables for each; those
 //! of several channels share the sync. So every queue is declared on the next free channel of many, one at a time.

@@ -72,6 +72,15 @@ impl Publisher {
         Ok(())
     }
 
+    pub(crate) async fn make(&self, queue: QueueKey) -> Result<(), QueueError> {
+        let lane = self.lanes.take().await?;
+        let generation = lane.generation();
+        self.lanes.put_back(lane);
+        self.declared
+            .ensure(generation, std::iter::once(queue))
+            .await
+    }
+
     pub(crate) fn knows(&self, queue: QueueKey) -> bool {
         self.declared.knows(queue)
     }

@@ -7,6 +7,7 @@ use domain::QueueKey;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::uri::AMQPUri;
+use tokio::time::timeout;
 
 use crate::ask::depth;
 use crate::declare::Declared;
@@ -17,6 +18,9 @@ use crate::message;
 use crate::names::Names;
 use crate::publish::{PUBLISH_LANES, Publisher};
 use crate::visits::{VISIT_LANES, Visits};
+
+/// Who makes a tenant is not to wait for a broker that is away.
+const MAKE_WITHIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Clone)]
 pub struct RabbitConfig {
@@ -89,6 +93,16 @@ impl RabbitQueue {
 impl JobQueue for RabbitQueue {
     async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError> {
         self.publisher.publish(wakeups).await
+    }
+
+    async fn make(&self, queue: QueueKey) -> Result<(), QueueError> {
+        let making = timeout(MAKE_WITHIN, self.publisher.make(queue));
+        making.await.unwrap_or_else(|_| {
+            let seconds = MAKE_WITHIN.as_secs();
+            Err(QueueError(format!(
+                "RabbitMQ did not make a queue within {seconds} s"
+            )))
+        })
     }
 
     fn knows(&self, queue: QueueKey) -> bool {

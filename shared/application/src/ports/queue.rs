@@ -10,7 +10,11 @@ pub trait JobQueue: Send + Sync {
     /// not taken; an error means that it has none for sure.
     async fn publish(&self, wakeups: Vec<Wakeups>) -> Result<Vec<Wakeups>, QueueError>;
 
-    /// Whether the queue was there when this process last published to it, so that nothing has to be made before the next
+    /// Makes a queue ahead of its first wake-up, which need not wait for that then. Waits a second at most; nothing is
+    /// lost where it fails, since publishing makes what is missing.
+    async fn make(&self, queue: QueueKey) -> Result<(), QueueError>;
+
+    /// Whether the queue was there when this process last made it or published to it, so that nothing has to be made before the next
     /// message arrives.
     fn knows(&self, queue: QueueKey) -> bool;
 

@@ -24,6 +24,7 @@ macro_rules! queue_contract {
                 wakeups_come_once,
                 a_visit_takes_what_it_asks_for_at_most,
                 a_queue_that_never_was_is_empty,
+                a_queue_made_ahead_is_known_and_empty,
                 an_emptied_queue_takes_wakeups_again,
                 publishing_nothing_is_fine,
                 the_same_queue_twice_in_a_batch_counts_twice,
@@ -130,6 +131,18 @@ pub async fn a_queue_that_never_was_is_empty(port: Queue) {
     port.give_back(visit.receipt)
         .await
         .expect("giving nothing back");
+}
+
+pub async fn a_queue_made_ahead_is_known_and_empty(port: Queue) {
+    let queue = queue_of(1);
+    for _ in 0..2 {
+        port.make(queue).await.expect("make");
+    }
+    assert!(port.knows(queue));
+    assert_empty(&port, queue).await;
+    publish(&port, [(queue, 3)]).await;
+    port.make(queue).await.expect("make what is there");
+    drain(&port, queue, 10, 3).await;
 }
 
 pub async fn an_emptied_queue_takes_wakeups_again(port: Queue) {
